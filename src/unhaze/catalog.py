@@ -1,0 +1,57 @@
+"""Names and the objects they stand for.
+
+A catalogue maps a name to the dotted path of what it names, so that listing names imports nothing and a broken file
+breaks only its own entry. Packages of third parties add entries through an entry-point group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from unhaze.errors import UnknownNameError
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """A lazy mapping from names to objects.
+
+    Args:
+        kind: What an entry is, in the singular, for error messages (``"method"``).
+        entries: Name to ``"package.module:attribute"``.
+        group: Entry-point group through which other packages add entries (``"unhaze.methods"``).
+
+    >>> numbers = Catalog("number", {"pi": "math:pi", "tau": "math:tau"}, group="unhaze.doctest")
+    >>> numbers.names()
+    ['pi', 'tau']
+    >>> round(numbers.load("pi"), 2)
+    3.14
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str], group: str) -> None:
+        self.kind, self.group = kind, group
+        self._own = dict(entries)
+
+    @cached_property
+    def _all(self) -> dict[str, str]:
+        foreign = {point.name: point.value for point in entry_points(group=self.group)}
+        return {**foreign, **self._own}  # a foreign package cannot take over one of our names
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._all)
+
+    def load(self, name: str) -> Any:
+        """The object that ``name`` stands for.
+
+        Raises:
+            UnknownNameError: No entry has this name; near names are listed.
+        """
+        if name not in self._all:
+            raise UnknownNameError(self.kind, name, self._all)
+        module, _, attribute = self._all[name].partition(":")
+        return getattr(import_module(module), attribute)

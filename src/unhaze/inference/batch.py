@@ -1,0 +1,510 @@
+"""Many pictures: workers that each take a whole picture, so that reading, dehazing and writing overlap.
+
+Decoding, restoring and encoding spend their time in libraries that release the interpreter lock, which is why threads
+are enough. A picture is started only when the memory it needs fits beside those that are under way.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+
+from unhaze.errors import MissingError, OutputError, UnhazeError
+from unhaze.inference.memory import available_memory
+from unhaze.inference.planning import Job, plan
+from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
+from unhaze.io.atomic import atomic_output
+from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix, read_image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.io.images import Picture
+
+__all__ = [
+    "WORKER_PREFIX",
+    "BatchOptions",
+    "Job",
+    "Record",
+    "Rendered",
+    "Summary",
+    "cpu_count",
+    "describe_failure",
+    "plan",
+    "render",
+    "run_batch",
+    "write_products",
+]
+
+WORKER_PREFIX = "unhaze-batch"
+"""How the names of worker threads begin."""
+
+_SHARE_OF_MEMORY = 0.7  # of what is available; the rest is for the file cache and other programs
+_UNKNOWN_MEMORY = 4 << 30
+_POLL = 0.2  # [s]
+_LONGEST_WRITE = 30.0  # how long an interrupted run waits for files that are being written [s]
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch is worked off.
+
+    Attributes:
+        jobs: How many pictures are worked on at once.
+        on_error: Whether a picture that fails is left out (``"skip"``), or no further one is started (``"stop"``).
+        metadata: Whether the metadata of the inputs is kept.
+        quality: 1 to 100 for formats that lose information; ``None`` keeps the class of the input.
+        max_memory: Bytes that all pictures under way may need together; ``None`` is 70 % of what is available.
+        max_pixels: Larger pictures are refused before they are decoded; ``None`` for no limit.
+    """
+
+    jobs: int = 1
+    on_error: Literal["skip", "stop"] = "skip"
+    metadata: Literal["keep", "strip"] = "keep"
+    quality: int | None = None
+    max_memory: int | None = None
+    max_pixels: int | None = DEFAULT_MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one input.
+
+    Attributes:
+        input: The input, as named or found.
+        status: ``"done"``, ``"skipped"`` or ``"failed"``.
+        output: The restored picture that was, or would have been, written.
+        sides: Further files that were written.
+        reason: Why it was skipped or failed, in a sentence.
+        error_type: Name of the class of the error; ``None`` unless failed.
+        is_missing: Whether it failed for want of something to install.
+        trace: Where an error that nobody foresaw came from; not part of the report.
+        seconds: Wall time of each phase [s].
+        width: Columns [px].
+        height: Rows [px].
+        notes: What could not be kept of the input, and the like.
+    """
+
+    input: str
+    status: Status
+    output: str | None = None
+    sides: tuple[str, ...] = ()
+    reason: str | None = None
+    error_type: str | None = None
+    is_missing: bool = False
+    trace: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the attributes with ``reason`` as ``error`` or ``skipped``."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "sides": list(self.sides),
+            "status": self.status,
+            "error": self.reason if self.status == "failed" else None,
+            "error_type": self.error_type,
+            "reason": self.reason if self.status == "skipped" else None,
+            "width": self.width,
+            "height": self.height,
+            "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """How a batch ended: counts, and the records of what failed.
+
+    Attributes:
+        not_started: Jobs that were never looked at, after ``on_error="stop"``.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[Record] = field(default_factory=list)
+    not_started: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return len(self.failures)
+
+    @property
+    def only_missing(self) -> bool:
+        """Whether there are failures and all are for want of something to install."""
+        return bool(self.failures) and all(record.is_missing for record in self.failures)
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        if record.status == "failed":
+            self.failures.append(record)
+        elif record.status == "done":
+            self.done += 1
+        else:
+            self.skipped += 1
+
+
+def cpu_count() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_batch(
+    dehazer: Dehazer,
+    jobs: Sequence[Job],
+    options: BatchOptions | None = None,
+    on_record: Callable[[Record], None] = lambda _: None,
+) -> Summary:
+    """Work off ``jobs``; an input that fails leaves the others alone.
+
+    Args:
+        dehazer: Shared by all workers. With several jobs at once it should be limited to one thread each.
+        jobs: Made by :func:`plan`.
+        options: How.
+        on_record: Called with each record as soon as there is one, in the calling thread; what it raises
+            ends the batch.
+
+    Raises:
+        KeyboardInterrupt: Passed on as soon as no file is half-written. Pictures under way are abandoned: their threads
+            stop at the end of the phase they are in. Every picture that was finished has had its record.
+    """
+    options = options or BatchOptions()
+    summary = Summary()
+    crew = _Crew(dehazer, jobs, options)
+    with _opencv_threads(crew.size):
+        crew.start()
+        try:
+            for record in crew.records():
+                summary.add(record)
+                on_record(record)
+        except BaseException as failure:
+            crew.abandon()
+            if isinstance(failure, KeyboardInterrupt):
+                for record in crew.finished():
+                    on_record(record)
+            raise
+    summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
+    return summary
+
+
+# -- one picture ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A restored picture, encoded.
+
+    Attributes:
+        data: The picture file.
+        sides: Name of a side product to its file.
+        size: Width and height [px].
+        notes: Sentences for the user.
+    """
+
+    data: bytes
+    sides: Mapping[str, bytes]
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+class Clock:
+    """Adds up wall time by phase, and asks at the start of each phase whether to go on."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._check = check
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Time a block as ``phase``."""
+        self._check()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def render(
+    dehazer: Dehazer,
+    source: Path | bytes,
+    format: str | None,
+    options: BatchOptions,
+    *,
+    sides: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> Rendered:
+    """Restore one picture, from file content to file content.
+
+    Args:
+        dehazer: Does it.
+        source: A path, or the content of a file.
+        format: Format of the result; ``None`` for that of the source.
+        options: Of these, how to read and to write.
+        sides: Names of side products to make too.
+        clock: Told how long each phase takes.
+
+    Raises:
+        ImageError: The picture cannot be read, restored or stored.
+        OverBudgetError: It does not fit into the memory limit of the dehazer.
+    """
+    clock = clock or Clock()
+    wants_maps = bool(set(sides) - {"compare"})
+    with clock("decode"):
+        picture = read_image(source, max_pixels=options.max_pixels)
+        before = half_of_compare(picture) if "compare" in sides else None
+    info = picture.info
+    with clock("dehaze"):
+        result = dehazer.restore(picture, maps=wants_maps, in_place=True)
+    del picture  # the restored picture may share its pixels, but need not
+    with clock("encode"):
+        restored = result.image
+        data = encode_image(restored, format, metadata=options.metadata, quality=options.quality)
+        made = {name: _side_product(name, result, restored, before) for name in sides}
+    notes = dict.fromkeys(
+        [
+            *restored.notes,
+            *result.info.get("notes", ()),
+            *conversion_notes(restored, format, metadata=options.metadata),
+        ]
+    )
+    return Rendered(data, made, (info.width, info.height), tuple(notes))
+
+
+def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
+    if name == "compare":
+        assert before is not None
+        return compare_picture(before, half_of_compare(restored), restored.metadata.icc)
+    return encode_map(result, name)
+
+
+def write_products(rendered: Rendered, output: Path, sides: Mapping[str, Path], *, overwrite: bool) -> None:
+    """Put all files of a picture in place, the restored picture first; if it cannot be written, none is.
+
+    Raises:
+        OutputError: A file cannot be written or would replace another.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
+    with ExitStack() as stack:
+        for name, path in sides.items():
+            stack.enter_context(atomic_output(path, overwrite=overwrite)).write_bytes(rendered.sides[name])
+        with atomic_output(output, overwrite=overwrite) as temporary:
+            temporary.write_bytes(rendered.data)
+
+
+def describe_failure(error: BaseException) -> str:
+    """One sentence on why a picture failed; for errors that nobody foresaw, one that says how to learn more."""
+    if isinstance(error, UnhazeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this picture; set --max-memory, or close other programs."
+    what = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+    return f"Something unexpected went wrong ({what}); run again with -v to see where, and please report it."
+
+
+# -- many pictures ----------------------------------------------------------------------------------------------------
+
+
+class _AbandonedError(Exception):
+    """The batch was interrupted; raised in its workers only."""
+
+
+class _Crew:
+    """Worker threads, the jobs they share, and the memory and the disk they take turns at."""
+
+    def __init__(self, dehazer: Dehazer, jobs: Sequence[Job], options: BatchOptions) -> None:
+        self.dehazer, self.options = dehazer, options
+        self.size = max(1, min(options.jobs, sum(job.ready for job in jobs)))
+        self._todo = iter(jobs)
+        self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
+        self._change = threading.Condition()
+        self._memory_left = options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
+        self._running = self._writing = self._tickets = self._served = 0
+        self._stopping = self._abandoned = False
+
+    def start(self) -> None:
+        """Start the workers; as daemons, so that an abandoned one does not keep the program alive."""
+        for number in range(self.size):
+            threading.Thread(target=self._work, name=f"{WORKER_PREFIX}-{number}", daemon=True).start()
+
+    def records(self) -> Iterator[Record]:
+        """All records, each when it comes; ends when every worker has gone."""
+        workers = self.size
+        while workers:
+            try:
+                record = self._results.get(timeout=_POLL)  # a wait without end would not hear Ctrl-C on every system
+            except Empty:
+                continue
+            if record is None:
+                workers -= 1
+            else:
+                yield record
+
+    def finished(self) -> Iterator[Record]:
+        """Records that are there already."""
+        while not self._results.empty():
+            record = self._results.get()
+            if record is not None:
+                yield record
+
+    def abandon(self) -> None:
+        """Start nothing any more, and wait until no worker has a temporary file on the disk."""
+        with self._change:
+            self._abandoned = True
+            self._change.notify_all()
+            self._change.wait_for(lambda: not self._writing, timeout=_LONGEST_WRITE)
+
+    def check(self) -> None:
+        """Leave the picture that is being worked on if the batch was abandoned."""
+        if self._abandoned:
+            raise _AbandonedError
+
+    @contextmanager
+    def memory_for(self, job: Job) -> Iterator[None]:
+        """Wait until the picture fits beside those under way, in the order of arrival; one alone always may run."""
+        assert job.info is not None
+        needs_maps = bool(set(job.sides) - {"compare"})
+        self.dehazer.check_budget(job.info, maps=needs_maps)
+        needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
+        with self._change:
+            ticket, self._tickets = self._tickets, self._tickets + 1
+            self._change.wait_for(lambda: self._abandoned or (ticket == self._served and self._has_room(needed)))
+            self.check()
+            self._served += 1
+            self._running += 1
+            self._memory_left -= needed
+            self._change.notify_all()
+        try:
+            yield
+        finally:
+            with self._change:
+                self._running -= 1
+                self._memory_left += needed
+                self._change.notify_all()
+
+    def _has_room(self, needed: int) -> bool:
+        return not self._running or needed <= self._memory_left
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A stretch that is not left half-way: :meth:`abandon` waits for its end."""
+        with self._change:
+            self.check()
+            self._writing += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._writing -= 1
+                self._change.notify_all()
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                self._attempt(job)
+        except _AbandonedError:
+            pass
+        finally:
+            self._results.put(None)
+
+    def _next_job(self) -> Job | None:
+        with self._change:
+            return None if self._stopping or self._abandoned else next(self._todo, None)
+
+    def _attempt(self, job: Job) -> None:
+        """Process one job; whatever goes wrong becomes its record."""
+        clock = Clock(self.check)
+        try:
+            if job.skip is not None:
+                self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
+            elif job.error is not None:
+                self._fail(job, job.error, clock)
+            else:
+                self._process(job, clock)
+        except _AbandonedError:
+            raise
+        except Exception as error:
+            self._fail(job, error, clock)
+
+    def _process(self, job: Job, clock: Clock) -> None:
+        assert job.output is not None
+        with self.memory_for(job):
+            format = format_for_suffix(job.output.suffix.lower())
+            rendered = render(self.dehazer, job.source, format, self.options, sides=tuple(job.sides), clock=clock)
+        with self.writing():
+            with clock("write"):
+                write_products(rendered, job.output, job.sides, overwrite=job.overwrite)
+            # within the stretch, so that an interrupted run knows of every file it wrote
+            self._results.put(_done(job, rendered, clock))
+
+    def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
+        if self.options.on_error == "stop":
+            self._stopping = True
+        self._results.put(_failed(job, error, clock))
+
+
+def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
+    width, height = rendered.size
+    return Record(
+        str(job.source),
+        "done",
+        str(job.output),
+        sides=tuple(map(str, job.sides.values())),
+        seconds=clock.seconds,
+        width=width,
+        height=height,
+        notes=rendered.notes,
+    )
+
+
+def _failed(job: Job, error: Exception, clock: Clock) -> Record:
+    return Record(
+        str(job.source),
+        "failed",
+        None if job.output is None else str(job.output),
+        reason=describe_failure(error),
+        error_type=type(error).__name__,
+        is_missing=isinstance(error, MissingError),
+        trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
+        seconds=clock.seconds,
+        width=job.info.width if job.info else None,
+        height=job.info.height if job.info else None,
+    )
+
+
+@contextmanager
+def _opencv_threads(workers: int) -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own where the workers occupy the processors already."""
+    if workers == 1:
+        yield
+        return
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -1,0 +1,332 @@
+"""The public dehazer: any picture in, the same kind of picture out."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from unhaze.errors import OverBudgetError, UsageError
+from unhaze.inference.field import HazeField, solve_field, working_view
+from unhaze.inference.layouts import (
+    ArrayLayout,
+    array_to_pil,
+    arrays_to_tensor,
+    is_pil,
+    is_torch,
+    pil_to_array,
+    tensor_to_arrays,
+)
+from unhaze.inference.memory import format_bytes, parse_bytes
+from unhaze.inference.methods import create_method
+from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
+from unhaze.io.color import tone_curve
+from unhaze.io.images import (
+    DEFAULT_MAX_PIXELS,
+    WRITE_FORMATS,
+    ImageInfo,
+    Picture,
+    default_output_format,
+    encode_image,
+    format_for_suffix,
+    identify,
+    read_image,
+    write_image,
+)
+from unhaze.types import DehazeResult, DepthMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from unhaze.inference.methods._base import Method
+    from unhaze.io.color import ToneCurve
+
+    Pixels = NDArray[Any]
+    FloatArray = NDArray[np.float32]
+
+__all__ = ["OUTPUT_SUFFIX", "Dehazer", "default_output", "dehaze"]
+
+OUTPUT_SUFFIX = "-dehazed"
+
+# measured: interpreter, libraries, one view and the strips in flight
+_BASE_MEMORY = 160 << 20
+# peak bytes per byte of decoded pixels from decoding to encoding, by type; 8-bit codecs hold a padded copy of their own
+_COPIES = {"uint8": 2.6, "uint16": 2.6, "float32": 2.2}
+_MAP_BYTES = 3 * 4
+
+ImageT = TypeVar("ImageT")
+
+
+class Dehazer:
+    """Removes haze from pictures. Reusable, safe to share between threads, and a context manager.
+
+    Args:
+        method: Name from :func:`unhaze.list_methods`.
+        strength: -1 to 1; 0 leaves the picture as it is, 1 removes all haze found, negative values add haze.
+        color_blend: 0 to 1; how far colour differences grow along with contrast.
+        protect_sky: 0 to 1; how far skies are left alone.
+        keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back.
+        max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
+            for no limit.
+        max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
+        threads: Processor cores used for one picture; default all that this process may use.
+
+    Raises:
+        UsageError: An option is out of range; ``UnknownNameError`` for an unknown method.
+        MissingError: The method needs something that is not installed.
+
+    >>> with Dehazer(strength=0.8) as dehazer:
+    ...     result = dehazer(np.full((4, 6, 3), 200, np.uint8))
+    >>> result.image.dtype.name, result.transmission.shape
+    ('uint8', (4, 6))
+    """
+
+    def __init__(
+        self,
+        method: str = DEFAULT_METHOD,
+        *,
+        strength: float = DehazeOptions.strength,
+        color_blend: float = DehazeOptions.color_blend,
+        protect_sky: float = DehazeOptions.protect_sky,
+        keep_exposure: float = DehazeOptions.keep_exposure,
+        max_memory: int | str | None = None,
+        max_pixels: int | None = DEFAULT_MAX_PIXELS,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}, but at least one is needed.")
+        self.method = method
+        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure)
+        self.max_memory = None if max_memory is None else parse_bytes(max_memory)
+        self.max_pixels = max_pixels
+        self.threads = threads or _usable_cores()
+        self._method: Method = create_method(method)
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Dehazer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back threads; the next call starts them again."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown()
+
+    def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
+        """Dehaze one picture of any kind.
+
+        Args:
+            image: One of
+                a path: the result is written to ``output``, default beside the input with ``-dehazed`` added to the
+                name, and ``image`` of the result is its path; an existing file is never overwritten;
+                the ``bytes`` of a file, given back as bytes of the same format;
+                a ``PIL.Image.Image``, given back in the same mode, EXIF and ICC profile included;
+                an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4) of uint8, uint16 or floats, white at 255,
+                65535 or 1; floats above 1 are read as relative to the largest value;
+                a torch tensor (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels, of the same value types.
+            maps: Whether to return transmission, depth and confidence at full resolution.
+            output: Where to write; only for a path.
+
+        Returns:
+            The result; its ``image`` has the type, shape and value type of the input. For a batch the maps are
+            (B, H, W) and the airlight is (B, 3).
+
+        Raises:
+            ImageError: The picture cannot be read, or its values mean nothing as a picture.
+            OutputError: The output cannot be written or exists.
+            OverBudgetError: The picture does not fit into ``max_memory``.
+            UsageError: ``image`` is of a type that is not handled, or ``output`` was given without a path.
+        """
+        if output is not None and not isinstance(image, str | Path):
+            raise UsageError("output is for pictures given by path; other pictures come back as they were given.")
+        if isinstance(image, str | Path):
+            return self._run_file(Path(image), maps, output)
+        if isinstance(image, bytes | bytearray | memoryview):
+            return self._run_bytes(bytes(image), maps)
+        if isinstance(image, np.ndarray):
+            return self._run_array(image, maps)
+        if is_torch(image):
+            return self._run_tensor(image, maps)
+        if is_pil(image):
+            return self._run_pil(image, maps)
+        raise UsageError(
+            f"A picture of type {type(image).__name__} is not handled; "
+            "give a path, bytes, a PIL image, a NumPy array or a torch tensor."
+        )
+
+    def restore(self, picture: Picture, *, maps: bool = False, in_place: bool = False) -> DehazeResult[Picture]:
+        """Dehaze a decoded file; alpha, metadata and encoding go along untouched.
+
+        Args:
+            picture: From :func:`unhaze.io.images.read_image`.
+            maps: Whether to return transmission, depth and confidence at full resolution.
+            in_place: Write the result over ``picture.pixels``, which halves the memory.
+        """
+        curve = tone_curve(picture.metadata.icc)
+        result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place)
+        info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
+        return _with_image(result, replace(picture, pixels=result.image), info=info)
+
+    def solve(self, pixels: Pixels, curve: ToneCurve | None = None) -> HazeField:
+        """Estimate the haze of a whole picture, (H, W) or (H, W, 3) uint8, uint16 or float32."""
+        view = working_view(pixels, full_scale(pixels))
+        return solve_field(view if curve is None else curve.to_srgb(view), self._method, self.options)
+
+    def apply(
+        self, pixels: Pixels, field: HazeField, curve: ToneCurve | None = None, *, out: Pixels | None = None
+    ) -> Pixels:
+        """Remove the haze described by ``field`` from a picture; ``out`` may be ``pixels`` itself."""
+        target = np.empty_like(pixels) if out is None else out
+        with self._executor() as pool:
+            restore_strips(pixels, target, field, self.options, curve, pool=pool)
+        return target
+
+    def memory_needed(self, info: ImageInfo, *, maps: bool = False) -> int:
+        """Estimate of the peak memory [bytes] that a file takes from decoding to encoding."""
+        return _BASE_MEMORY + int(info.nbytes * _COPIES[info.dtype]) + maps * _MAP_BYTES * info.pixels
+
+    def check_budget(self, info: ImageInfo, *, maps: bool = False) -> None:
+        """Raise OverBudgetError where a picture does not fit into ``max_memory``."""
+        need = self.memory_needed(info, maps=maps)
+        if self.max_memory is not None and need > self.max_memory:
+            raise OverBudgetError(
+                f"A picture of {info.width} x {info.height} needs about {format_bytes(need)}, more than the limit of "
+                f"{format_bytes(self.max_memory)}; raise --max-memory or make the picture smaller."
+            )
+
+    def _run_pixels(
+        self, pixels: Pixels, maps: bool, curve: ToneCurve | None = None, *, in_place: bool = False
+    ) -> DehazeResult[Pixels]:
+        started = time.perf_counter()
+        field = self.solve(pixels, curve)
+        solved = time.perf_counter()
+        transmission = confidence = None
+        if maps:
+            with self._executor() as pool:
+                transmission = transmission_strips(pixels, field, curve, pool=pool)
+            height, width = pixels.shape[:2]
+            confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
+        restored = self.apply(pixels, field, curve, out=pixels if in_place else None)
+        return DehazeResult(
+            image=restored,
+            transmission=transmission,
+            depth=None if transmission is None else DepthMap(-np.log(transmission), "relative"),
+            airlight=field.airlight,
+            confidence=confidence,
+            info={
+                "method": self.method,
+                **asdict(self.options),
+                "view": [field.slope.shape[1], field.slope.shape[0]],
+                "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
+                "notes": [],
+            },
+        )
+
+    @contextmanager
+    def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
+        if self.threads == 1:
+            yield None
+            return
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="unhaze")
+        yield self._pool
+
+    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Path]:
+        self.check_budget(identify(path), maps=maps)
+        picture = read_image(path, max_pixels=self.max_pixels)
+        result = self.restore(picture, maps=maps, in_place=True)
+        target = default_output(path, picture) if output is None else Path(output)
+        return _with_image(result, write_image(result.image, target))
+
+    def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
+        self.check_budget(identify(data), maps=maps)
+        result = self.restore(read_image(data, max_pixels=self.max_pixels), maps=maps, in_place=True)
+        return _with_image(result, encode_image(result.image))
+
+    def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
+        layout = ArrayLayout.of(array)
+        result = self._run_pixels(layout.color, maps, curve)
+        return _with_image(result, layout.rebuild(result.image))
+
+    def _run_tensor(self, tensor: Any, maps: bool) -> DehazeResult[Any]:
+        results = [self._run_array(array, maps) for array in tensor_to_arrays(tensor)]
+        restored = arrays_to_tensor([result.image for result in results], tensor)
+        return _with_image(results[0], restored) if tensor.ndim == 3 else _stack(results, restored)
+
+    def _run_pil(self, image: Any, maps: bool) -> DehazeResult[Any]:
+        result = self._run_array(pil_to_array(image), maps, tone_curve(image.info.get("icc_profile")))
+        return _with_image(result, array_to_pil(result.image, image))
+
+
+def dehaze(image: ImageT, *, output: str | Path | None = None, **options: Any) -> ImageT:
+    """Dehaze one picture and return it as the type that was given.
+
+    Args:
+        image: A path, bytes, PIL image, array or tensor, see :meth:`Dehazer.__call__`.
+        output: Where to write the result of a path.
+        **options: Those of :class:`Dehazer`.
+
+    >>> dehaze(np.full((2, 2), 90, np.uint8), strength=0.0).tolist()
+    [[90, 90], [90, 90]]
+    """
+    with Dehazer(**options) as dehazer:
+        restored: ImageT = dehazer(image, maps=False, output=output).image
+    return restored
+
+
+def default_output(path: Path, picture: Picture | ImageInfo) -> Path:
+    """Where the result of a file goes if nothing else is said: beside it, with ``-dehazed`` added to the name.
+
+    The suffix stays if such files can be written; otherwise it is that of the default output format of the picture.
+
+    >>> default_output(Path("a/photo.JPG"), ImageInfo("jpeg", 4, 3, 3, False, "uint8")).as_posix()
+    'a/photo-dehazed.JPG'
+    >>> default_output(Path("photo.nef"), ImageInfo("raw", 4, 3, 3, False, "uint16")).name
+    'photo-dehazed.tif'
+    """
+    kept = format_for_suffix(path.suffix) is not None
+    suffix = path.suffix if kept else WRITE_FORMATS[default_output_format(picture)]
+    return path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}")
+
+
+def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:
+    """The same result about another form of the picture."""
+    changed: DehazeResult[ImageT] = replace(result, image=image, **changes)
+    return changed
+
+
+def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
+    """One result for a batch: maps (B, H, W), airlight (B, 3)."""
+    airlight = np.stack([result.airlight for result in results])
+    if any(result.transmission is None for result in results):
+        return DehazeResult(images, None, None, airlight, None, results[0].info)
+    transmission, confidence = (
+        np.stack([getattr(result, name) for result in results]) for name in ("transmission", "confidence")
+    )
+    depth = DepthMap(-np.log(transmission), "relative")
+    return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

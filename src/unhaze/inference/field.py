@@ -1,0 +1,184 @@
+"""From a method's estimate to a haze field: small, aligned to edges, and ready for any resolution.
+
+The field is solved once on a small view of the whole picture. Whatever describes the whole picture (airlight, exposure)
+is fixed here, so the restoration of one strip never depends on how the rest was cut up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from unhaze.inference.options import DehazeOptions
+from unhaze.physics.color import luminance
+from unhaze.physics.guided import box_mean, guided_coefficients
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from unhaze.inference.methods._base import HazeEstimate, Method
+
+    FloatArray = NDArray[np.float32]
+
+__all__ = ["MINIMUM_TRANSMISSION", "VIEW_SIZE", "HazeField", "solve_field", "working_view"]
+
+VIEW_SIZE = 640  # long side of the view [px]
+MINIMUM_TRANSMISSION = 0.12  # below it a picture of 8 bits holds noise, not scene
+
+GUIDE_RADIUS = 30  # of the guided filter, in pixels of a view of VIEW_SIZE
+GUIDE_EPS = 1e-3
+
+AIRLIGHT_TOLERANCE = 0.12  # how near the airlight a colour counts as haze itself (Jiang et al. 2013 use 50 / 255)
+SKY_SHARE = 0.7  # share of the optical depth that full sky protection takes back
+SKY_WINDOW = 4  # radius of the smoothness test, in pixels of a view of VIEW_SIZE
+SKY_SMOOTH = (0.008, 0.03)  # standard deviation of brightness: certainly sky .. certainly not
+SKY_BRIGHT = (0.55, 0.85)  # brightness relative to the airlight: certainly not sky .. may be sky
+SKY_MINIMUM_AREA = 0.01
+
+EXPOSURE_SHARE = 0.6  # how far the log-average brightness is brought back towards that of the hazy picture
+EXPOSURE_CEILING = 0.45  # a bright veil is no brightness of the scene
+EXPOSURE_MAXIMUM = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HazeField:
+    """The haze of one picture, at the resolution of its view.
+
+    The transmission at full resolution is ``slope * luminance + offset``, both maps enlarged bilinearly: a fast guided
+    filter (He and Sun 2015) whose guide is the full-resolution picture.
+
+    Attributes:
+        slope, offset: (h, w) float32 coefficients of the guided filter.
+        airlight: (3,) float32 RGB in (0, 1], or (h, w, 3) where it changes over the picture.
+        confidence: (h, w) float32 in [0, 1].
+        lift: Curvature of the brightening curve at strength 1; 0 leaves the brightness alone.
+    """
+
+    slope: FloatArray
+    offset: FloatArray
+    airlight: FloatArray
+    confidence: FloatArray
+    lift: float
+
+    def transmission(self, view: FloatArray) -> FloatArray:
+        """Transmission (h, w) in [MINIMUM_TRANSMISSION, 1] of the view the field was solved on, (h, w, 3)."""
+        guided = self.slope * luminance(view) + self.offset
+        return np.asarray(np.clip(guided, MINIMUM_TRANSMISSION, 1), np.float32)
+
+
+def working_view(pixels: NDArray[Any], full_scale: float) -> FloatArray:
+    """Shrink a picture to the view that methods see.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), any real type.
+        full_scale: The value that stands for white.
+
+    Returns:
+        (h, w, 3) float32 in [0, 1], long side at most ``VIEW_SIZE``; area-averaged, so noise averages out too.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, VIEW_SIZE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    view = np.clip(small.astype(np.float32) / np.float32(full_scale), 0.0, 1.0)
+    view = view.reshape(size[1], size[0], *pixels.shape[2:])  # OpenCV drops an axis of length one
+    return np.ascontiguousarray(view if view.ndim == 3 else np.repeat(view[..., None], 3, axis=2))
+
+
+def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> HazeField:
+    """Estimate the haze of ``view`` (h, w, 3) and make the field from it."""
+    estimate = method.estimate(view)
+    sky = _sky(view, estimate.airlight)
+    transmission = _protect(estimate, view, sky, options.protect_sky)
+    radius = max(1, round(GUIDE_RADIUS * _unit(view)))
+    slope, offset = guided_coefficients(luminance(view), transmission, radius, GUIDE_EPS)
+    field = HazeField(slope, offset, estimate.airlight, _confidence(estimate, sky, options), lift=0.0)
+    return replace(field, lift=_lift(view, field) * options.keep_exposure)
+
+
+def invert(view: FloatArray, gain: NDArray[Any], airlight: FloatArray, color_blend: float) -> FloatArray:
+    """Solve the scattering model for the scene, colour differences apart from brightness.
+
+    J = A + (I - A) / t (He et al. 2011, Eq. 22) with gain = 1 / t for brightness and 1 + color_blend (1 / t - 1) for
+    colour differences; for ``color_blend=1`` both are the same.
+
+    Args:
+        view: (H, W, 3) in [0, 1].
+        gain: (H, W), 1 / transmission.
+        airlight: (3,) or (H, W, 3).
+        color_blend: 0 to 1.
+
+    Returns:
+        (H, W, 3), not clipped.
+    """
+    gray, gray_airlight = luminance(view)[..., None], _gray_airlight(airlight)[..., None]
+    gain = gain[..., None]
+    color_gain = 1 + (gain - 1) * np.float32(color_blend)
+    shift = gray * (gain - color_gain) + gray_airlight * (1 - gain)
+    return np.asarray(view * color_gain + shift + (airlight - gray_airlight) * (1 - color_gain), np.float32)
+
+
+def _gray_airlight(airlight: FloatArray) -> FloatArray:
+    """Brightness of the airlight: () for one colour, (h, w) for a map."""
+    gray = luminance(airlight.reshape(-1, 1, 3))
+    return gray.reshape(airlight.shape[:-1])
+
+
+def _unit(view: FloatArray) -> float:
+    return int(max(view.shape[:2])) / VIEW_SIZE
+
+
+def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
+    """0 below ``low``, 1 above ``high``, smooth in between."""
+    u = np.clip((x - low) / (high - low), 0, 1)
+    return np.asarray(u * u * (3 - 2 * u), np.float32)
+
+
+def _sky(view: FloatArray, airlight: FloatArray) -> FloatArray:
+    """How surely each pixel is sky, (h, w) in [0, 1]: bright, smooth, and joined to the upper border."""
+    gray = luminance(view)
+    radius = max(1, round(SKY_WINDOW * _unit(view)))
+    mean = box_mean(gray, radius)
+    deviation = np.sqrt(np.maximum(box_mean(gray * gray, radius) - mean * mean, 0))
+    bright = _ramp(gray / np.maximum(_gray_airlight(airlight), 1e-3), *SKY_BRIGHT)
+    likely = (1 - _ramp(deviation, *SKY_SMOOTH)) * bright
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > 0.35).astype(np.uint8), connectivity=4)
+    is_sky = np.zeros(count, np.float32)
+    is_sky[np.unique(labels[0])] = 1
+    is_sky[stats[:, cv2.CC_STAT_AREA] < SKY_MINIMUM_AREA * gray.size] = 0
+    is_sky[0] = 0  # the background: everything that is not likely
+    return box_mean(is_sky[labels] * likely, radius)
+
+
+def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:
+    """Raise the transmission where there is no scene to recover: in skies, and where the colour is the haze's own."""
+    radius = max(1, round(7 * _unit(view)))
+    distance = box_mean(np.abs(view - estimate.airlight).max(axis=2), radius)
+    # Jiang, Hou, Kuang 2013: divide by the distance to the airlight instead of by the transmission where it is small
+    tolerance = np.maximum(AIRLIGHT_TOLERANCE / np.maximum(distance, 1e-3), 1) ** np.float32(protection)
+    raised = np.clip(estimate.transmission * tolerance, MINIMUM_TRANSMISSION, 1)
+    return np.asarray(raised ** (1 - np.float32(SKY_SHARE * protection) * sky), np.float32)
+
+
+def _confidence(estimate: HazeEstimate, sky: FloatArray, options: DehazeOptions) -> FloatArray:
+    seen = np.clip((estimate.transmission - 0.05) / 0.35, 0, 1)
+    return np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
+
+
+def _lift(view: FloatArray, field: HazeField) -> float:
+    """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze."""
+    restored = np.clip(invert(view, 1 / field.transmission(view), field.airlight, 1.0), 0, 1)
+    before, after = _log_average(luminance(view)), _log_average(luminance(restored))
+    if after >= before:
+        return 0.0
+    goal = float(np.exp(EXPOSURE_SHARE * np.log(min(before, EXPOSURE_CEILING)) + (1 - EXPOSURE_SHARE) * np.log(after)))
+    if goal <= after:
+        return 0.0
+    return float(np.clip((goal - after) / (after * (1 - goal)), 0, EXPOSURE_MAXIMUM))
+
+
+def _log_average(gray: FloatArray) -> float:
+    return float(np.exp(np.log(gray + 0.02).mean()))

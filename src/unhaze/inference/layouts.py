@@ -1,0 +1,127 @@
+"""Arrays, tensors and PIL images as the pixels that methods work on, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unhaze.errors import ImageValueError
+from unhaze.physics.color import array_namespace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[Any]
+
+__all__ = ["ArrayLayout", "array_to_pil", "arrays_to_tensor", "is_pil", "is_torch", "pil_to_array", "tensor_to_arrays"]
+
+_PIL_MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "I;16": "I;16", "F": "F"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """How an array holds a picture.
+
+    Attributes:
+        color: The colours alone, contiguous: (H, W) or (H, W, 3) uint8, uint16 or float32.
+        alpha: (H, W, 1) of the array's own type, or ``None``.
+        shape: Shape of the array.
+        dtype: Value type of the array.
+    """
+
+    color: Pixels
+    alpha: Pixels | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, array: Pixels) -> ArrayLayout:
+        """Take an array (H, W) or (H, W, C) apart; C is 1 or 3, or 2 or 4 with alpha last.
+
+        Raises:
+            ImageValueError: Shape, type or values mean nothing as a picture.
+        """
+        channels = array.shape[2] if array.ndim == 3 else 1
+        if array.ndim not in (2, 3) or not 1 <= channels <= 4 or array.size == 0:
+            raise ImageValueError(
+                f"An array of shape {array.shape} is no picture; give (H, W), or (H, W, C) with 1 to 4 channels."
+            )
+        if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+            raise ImageValueError(f"Arrays of {array.dtype} are not handled; give uint8, uint16 or floats up to 1.")
+        if array.dtype.kind == "f":
+            _check_finite(array)
+        alpha = array[..., -1:] if channels in (2, 4) else None
+        color = array if alpha is None else array[..., :-1]
+        color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
+        working = np.float32 if array.dtype.kind == "f" else array.dtype
+        return cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype)
+
+    def rebuild(self, restored: Pixels) -> Pixels:
+        """Put restored colours, shaped as ``color``, into an array like the one taken apart."""
+        planes = restored.astype(self.dtype, copy=False)
+        if self.alpha is not None:
+            planes = np.concatenate([planes.reshape(*self.shape[:2], -1), self.alpha], axis=2)
+        return np.ascontiguousarray(planes.reshape(self.shape))
+
+
+def is_torch(value: object) -> bool:
+    """Whether ``value`` is a torch tensor, found out without importing torch."""
+    return any(base.__module__.startswith("torch") and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def is_pil(value: object) -> bool:
+    """Whether ``value`` is a PIL image."""
+    return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(value).__mro__)
+
+
+def tensor_to_arrays(tensor: Any) -> list[Pixels]:
+    """The pictures of a tensor (C, H, W) or (B, C, H, W) as arrays (H, W, C).
+
+    Raises:
+        ImageValueError: Any other shape.
+    """
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3, 4) or tensor.numel() == 0:
+        raise ImageValueError(
+            f"A tensor of shape {tuple(tensor.shape)} is no picture; "
+            "give (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels."
+        )
+    batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
+    half = str(tensor.dtype) in ("torch.bfloat16", "torch.float16")
+    return list(np.moveaxis((batch.float() if half else batch).numpy(), 1, -1))
+
+
+def arrays_to_tensor(arrays: list[Pixels], like: Any) -> Any:
+    """The reverse of :func:`tensor_to_arrays`: shape, value type and device of ``like``."""
+    torch = array_namespace(like)
+    stacked = np.ascontiguousarray(np.moveaxis(np.stack(arrays), -1, 1))
+    return torch.from_numpy(stacked).to(dtype=like.dtype, device=like.device).reshape(like.shape)
+
+
+def pil_to_array(image: Any) -> Pixels:
+    """The pixels of a PIL image as an array; palettes are resolved, the orientation tag is left to the caller.
+
+    Raises:
+        ImageValueError: A mode without a plain meaning as RGB or grey.
+    """
+    palette = "RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB"
+    mode = palette if image.mode in ("P", "PA") else _PIL_MODES.get(image.mode)
+    if mode is None:
+        raise ImageValueError(f"PIL images of mode {image.mode} are not handled; give image.convert('RGB').")
+    return np.array(image if image.mode == mode else image.convert(mode))
+
+
+def array_to_pil(array: Pixels, like: Any) -> Any:
+    """A PIL image of ``array`` that carries the metadata of ``like``."""
+    from PIL import Image
+
+    image = Image.fromarray(array)
+    image.info = {key: value for key, value in like.info.items() if key != "transparency"}
+    return image
+
+
+def _check_finite(array: Pixels) -> None:
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise ImageValueError(f"The picture holds {bad} values that are NaN or infinite; replace them first.")

@@ -1,0 +1,71 @@
+"""Memory limits in bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from unhaze.errors import UsageError
+
+__all__ = ["available_memory", "format_bytes", "parse_bytes"]
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def parse_bytes(size: int | str) -> int:
+    """Read a size such as ``"2G"``, ``"500M"`` or ``1048576``; the units are powers of 1024.
+
+    Raises:
+        UsageError: Not a positive size.
+
+    >>> parse_bytes("1.5G") == 3 * 2**29
+    True
+    """
+    match = _SIZE.fullmatch(str(size))
+    count = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if count <= 0:
+        raise UsageError(f"{size!r} is not a memory size; write for example 2G, 500M or a number of bytes.")
+    return count
+
+
+def format_bytes(count: float) -> str:
+    """Write a number of bytes for people.
+
+    >>> format_bytes(3 * 2**29)
+    '1.5 GB'
+    """
+    for unit, size in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def available_memory() -> int | None:
+    """Bytes of memory this process may still use, the limit of a container included; ``None`` where unknown."""
+    limits = [value for value in (_meminfo_available(), *map(_read_limit, _CGROUP_LIMITS)) if value]
+    if limits:
+        return min(limits)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return found[0] if found else None
+
+
+def _read_limit(path: str) -> int | None:
+    try:
+        text = Path(path).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

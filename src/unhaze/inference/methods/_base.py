@@ -1,0 +1,68 @@
+"""What a method is: it looks at a small view of the whole picture and says how much haze lies where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+__all__ = ["HazeEstimate", "Method", "MethodInfo", "relative_odd_size"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodInfo:
+    """What a user wants to know of a method before choosing it.
+
+    Attributes:
+        name: Name in the catalogue.
+        summary: One sentence.
+        paper: Citation.
+        url: Where to read it.
+        needs: What has to be installed or given beyond the core; empty where nothing is.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    url: str
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HazeEstimate:
+    """Haze at the resolution of the view.
+
+    Attributes:
+        transmission: (h, w) float32 in (0, 1], not yet aligned to the edges of the picture.
+        airlight: float32 RGB in (0, 1], sRGB-encoded: (3,), one colour for the whole picture, or (h, w, 3).
+    """
+
+    transmission: FloatArray
+    airlight: FloatArray
+
+
+class Method(Protocol):
+    """Estimates the haze of a whole picture from a small view of it. Stateless, so any thread may call it."""
+
+    info: MethodInfo
+
+    def estimate(self, view: FloatArray) -> HazeEstimate:
+        """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1], sRGB-encoded."""
+        ...
+
+
+def relative_odd_size(view: FloatArray, share: float) -> int:
+    """An odd number of pixels, ``share`` of the long side of ``view``: windows mean the same at every resolution.
+
+    >>> import numpy as np
+    >>> relative_odd_size(np.zeros((480, 640, 3), np.float32), 0.025)
+    17
+    >>> relative_odd_size(np.zeros((1, 9, 3), np.float32), 0.025)
+    1
+    """
+    return 2 * round(max(view.shape[:2]) * share / 2) + 1 if max(view.shape[:2]) * share > 1 else 1

@@ -1,0 +1,143 @@
+"""Small value types that every layer shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    FloatMap = NDArray[np.float32]
+
+__all__ = ["DehazeResult", "DepthKind", "DepthMap", "ImageContract", "Restored", "Stage", "WeightCard"]
+
+DepthKind = Literal["metric", "inverse_relative", "relative"]
+
+ImageT = TypeVar("ImageT")
+
+
+@dataclass(frozen=True, slots=True)
+class DepthMap:
+    """Distance from the camera, per pixel.
+
+    Attributes:
+        map: (H, W) float32.
+        kind: What the numbers mean.
+            ``"metric"``: distance [m], far is large.
+            ``"relative"``: distance up to an unknown positive scale, far is large, 0 is at the camera.
+            ``"inverse_relative"``: inverse distance up to scale and shift, near is large.
+        features: Multi-scale features of the estimator, coarse to fine; empty where it has none.
+    """
+
+    map: FloatMap
+    kind: DepthKind
+    features: tuple[Any, ...] = ()
+
+    @property
+    def far_is_large(self) -> bool:
+        """Whether larger numbers lie farther from the camera."""
+        return self.kind != "inverse_relative"
+
+
+@dataclass(frozen=True, slots=True)
+class DehazeResult(Generic[ImageT]):
+    """What a :class:`~unhaze.Dehazer` returns for one picture.
+
+    Attributes:
+        image: The restored picture, of the type, shape and value type of the input.
+        transmission: (H, W) float32 in (0, 1], the share of light that reached the camera unscattered as the method
+            estimated it, before ``strength``. ``None`` where maps were not asked for.
+        depth: Relative depth, the optical depth ``-ln(transmission)``; ``None`` where maps were not asked for.
+        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding.
+        confidence: (H, W) float32 in [0, 1]; low where the haze is too dense to see through, or where the estimate
+            was overruled to protect a sky. ``None`` where maps were not asked for.
+        info: Facts about the run: method, options, sizes, seconds, notes for the user.
+    """
+
+    image: ImageT
+    transmission: FloatMap | None
+    depth: DepthMap | None
+    airlight: FloatMap
+    confidence: FloatMap | None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One named step of a network, at which features can be read, fused or checkpointed.
+
+    Attributes:
+        name: ``enc1..encN``, ``mid``, ``decN..dec1``; unique within a network.
+        channels: Channels that leave the stage.
+        stride: Side of the image over the side of the stage's output.
+    """
+
+    name: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContract:
+    """What a network expects of an image, and how the public range [0, 1] maps to its own.
+
+    Attributes:
+        value_range: Numbers that 0 and 1 of a public image become, and in which the network's images come back.
+        multiple_of: Both sides must be a multiple of this.
+        minimum: Smallest side that works.
+        pad_mode: How an image is enlarged, on the right and at the bottom, to fit.
+        tiling: Radius of the receptive field [px]: tiles that overlap by this much give the result of the whole image.
+            ``None`` where every output pixel depends on the whole image, so that tiles change the result.
+        mean: Subtracted, per RGB channel, from the input after it was mapped to ``value_range``; not added again.
+        std: Divides the input after ``mean`` was subtracted; the output is not multiplied with it.
+    """
+
+    value_range: tuple[float, float] = (0.0, 1.0)
+    multiple_of: int = 1
+    minimum: int = 1
+    pad_mode: Literal["reflect", "replicate"] = "reflect"
+    tiling: int | None = None
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What every network returns.
+
+    Attributes:
+        image: (B, 3, H, W) restored RGB.
+        pyramid: Restored images of smaller sizes, coarse to fine, without ``image``; empty for most networks.
+        aux: Whatever else a loss or a study needs, by name, in the network's own units.
+    """
+
+    image: Tensor
+    pyramid: tuple[Tensor, ...] = ()
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCard:
+    """Where trained weights come from and what may be done with them.
+
+    Attributes:
+        url: Address of the file.
+        sha256: Digest of the file, in hexadecimal.
+        license: SPDX name, or ``"none stated"``.
+        source: Repository of whoever trained them.
+        paper: Citation or address of the paper.
+        trained_on: Data set, by its catalogue name.
+        reported: Scores that the source states, by ``"<benchmark>/<metric>"``.
+    """
+
+    url: str
+    sha256: str
+    license: str
+    source: str
+    paper: str
+    trained_on: str
+    reported: Mapping[str, float] = field(default_factory=dict)

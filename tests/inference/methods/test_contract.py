@@ -1,0 +1,62 @@
+"""What every method of the catalogue must do; a new method is tested by existing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from unhaze.errors import UnknownNameError
+from unhaze.inference.methods import create_method, list_methods, method_info
+
+METHODS = list_methods()
+
+
+def test_the_classic_methods_are_listed():
+    assert {"dcp", "cap", "bccr"} <= set(METHODS)
+
+
+def test_an_unknown_method_lists_near_names():
+    with pytest.raises(UnknownNameError, match="did you mean dcp"):
+        create_method("dpc")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_info_is_complete(name):
+    info = method_info(name)
+    assert info.name == name
+    assert info.summary.endswith(".")
+    assert info.paper
+    assert info.url.startswith("https://")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_picture_gives_a_finite_field(name, data):
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    view = data.draw(arrays(np.float32, (height, width, 3), elements=st.floats(0, 1, width=32)))
+    estimate = create_method(name).estimate(view)
+    assert estimate.transmission.shape == (height, width)
+    assert estimate.transmission.dtype == np.float32
+    assert np.isfinite(estimate.transmission).all()
+    assert estimate.transmission.max() <= 1 + 1e-5
+    assert estimate.airlight.shape == (3,)
+    assert ((estimate.airlight >= 0) & (estimate.airlight <= 1)).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_estimate_follows_the_true_haze(name, hazy_photo):
+    hazy, transmission = hazy_photo
+    estimate = create_method(name).estimate(hazy.astype(np.float32) / 255)
+    correlation = np.corrcoef(estimate.transmission.ravel(), np.asarray(transmission).ravel())[0, 1]
+    assert correlation > 0.6
+    np.testing.assert_allclose(estimate.airlight, (0.85, 0.87, 0.9), atol=0.1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_view_is_left_alone(name, hazy_photo):
+    view = hazy_photo[0].astype(np.float32) / 255
+    before = view.copy()
+    create_method(name).estimate(view)
+    np.testing.assert_array_equal(view, before)

@@ -1,0 +1,365 @@
+"""The public dehazer: every kind of picture in, the same kind out."""
+
+import io
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import unhaze
+from unhaze.errors import ImageValueError, OutputError, OverBudgetError, UnhazeError, UnknownNameError, UsageError
+from unhaze.inference.dehazer import Dehazer, dehaze
+from unhaze.inference.methods import list_methods
+from unhaze.io.images import read_image
+
+METHODS = list_methods()
+
+
+@pytest.fixture(scope="module")
+def hazy(hazy_photo):
+    return hazy_photo[0]
+
+
+@pytest.fixture(scope="module")
+def expected(hazy):
+    return Dehazer()(hazy).image
+
+
+def encoded(pixels, format="PNG", **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+# -- types in and out -------------------------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_as_arrays(hazy, expected):
+    assert expected.dtype == np.uint8
+    assert expected.shape == hazy.shape
+    assert np.abs(expected.astype(int) - hazy).mean() > 10
+
+
+def test_the_input_is_never_changed(hazy):
+    before = hazy.copy()
+    dehaze(hazy)
+    np.testing.assert_array_equal(hazy, before)
+
+
+def test_bytes_come_back_as_bytes_of_the_same_format(hazy, expected):
+    data = dehaze(encoded(hazy))
+    assert isinstance(data, bytes)
+    np.testing.assert_array_equal(read_image(data).pixels, expected)
+    assert read_image(data).format == "png"
+
+
+def test_pil_images_come_back_as_pil_images(hazy, expected):
+    image = Image.fromarray(hazy)
+    image.info["dpi"] = (300, 300)
+    restored = dehaze(image)
+    assert isinstance(restored, Image.Image)
+    assert restored.mode == "RGB"
+    assert restored.info["dpi"] == (300, 300)
+    np.testing.assert_array_equal(np.asarray(restored), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16", "F"])
+def test_pil_modes_are_kept(hazy, mode):
+    image = Image.fromarray(hazy)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.float32) / 255)
+    else:
+        image = image.convert(mode)
+        if "A" in mode:
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+    restored = dehaze(image)
+    assert restored.mode == mode
+    assert restored.size == image.size
+    if "A" in mode:
+        np.testing.assert_array_equal(np.asarray(restored)[..., -1], np.asarray(image)[..., -1])
+
+
+def test_pil_palettes_are_resolved_and_other_modes_refused(hazy):
+    assert dehaze(Image.fromarray(hazy).quantize(64)).mode == "RGB"
+    with pytest.raises(ImageValueError, match="convert"):
+        dehaze(Image.fromarray(hazy).convert("HSV"))
+
+
+def test_paths_come_back_as_the_path_of_the_result(hazy, expected, tmp_path):
+    source = tmp_path / "hazy.png"
+    source.write_bytes(encoded(hazy))
+    written = dehaze(source)
+    assert written == tmp_path / "hazy-dehazed.png"
+    np.testing.assert_array_equal(read_image(written).pixels, expected)
+    with pytest.raises(OutputError, match="exists"):
+        dehaze(source)
+    assert dehaze(str(source), output=tmp_path / "other.tif") == tmp_path / "other.tif"
+
+
+@pytest.mark.parametrize("shape", ["chw", "bchw"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_tensors_come_back_as_tensors(hazy, expected, shape, dtype):
+    tensor = torch.from_numpy(hazy.copy()).permute(2, 0, 1)
+    tensor = tensor if dtype == torch.uint8 else (tensor.float() / 255).to(dtype)
+    batch = tensor if shape == "chw" else torch.stack([tensor, tensor.flip(-1)])
+    result = Dehazer()(batch)
+    assert result.image.dtype == dtype
+    assert result.image.shape == batch.shape
+    first = result.image if shape == "chw" else result.image[0]
+    scale = 1 if dtype == torch.uint8 else 255
+    difference = first.float().permute(1, 2, 0).numpy() * scale - expected
+    assert np.abs(difference).max() <= (0 if dtype == torch.uint8 else 1 if dtype.itemsize >= 4 else 6)
+    assert result.transmission.shape == (*batch.shape[:-3], *batch.shape[-2:])
+    assert result.airlight.shape == (*batch.shape[:-3], 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
+def test_array_layouts_are_kept(hazy, dtype, channels):
+    white = {1: 255, 2: 65535}[np.dtype(dtype).itemsize] if np.dtype(dtype).kind == "u" else 1
+    picture = hazy[::3, ::3].astype(np.float64) / 255 * white
+    alpha = np.linspace(0, white, picture.shape[1])[None, :, None].repeat(picture.shape[0], 0)
+    gray = picture.mean(axis=2, keepdims=True)
+    array = {None: gray[..., 0], 1: gray, 2: np.dstack([gray, alpha]), 3: picture, 4: np.dstack([picture, alpha])}
+    given_array = array[channels].astype(dtype)
+    restored = dehaze(given_array)
+    assert restored.dtype == dtype
+    assert restored.shape == given_array.shape
+    if channels in (2, 4):
+        np.testing.assert_array_equal(restored[..., -1], given_array[..., -1])
+    assert not np.array_equal(restored, given_array)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros((2, 3, 5), np.uint8), "shape"),
+        (np.zeros((0, 3, 3), np.uint8), "shape"),
+        (np.zeros(7), "shape"),
+        (np.zeros((2, 2), np.int64), "int64"),
+        (np.zeros((2, 2), bool), "bool"),
+        (np.array([[np.nan, 1.0]]), "NaN"),
+        (np.array([[np.inf, 1.0]]), "infinite"),
+        (torch.zeros(2, 5, 4, 4), "shape"),
+        (torch.zeros(4), "shape"),
+    ],
+)
+def test_values_without_meaning_are_refused_in_a_sentence(value, message):
+    with pytest.raises(ImageValueError, match=message):
+        dehaze(value)
+
+
+def test_other_types_and_stray_outputs_are_refused(hazy, tmp_path):
+    with pytest.raises(UsageError, match="type list"):
+        dehaze([1, 2, 3])
+    with pytest.raises(UsageError, match="given by path"):
+        dehaze(hazy, output=tmp_path / "x.png")
+    with pytest.raises(UnknownNameError):
+        Dehazer("dcpp")
+    with pytest.raises(UsageError, match="threads"):
+        Dehazer(threads=0)
+
+
+# -- what the options do ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    color=st.booleans(),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),
+    strength=st.floats(-1, 1),
+    seed=st.integers(0, 2**31),
+)
+def test_any_size_and_type_gives_a_picture(method, height, width, color, dtype, strength, seed):
+    rng = np.random.default_rng(seed)
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    array = (rng.random((height, width, 3) if color else (height, width)) * white).astype(dtype)
+    result = Dehazer(method, strength=strength, threads=1)(array)
+    assert result.image.shape == array.shape
+    assert result.image.dtype == dtype
+    assert np.isfinite(result.image).all()
+    assert result.image.min() >= 0
+    assert result.image.max() <= white
+    for each in (result.transmission, result.confidence, result.depth.map):
+        assert each.shape == array.shape[:2]
+        assert np.isfinite(each).all()
+    assert 0 < result.transmission.min() <= result.transmission.max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_strength_zero_is_the_identity_bit_for_bit(hazy, method, dtype):
+    array = hazy.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    np.testing.assert_array_equal(dehaze(array, method=method, strength=0.0), array)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_local_contrast_grows_with_strength(hazy, method):
+    def contrast(strength):
+        return np.abs(np.diff(dehaze(hazy, method=method, strength=strength).astype(float), axis=1)).mean()
+
+    contrasts = [contrast(strength) for strength in (-1, -0.5, 0, 0.25, 0.5, 0.75, 1)]
+    assert contrasts == sorted(contrasts)
+    assert contrasts[-1] > 1.05 * contrasts[2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_picture_moves_farther_away_as_strength_grows(hazy, method):
+    distances = [
+        np.abs(dehaze(hazy, method=method, strength=s).astype(int) - hazy).mean() for s in (0, 0.2, 0.4, 0.6, 0.8, 1)
+    ]
+    assert distances == sorted(distances)
+
+
+def test_negative_strength_adds_haze(hazy):
+    more = dehaze(hazy, strength=-1.0).astype(float)
+    airlight = Dehazer()(hazy).airlight * 255
+    assert np.abs(more - airlight).mean() < np.abs(hazy - airlight).mean()
+
+
+def test_color_blend_zero_keeps_the_hazy_colours(hazy):
+    """Differences between channels are those of the input wherever nothing is clipped."""
+    array = hazy.astype(np.float32) / 255
+    restored = dehaze(array, color_blend=0.0, keep_exposure=0.0)
+    inside = (restored > 0.001).all(axis=2) & (restored < 0.999).all(axis=2)
+    difference = np.diff(restored, axis=2) - np.diff(array, axis=2)
+    assert inside.mean() > 0.5
+    assert np.abs(difference[inside]).max() < 1e-4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_do_not_depend_on_resolution(hazy, method):
+    """A preview shows what the export will be."""
+    large = cv2.resize(hazy, (2560, 1708), interpolation=cv2.INTER_CUBIC)
+    preview = cv2.resize(large, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    shrunk = cv2.resize(dehaze(large, method=method), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    error = (dehaze(preview, method=method).astype(float) - shrunk) ** 2
+    assert 10 * np.log10(255**2 / error.mean()) > 35
+
+
+def test_value_types_agree(hazy, expected):
+    sixteen = dehaze(hazy.astype(np.uint16) * 257)
+    assert np.abs(sixteen / 257 - expected).max() <= 1
+    assert len(np.unique(sixteen)) > 256
+    floats = dehaze(hazy.astype(np.float32) / 255)
+    np.testing.assert_allclose(floats, sixteen / 65535, atol=2e-5)
+
+
+def test_floats_above_one_are_relative_to_the_largest_value(hazy):
+    array = hazy.astype(np.float32) / hazy.max()
+    np.testing.assert_allclose(dehaze(array * 80) / 80, dehaze(array), atol=1e-5)
+
+
+# -- results, sharing, limits -----------------------------------------------------------------------------------------
+
+
+def test_maps_fit_together(hazy):
+    result = Dehazer()(hazy)
+    np.testing.assert_allclose(result.depth.map, -np.log(result.transmission), atol=1e-6)
+    assert result.depth.kind == "relative"
+    assert result.depth.far_is_large
+    assert result.info["method"] == "dcp"
+    assert set(result.info["seconds"]) == {"solve", "apply"}
+    assert 0 <= result.confidence.min() <= result.confidence.max() <= 1
+
+
+def test_depth_orders_a_scene(hazy_photo):
+    """Far is large: the synthetic depth grows towards the horizon."""
+    hazy, transmission = hazy_photo
+    depth = Dehazer(protect_sky=0.0)(hazy).depth.map
+    assert np.corrcoef(depth.ravel(), -np.log(np.asarray(transmission)).ravel())[0, 1] > 0.5
+
+
+def test_maps_are_left_out_on_request(hazy):
+    result = Dehazer()(hazy, maps=False)
+    assert result.transmission is result.depth is result.confidence is None
+
+
+def test_threads_and_calls_share_one_dehazer(hazy, expected):
+    results = {}
+    with Dehazer(threads=2) as dehazer:
+
+        def work(number):
+            results[number] = dehazer(hazy, maps=False).image
+
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert len(results) == 6
+    for image in results.values():
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_a_closed_dehazer_works_again(hazy, expected):
+    dehazer = Dehazer(threads=2)
+    dehazer.close()
+    np.testing.assert_array_equal(dehazer(hazy).image, expected)
+    dehazer.close()
+
+
+def test_a_picture_over_budget_is_refused_before_decoding(hazy, tmp_path):
+    source = tmp_path / "large.png"
+    source.write_bytes(encoded(hazy))
+    with pytest.raises(OverBudgetError, match="raise --max-memory"):
+        Dehazer(max_memory="1M")(source)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_solved_field_can_be_applied_to_other_frames(hazy, expected):
+    dehazer = Dehazer()
+    field = dehazer.solve(hazy)
+    np.testing.assert_array_equal(dehazer.apply(hazy, field), expected)
+    frame = hazy.copy()
+    assert dehazer.apply(frame, field, out=frame) is frame
+    np.testing.assert_array_equal(frame, expected)
+
+
+def test_the_tone_curve_of_a_profile_is_respected(hazy):
+    """A linear-light picture with a linear profile gives what its sRGB form gives, in linear light."""
+    from PIL import ImageCms
+
+    from unhaze.physics.color import srgb_to_linear
+
+    profile = linear_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    linear = np.round(srgb_to_linear(hazy.astype(np.float64) / 255) * 65535).astype(np.uint16)
+    from unhaze.io.images import Metadata, Picture
+
+    restored = Dehazer().restore(Picture(linear, None, "tiff", Metadata(icc=profile))).image
+    expected = dehaze(hazy.astype(np.float32) / 255)
+    np.testing.assert_allclose(restored.pixels / 65535, srgb_to_linear(expected), atol=2e-3)
+    assert restored.metadata.icc == profile
+
+
+def linear_profile(srgb):
+    """An sRGB profile with its tone curves replaced by the identity."""
+    data = bytearray(srgb)
+    count = int.from_bytes(data[128:132], "big")
+    for index in range(count):
+        entry = 132 + 12 * index
+        if bytes(data[entry : entry + 4]) in (b"rTRC", b"gTRC", b"bTRC"):
+            offset = int.from_bytes(data[entry + 4 : entry + 8], "big")
+            data[offset : offset + 12] = b"curv" + bytes(8)
+            data[entry + 8 : entry + 12] = (12).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_every_error_has_one_base():
+    assert issubclass(UnknownNameError, unhaze.UnhazeError)
+    assert unhaze.UnhazeError is UnhazeError
+    assert sorted(unhaze.__all__) == sorted(set(unhaze.__all__))
+    for name in unhaze.__all__:
+        assert getattr(unhaze, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'dehazer'"):
+        _ = unhaze.dehazer

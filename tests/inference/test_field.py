@@ -1,0 +1,100 @@
+"""What is decided about the whole picture: sky, exposure, confidence."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unhaze.inference.field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
+from unhaze.inference.methods import create_method, list_methods
+from unhaze.inference.options import DehazeOptions
+
+
+def landscape(height=240, width=320, airlight=0.85):
+    """A smooth bright sky over textured, partly hazy ground; (H, W, 3) float32."""
+    rng = np.random.default_rng(0)
+    ground = rng.uniform(0.05, 0.6, (height, width, 3))
+    transmission = np.linspace(0.3, 0.95, height)[:, None, None]
+    view = ground * transmission + airlight * (1 - transmission)
+    view[: height // 3] = airlight * np.linspace(0.94, 1, height // 3)[:, None, None]
+    return view.astype(np.float32)
+
+
+def solve(view, **options):
+    return solve_field(view, create_method("dcp"), DehazeOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((480, 640), (480, 640)),
+        ((3000, 4000), (480, 640)),
+        ((4000, 10), (640, 2)),
+        ((1, 1), (1, 1)),
+        ((1, 5000), (1, 640)),
+    ],
+)
+def test_views_have_at_most_the_working_size(shape, expected):
+    view = working_view(np.zeros((*shape, 3), np.uint8), 255.0)
+    assert view.shape == (*expected, 3)
+    assert max(view.shape[:2]) <= VIEW_SIZE
+
+
+def test_a_grey_picture_becomes_a_grey_view():
+    pixels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    view = working_view(pixels, 65535.0)
+    assert view.shape == (3, 4, 3)
+    np.testing.assert_allclose(view, np.repeat(pixels[..., None] / 65535, 3, 2), atol=1e-6)
+
+
+def test_the_sky_is_left_alone_and_the_ground_is_not():
+    view = landscape()
+    free, protected = solve(view, protect_sky=0.0), solve(view, protect_sky=1.0)
+    sky, ground = np.s_[5:60], np.s_[120:]
+    assert protected.transmission(view)[sky].mean() > 3 * free.transmission(view)[sky].mean()
+    assert abs(protected.transmission(view)[ground].mean() - free.transmission(view)[ground].mean()) < 0.1
+    assert protected.confidence[sky].mean() < 0.2 < protected.confidence[ground].mean()
+
+
+def test_a_bright_patch_that_does_not_reach_the_top_is_no_sky():
+    view = landscape()
+    view[:10] = 0.2  # a dark frame above it
+    boxed, open_sky = solve(view), solve(landscape())
+    assert boxed.confidence[20:60].mean() >= open_sky.confidence[20:60].mean()
+
+
+def test_confidence_falls_with_the_density_of_the_haze():
+    rng = np.random.default_rng(1)
+    scene = rng.random((120, 160, 3))
+    means = []
+    for transmission in (0.9, 0.5, 0.2, 0.05):
+        view = (scene * transmission + 0.9 * (1 - transmission)).astype(np.float32)
+        view[-20:, -20:] = 0.9  # what the airlight is taken from
+        means.append(float(solve(view, protect_sky=0.0).confidence[:80].mean()))
+    assert means == sorted(means, reverse=True)
+    assert means[0] > 0.8
+    assert means[-1] < 0.2
+
+
+def test_exposure_is_kept_on_request_only():
+    view = landscape()
+    assert solve(view, keep_exposure=0.0).lift == 0
+    assert 0 < solve(view, keep_exposure=0.5).lift < solve(view, keep_exposure=1.0).lift <= 1
+
+
+def test_a_picture_that_does_not_darken_is_not_lifted():
+    dark = np.full((32, 48, 3), 0.02, np.float32)
+    assert solve(dark).lift == 0
+
+
+@pytest.mark.parametrize("method", list_methods())
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), level=st.floats(0, 1, width=32))
+def test_flat_pictures_give_finite_fields(method, height, width, level):
+    view = np.full((height, width, 3), level, np.float32)
+    field = solve_field(view, create_method(method), DehazeOptions())
+    for each in (field.slope, field.offset, field.confidence, field.airlight, np.float64(field.lift)):
+        assert np.isfinite(each).all()
+    transmission = field.transmission(view)
+    assert transmission.min() >= MINIMUM_TRANSMISSION - 1e-6
+    assert transmission.max() <= 1
