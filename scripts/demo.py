@@ -41,7 +41,7 @@ def main() -> int:
     options = parser.parse_args()
     clear, hazy, restored = (options.output / name for name in ("clear", "hazy", "restored"))
     copy_samples(clear)
-    status = unhaze("synth", clear, "-o", hazy, "--beta", "0.015", "--seed", "1", "--overwrite")
+    status = unhaze("synth", clear, "-o", hazy, "--beta", "0.01", "--patchy", "0.3", "--seed", "1", "--overwrite")
     status |= unhaze(
         "run", hazy, *options.pictures, "-o", restored, "--compare", "--overwrite",
         "--report", options.output / "report.jsonl",

@@ -20,6 +20,6 @@ def photo():
 def hazy_photo(photo):
     """The same photograph behind synthetic haze, with the true transmission: (hazy uint8, transmission)."""
     clear = photo.astype(np.float32) / 255
-    depth = analytic_depth("plane", *clear.shape[:2])
-    hazy, transmission = synthesize_haze(clear, depth, beta=0.02, airlight=(0.85, 0.87, 0.9))
+    depth = analytic_depth("ramp", *clear.shape[:2])
+    hazy, transmission = synthesize_haze(clear, depth, beta=0.01, airlight=(0.85, 0.87, 0.9))
     return np.round(hazy * 255).astype(np.uint8), transmission

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhaze.inference.field import HazeField, invert, solve_field, working_view
+from unhaze.inference.field import HazeField, solve_field, working_view
 from unhaze.inference.methods import create_method, list_methods
 from unhaze.inference.options import DehazeOptions
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
@@ -29,6 +29,16 @@ def random_field(rng, shape, *, local_airlight=False, lift=0.4):
 def enlarge(small, height, width):
     large = cv2.resize(small.astype(np.float64), (width, height), interpolation=cv2.INTER_LINEAR)
     return large.reshape(height, width, *small.shape[2:])
+
+
+def invert(view, gain, airlight, color_blend):
+    """Brightness with ``gain``, colour differences with a gain that is nearer to 1; float64, (H, W, 3)."""
+    weights = np.array([0.299, 0.587, 0.114])
+    gray, gray_airlight = (view @ weights)[..., None], np.asarray(airlight @ weights)[..., None]
+    gain = gain[..., None]
+    bright = gray_airlight + (gray - gray_airlight) * gain
+    tint = (airlight - gray_airlight) + ((view - gray) - (airlight - gray_airlight)) * (1 + (gain - 1) * color_blend)
+    return bright + tint
 
 
 def restore(pixels, field, options, **how):
@@ -78,7 +88,7 @@ def test_strips_equal_the_formula(height, width, small, dtype, color, local_airl
     if not color:
         airlight = np.repeat((airlight @ (0.299, 0.587, 0.114))[..., None], 3, -1)
     gain, blend = transmission**-strength, color_blend if color else 1
-    plain = np.clip(invert(view.astype(np.float32), gain, airlight.astype(np.float32), blend), 0, 1)
+    plain = np.clip(invert(view, gain, airlight, blend), 0, 1)
     lift = field.lift * max(strength, 0)
     plain = plain * (1 + lift) / (1 + lift * plain)
     plain = plain if color else plain[..., 0]
@@ -88,13 +98,19 @@ def test_strips_equal_the_formula(height, width, small, dtype, color, local_airl
     np.testing.assert_allclose(result / np.float64(WHITE[dtype]), plain, atol=0.501 * step + 2e-5)
 
 
-def test_the_gain_is_the_scattering_model_to_the_letter():
-    """color_blend = 1: J = A + (I - A) / t."""
+def test_full_colour_blend_is_the_scattering_model_to_the_letter():
+    """J = A + (I - A) / t."""
     rng = np.random.default_rng(3)
-    view, transmission = rng.random((5, 7, 3), np.float32), rng.uniform(0.2, 1, (5, 7)).astype(np.float32)
-    airlight = np.array([0.8, 0.85, 0.9], np.float32)
-    expected = airlight + (view - airlight) / transmission[..., None]
-    np.testing.assert_allclose(invert(view, 1 / transmission, airlight, 1.0), expected, atol=1e-5)
+    pixels = rng.uniform(0.6, 0.8, (5, 7, 3)).astype(np.float32)
+    field = HazeField(
+        np.zeros((5, 7), np.float32),
+        rng.uniform(0.5, 1, (5, 7)).astype(np.float32),
+        np.array([0.7, 0.75, 0.8], np.float32),
+        np.ones((5, 7), np.float32),
+        lift=0.0,
+    )
+    expected = field.airlight + (pixels - field.airlight) / field.offset[..., None]
+    np.testing.assert_allclose(restore(pixels, field, DehazeOptions(color_blend=1.0)), expected, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)

@@ -38,9 +38,9 @@ SKY_SMOOTH = (0.008, 0.03)  # standard deviation of brightness: certainly sky ..
 SKY_BRIGHT = (0.55, 0.85)  # brightness relative to the airlight: certainly not sky .. may be sky
 SKY_MINIMUM_AREA = 0.01
 
-EXPOSURE_SHARE = 0.6  # how far the log-average brightness is brought back towards that of the hazy picture
+EXPOSURE_SHARE = 0.75  # how far the log-average brightness is brought back towards that of the hazy picture
 EXPOSURE_CEILING = 0.45  # a bright veil is no brightness of the scene
-EXPOSURE_MAXIMUM = 1.0
+EXPOSURE_MAXIMUM = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +99,6 @@ def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> Haz
     return replace(field, lift=_lift(view, field) * options.keep_exposure)
 
 
-def invert(view: FloatArray, gain: NDArray[Any], airlight: FloatArray, color_blend: float) -> FloatArray:
-    """Solve the scattering model for the scene, colour differences apart from brightness.
-
-    J = A + (I - A) / t (He et al. 2011, Eq. 22) with gain = 1 / t for brightness and 1 + color_blend (1 / t - 1) for
-    colour differences; for ``color_blend=1`` both are the same.
-
-    Args:
-        view: (H, W, 3) in [0, 1].
-        gain: (H, W), 1 / transmission.
-        airlight: (3,) or (H, W, 3).
-        color_blend: 0 to 1.
-
-    Returns:
-        (H, W, 3), not clipped.
-    """
-    gray, gray_airlight = luminance(view)[..., None], _gray_airlight(airlight)[..., None]
-    gain = gain[..., None]
-    color_gain = 1 + (gain - 1) * np.float32(color_blend)
-    shift = gray * (gain - color_gain) + gray_airlight * (1 - gain)
-    return np.asarray(view * color_gain + shift + (airlight - gray_airlight) * (1 - color_gain), np.float32)
-
-
 def _gray_airlight(airlight: FloatArray) -> FloatArray:
     """Brightness of the airlight: () for one colour, (h, w) for a map."""
     gray = luminance(airlight.reshape(-1, 1, 3))
@@ -156,7 +134,8 @@ def _sky(view: FloatArray, airlight: FloatArray) -> FloatArray:
 def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:
     """Raise the transmission where there is no scene to recover: in skies, and where the colour is the haze's own."""
     radius = max(1, round(7 * _unit(view)))
-    distance = box_mean(np.abs(view - estimate.airlight).max(axis=2), radius)
+    red, green, blue = cv2.split(np.abs(view - estimate.airlight))
+    distance = box_mean(cv2.max(cv2.max(red, green), blue), radius)
     # Jiang, Hou, Kuang 2013: divide by the distance to the airlight instead of by the transmission where it is small
     tolerance = np.maximum(AIRLIGHT_TOLERANCE / np.maximum(distance, 1e-3), 1) ** np.float32(protection)
     raised = np.clip(estimate.transmission * tolerance, MINIMUM_TRANSMISSION, 1)
@@ -170,8 +149,10 @@ def _confidence(estimate: HazeEstimate, sky: FloatArray, options: DehazeOptions)
 
 def _lift(view: FloatArray, field: HazeField) -> float:
     """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze."""
-    restored = np.clip(invert(view, 1 / field.transmission(view), field.airlight, 1.0), 0, 1)
-    before, after = _log_average(luminance(view)), _log_average(luminance(restored))
+    gray = luminance(view)
+    gain = 1 / field.transmission(view)
+    restored = np.clip(gray * gain + _gray_airlight(field.airlight) * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
+    before, after = _log_average(gray), _log_average(restored)
     if after >= before:
         return 0.0
     goal = float(np.exp(EXPOSURE_SHARE * np.log(min(before, EXPOSURE_CEILING)) + (1 - EXPOSURE_SHARE) * np.log(after)))
@@ -180,5 +161,5 @@ def _lift(view: FloatArray, field: HazeField) -> float:
     return float(np.clip((goal - after) / (after * (1 - goal)), 0, EXPOSURE_MAXIMUM))
 
 
-def _log_average(gray: FloatArray) -> float:
+def _log_average(gray: NDArray[Any]) -> float:
     return float(np.exp(np.log(gray + 0.02).mean()))
