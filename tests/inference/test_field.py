@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from unhaze.inference.field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
 from unhaze.inference.methods import create_method, list_methods
+from unhaze.inference.methods._base import HazeEstimate
 from unhaze.inference.options import DehazeOptions
+from unhaze.physics.color import luminance
 
 
 def landscape(height=240, width=320, airlight=0.85):
@@ -51,8 +53,11 @@ def test_the_sky_is_left_alone_and_the_ground_is_not():
     view = landscape()
     free, protected = solve(view, protect_sky=0.0), solve(view, protect_sky=1.0)
     sky, ground = np.s_[5:60], np.s_[120:]
-    assert protected.transmission(view)[sky].mean() > 3 * free.transmission(view)[sky].mean()
-    assert abs(protected.transmission(view)[ground].mean() - free.transmission(view)[ground].mean()) < 0.1
+    assert protected.transmission(luminance(view))[sky].mean() > 3 * free.transmission(luminance(view))[sky].mean()
+    assert (
+        abs(protected.transmission(luminance(view))[ground].mean() - free.transmission(luminance(view))[ground].mean())
+        < 0.1
+    )
     assert protected.confidence[sky].mean() < 0.2 < protected.confidence[ground].mean()
 
 
@@ -95,6 +100,32 @@ def test_flat_pictures_give_finite_fields(method, height, width, level):
     field = solve_field(view, create_method(method), DehazeOptions())
     for each in (field.slope, field.offset, field.confidence, field.airlight, np.float64(field.lift)):
         assert np.isfinite(each).all()
-    transmission = field.transmission(view)
+    transmission = field.transmission(luminance(view))
     assert transmission.min() >= MINIMUM_TRANSMISSION - 1e-6
     assert transmission.max() <= 1
+
+
+class Fixed:
+    """A method that always says the same, at a size of its own."""
+
+    def __init__(self, **details):
+        self.details = details
+
+    def estimate(self, view):
+        return HazeEstimate(np.full((12, 16), 0.4, np.float32), np.full((12, 16, 3), 0.85, np.float32), **self.details)
+
+
+def test_an_estimate_may_be_smaller_than_the_view():
+    field = solve_field(landscape(), Fixed(), DehazeOptions())
+    assert field.slope.shape == field.confidence.shape == (12, 16)
+
+
+def test_a_finished_estimate_is_taken_as_it_is():
+    """A trained method deals with skies and exposure itself."""
+    view, confidence = landscape(), np.full((12, 16), 0.7, np.float32)
+    field = solve_field(view, Fixed(finished=True, confidence=confidence), DehazeOptions())
+    gray = np.full((12, 16), 0.5, np.float32)
+    np.testing.assert_allclose(field.transmission(gray), 0.4, atol=1e-5)
+    assert field.lift == 0
+    assert field.confidence is confidence
+    assert solve_field(view, Fixed(), DehazeOptions()).lift > 0

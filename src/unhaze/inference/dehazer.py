@@ -62,7 +62,8 @@ OUTPUT_SUFFIX = "-dehazed"
 # measured: interpreter, libraries, one view and the strips in flight
 _BASE_MEMORY = 160 << 20
 # peak bytes per byte of decoded pixels from decoding to encoding, by type; 8-bit codecs hold a padded copy of their own
-_COPIES = {"uint8": 2.6, "uint16": 2.6, "float32": 2.2}
+_COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
+_COPIES_PNG_16 = 3.5  # the encoder of 16-bit PNG collects its output in a growing buffer
 _MAP_BYTES = 3 * 4
 
 ImageT = TypeVar("ImageT")
@@ -201,7 +202,8 @@ class Dehazer:
 
     def memory_needed(self, info: ImageInfo, *, maps: bool = False) -> int:
         """Estimate of the peak memory [bytes] that a file takes from decoding to encoding."""
-        return _BASE_MEMORY + int(info.nbytes * _COPIES[info.dtype]) + maps * _MAP_BYTES * info.pixels
+        copies = _COPIES_PNG_16 if (info.format, info.dtype) == ("png", "uint16") else _COPIES[info.dtype]
+        return _BASE_MEMORY + int(info.nbytes * copies) + maps * _MAP_BYTES * info.pixels
 
     def check_budget(self, info: ImageInfo, *, maps: bool = False) -> None:
         """Raise OverBudgetError where a picture does not fit into ``max_memory``."""

@@ -28,9 +28,6 @@ __all__ = ["MINIMUM_TRANSMISSION", "VIEW_SIZE", "HazeField", "solve_field", "wor
 VIEW_SIZE = 640  # long side of the view [px]
 MINIMUM_TRANSMISSION = 0.12  # below it a picture of 8 bits holds noise, not scene
 
-GUIDE_RADIUS = 30  # of the guided filter, in pixels of a view of VIEW_SIZE
-GUIDE_EPS = 1e-3
-
 AIRLIGHT_TOLERANCE = 0.12  # how near the airlight a colour counts as haze itself (Jiang et al. 2013 use 50 / 255)
 SKY_SHARE = 0.7  # share of the optical depth that full sky protection takes back
 SKY_WINDOW = 4  # radius of the smoothness test, in pixels of a view of VIEW_SIZE
@@ -45,7 +42,7 @@ EXPOSURE_MAXIMUM = 1.5
 
 @dataclass(frozen=True, slots=True)
 class HazeField:
-    """The haze of one picture, at the resolution of its view.
+    """The haze of one picture, at the resolution of its view or smaller.
 
     The transmission at full resolution is ``slope * luminance + offset``, both maps enlarged bilinearly: a fast guided
     filter (He and Sun 2015) whose guide is the full-resolution picture.
@@ -63,10 +60,9 @@ class HazeField:
     confidence: FloatArray
     lift: float
 
-    def transmission(self, view: FloatArray) -> FloatArray:
-        """Transmission (h, w) in [MINIMUM_TRANSMISSION, 1] of the view the field was solved on, (h, w, 3)."""
-        guided = self.slope * luminance(view) + self.offset
-        return np.asarray(np.clip(guided, MINIMUM_TRANSMISSION, 1), np.float32)
+    def transmission(self, gray: FloatArray) -> FloatArray:
+        """Transmission (h, w) in [MINIMUM_TRANSMISSION, 1] for the luminance (h, w) of the picture at this size."""
+        return np.asarray(np.clip(self.slope * gray + self.offset, MINIMUM_TRANSMISSION, 1), np.float32)
 
 
 def working_view(pixels: NDArray[Any], full_scale: float) -> FloatArray:
@@ -91,12 +87,22 @@ def working_view(pixels: NDArray[Any], full_scale: float) -> FloatArray:
 def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> HazeField:
     """Estimate the haze of ``view`` (h, w, 3) and make the field from it."""
     estimate = method.estimate(view)
-    sky = _sky(view, estimate.airlight)
-    transmission = _protect(estimate, view, sky, options.protect_sky)
-    radius = max(1, round(GUIDE_RADIUS * _unit(view)))
-    slope, offset = guided_coefficients(luminance(view), transmission, radius, GUIDE_EPS)
-    field = HazeField(slope, offset, estimate.airlight, _confidence(estimate, sky, options), lift=0.0)
-    return replace(field, lift=_lift(view, field) * options.keep_exposure)
+    height, width = estimate.transmission.shape
+    if view.shape[:2] != (height, width):
+        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
+        view = np.asarray(small, np.float32).reshape(height, width, 3)
+    gray = luminance(view)
+    sky = np.zeros_like(gray) if estimate.finished else _sky(gray, estimate.airlight)
+    transmission = estimate.transmission
+    if not estimate.finished:
+        transmission = _protect(estimate, view, sky, options.protect_sky)
+    radius = max(1, round(estimate.guide_radius * max(height, width)))
+    slope, offset = guided_coefficients(gray, transmission, radius, estimate.guide_eps)
+    confidence = (
+        _confidence(estimate.transmission, sky, options) if estimate.confidence is None else estimate.confidence
+    )
+    field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0)
+    return field if estimate.finished else replace(field, lift=_lift(gray, field) * options.keep_exposure)
 
 
 def _gray_airlight(airlight: FloatArray) -> FloatArray:
@@ -115,10 +121,9 @@ def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
     return np.asarray(u * u * (3 - 2 * u), np.float32)
 
 
-def _sky(view: FloatArray, airlight: FloatArray) -> FloatArray:
+def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
     """How surely each pixel is sky, (h, w) in [0, 1]: bright, smooth, and joined to the upper border."""
-    gray = luminance(view)
-    radius = max(1, round(SKY_WINDOW * _unit(view)))
+    radius = max(1, round(SKY_WINDOW * _unit(gray)))
     mean = box_mean(gray, radius)
     deviation = np.sqrt(np.maximum(box_mean(gray * gray, radius) - mean * mean, 0))
     bright = _ramp(gray / np.maximum(_gray_airlight(airlight), 1e-3), *SKY_BRIGHT)
@@ -142,15 +147,14 @@ def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protecti
     return np.asarray(raised ** (1 - np.float32(SKY_SHARE * protection) * sky), np.float32)
 
 
-def _confidence(estimate: HazeEstimate, sky: FloatArray, options: DehazeOptions) -> FloatArray:
-    seen = np.clip((estimate.transmission - 0.05) / 0.35, 0, 1)
+def _confidence(transmission: FloatArray, sky: FloatArray, options: DehazeOptions) -> FloatArray:
+    seen = np.clip((transmission - 0.05) / 0.35, 0, 1)
     return np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
 
 
-def _lift(view: FloatArray, field: HazeField) -> float:
+def _lift(gray: FloatArray, field: HazeField) -> float:
     """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze."""
-    gray = luminance(view)
-    gain = 1 / field.transmission(view)
+    gain = 1 / field.transmission(gray)
     restored = np.clip(gray * gain + _gray_airlight(field.airlight) * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
     before, after = _log_average(gray), _log_average(restored)
     if after >= before:

@@ -35,15 +35,25 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class HazeEstimate:
-    """Haze at the resolution of the view.
+    """Haze at the resolution of the view, or smaller: (h, w) below.
 
     Attributes:
         transmission: (h, w) float32 in (0, 1], not yet aligned to the edges of the picture.
         airlight: float32 RGB in (0, 1], sRGB-encoded: (3,), one colour for the whole picture, or (h, w, 3).
+        confidence: (h, w) float32 in [0, 1]; ``None`` where the method has none, which makes it follow from the
+            transmission and the sky.
+        finished: Whether skies and exposure are dealt with already, as a trained method does. Otherwise the
+            transmission is raised in skies and brightness is given back, as the options say.
+        guide_radius: Radius of the guided filter that aligns the transmission to edges, as a share of the long side.
+        guide_eps: Its regularisation; smaller keeps weaker edges.
     """
 
     transmission: FloatArray
     airlight: FloatArray
+    confidence: FloatArray | None = None
+    finished: bool = False
+    guide_radius: float = 30 / 640
+    guide_eps: float = 1e-3
 
 
 class Method(Protocol):

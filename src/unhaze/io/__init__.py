@@ -1,0 +1,1 @@
+"""Pictures in and out: files, video frames, records of a run."""

@@ -1,0 +1,110 @@
+"""Orientation, alpha and number types of pixel arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from unhaze.io._model import Pixels
+
+__all__ = [
+    "grey_to_rgb",
+    "merge_alpha",
+    "premultiply",
+    "split_channels",
+    "to_uint8",
+    "to_uint16",
+    "unpremultiply",
+    "upright",
+]
+
+
+def split_channels(stored: Pixels, *, grey: bool) -> tuple[Pixels, Pixels | None]:
+    """RGB or grey pixels and alpha of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) channels in the order of RGBA.
+
+    Args:
+        stored: The channels.
+        grey: Whether the picture is grey; of three equal channels the first is taken.
+    """
+    if stored.ndim == 2:
+        return stored, None
+    alpha = np.ascontiguousarray(stored[..., -1]) if stored.shape[2] in (2, 4) else None
+    return np.ascontiguousarray(stored[..., 0] if grey else stored[..., :3]), alpha
+
+
+def merge_alpha(pixels: Pixels, alpha: Pixels | None) -> Pixels:
+    """RGBA or grey with alpha, from pixels and alpha."""
+    return pixels if alpha is None else np.dstack([pixels, alpha])
+
+
+def upright(stored: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation, 1 to 8 (EXIF 3.0, tag 274), so that the top of the scene is in row 0."""
+    match orientation:
+        case 2:
+            return cv2.flip(stored, 1)
+        case 3:
+            return cv2.rotate(stored, cv2.ROTATE_180)
+        case 4:
+            return cv2.flip(stored, 0)
+        case 5:
+            return cv2.transpose(stored)
+        case 6:
+            return cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE)
+        case 7:
+            return cv2.flip(cv2.transpose(stored), -1)
+        case 8:
+            return cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE)
+        case _:
+            return stored
+
+
+def to_uint8(values: Pixels) -> Pixels:
+    """Round to 8 bit: uint16 from [0, 65535], floats from [0, 1]."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return cv2.convertScaleAbs(values, alpha=1 / 257)  # rounds without a float copy of the picture
+    return _float_to(values, 255, np.uint8)
+
+
+def to_uint16(values: Pixels) -> Pixels:
+    """Round floats in [0, 1] to 16 bit; integers stay."""
+    return _float_to(values, 65535, np.uint16) if values.dtype.kind == "f" else values
+
+
+def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]]) -> Pixels:
+    result = np.empty(values.shape, dtype)
+    for row in range(0, len(values), 256):  # in strips: the float copy stays small
+        strip = np.clip(values[row : row + 256], 0.0, 1.0) * np.float32(top)
+        result[row : row + 256] = np.rint(strip)
+    return result
+
+
+def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Colours as they are without alpha; integers come back exactly through :func:`premultiply`."""
+    return _scale_by_alpha(pixels, alpha, divide=True)
+
+
+def premultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Colours multiplied by alpha."""
+    return _scale_by_alpha(pixels, alpha, divide=False)
+
+
+def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> Pixels:
+    integer = pixels.dtype.kind == "u"
+    top = float(np.iinfo(pixels.dtype).max) if integer else 1.0
+    result = np.empty_like(pixels)
+    for row in range(0, len(pixels), 256):
+        weight = alpha[row : row + 256].astype(np.float64) / top
+        weight = weight[..., None] if pixels.ndim == 3 else weight
+        strip = pixels[row : row + 256]
+        scaled = np.divide(strip, weight, out=strip.astype(np.float64), where=weight > 0) if divide else strip * weight
+        result[row : row + 256] = np.clip(np.rint(scaled), 0, top) if integer else scaled
+    return result
+
+
+def grey_to_rgb(pixels: Pixels) -> Pixels:
+    """Three equal channels of a grey picture; colour pictures stay."""
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
