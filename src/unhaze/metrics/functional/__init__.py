@@ -1,0 +1,39 @@
+"""Metrics as functions: (B, 3, H, W) batches in, one float64 value per picture out. Needs torch."""
+
+from __future__ import annotations
+
+import unhaze.metrics._torch  # noqa: F401, a clear error without torch
+from unhaze.metrics.functional._common import as_batch
+from unhaze.metrics.functional.ciede2000 import ciede2000, ciede2000_map
+from unhaze.metrics.functional.damage import chroma_shift, clipped
+from unhaze.metrics.functional.fade import FadeDetails, fade, fade_details
+from unhaze.metrics.functional.lpips import lpips
+from unhaze.metrics.functional.ms_ssim import ms_ssim
+from unhaze.metrics.functional.niqe import NiqeDetails, niqe, niqe_details
+from unhaze.metrics.functional.piqe import PiqeDetails, piqe, piqe_details
+from unhaze.metrics.functional.psnr import psnr, psnr_y
+from unhaze.metrics.functional.ssim import SSIM_CONVENTIONS, ssim, ssim_map
+
+__all__ = [
+    "SSIM_CONVENTIONS",
+    "FadeDetails",
+    "NiqeDetails",
+    "PiqeDetails",
+    "as_batch",
+    "chroma_shift",
+    "ciede2000",
+    "ciede2000_map",
+    "clipped",
+    "fade",
+    "fade_details",
+    "lpips",
+    "ms_ssim",
+    "niqe",
+    "niqe_details",
+    "piqe",
+    "piqe_details",
+    "psnr",
+    "psnr_y",
+    "ssim",
+    "ssim_map",
+]

@@ -1,0 +1,82 @@
+"""Filters that more than one metric uses, in whatever dtype and on whatever device they are given.
+
+A filter is a sum of shifted copies: in float64 that is many times faster than a convolution on a CPU, and its order of
+additions does not depend on the size of the batch or on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["LocalContrast", "blocks", "correlate", "gaussian_taps", "local_contrast", "mirrored"]
+
+SNAP = 1e-8  # |MSCN| below this is the rounding noise of a flat area, whose sign must not count
+
+
+class LocalContrast(NamedTuple):
+    """Mean subtracted, contrast normalised (MSCN) coefficients of a plane, and what they are made of."""
+
+    mean: Tensor
+    deviation: Tensor
+    normalised: Tensor
+
+
+def gaussian_taps(size: int, sigma: float) -> tuple[float, ...]:
+    """A Gaussian of ``size`` taps that sum to 1."""
+    weights = [math.exp(-((i - (size - 1) / 2) ** 2) / (2 * sigma**2)) for i in range(size)]
+    return tuple(weight / math.fsum(weights) for weight in weights)
+
+
+MSCN_TAPS = gaussian_taps(7, 7 / 6)
+
+
+def correlate(planes: Tensor, taps: Sequence[float], dim: int) -> Tensor:
+    """Correlation along one axis, only where all taps lie inside: that axis gets ``len(taps) - 1`` shorter."""
+    length = planes.shape[dim] - len(taps) + 1
+    result = planes.narrow(dim, 0, length) * taps[0]
+    for offset, tap in enumerate(taps[1:], start=1):
+        result.add_(planes.narrow(dim, offset, length), alpha=tap)
+    return result
+
+
+def local_contrast(grey: Tensor) -> LocalContrast:
+    """MSCN coefficients with a 7x7 Gaussian window, sigma = 7/6, border replicated.
+
+    Coefficients below 1e-8 are set to 0: in a flat area they are rounding noise, and NIQE and FADE would treat the two
+    signs of that noise differently.
+
+    Args:
+        grey: (B, H, W) float64 in [0, 255].
+
+    Source: A. Mittal, R. Soundararajan, A. C. Bovik, "Making a completely blind image quality analyzer", IEEE Signal
+    Processing Letters 20(3), 2013, Eq. 1 to 3.
+    """
+    padded = functional.pad(grey[:, None], (3, 3, 3, 3), mode="replicate")[:, 0]
+    mean = _window(padded)  # Eq. 2
+    deviation = (_window(padded.square()) - mean.square()).abs_().sqrt_()  # Eq. 3
+    normalised = (grey - mean) / (deviation + 1)  # Eq. 1
+    return LocalContrast(mean, deviation, normalised.masked_fill_(normalised.abs() < SNAP, 0.0))
+
+
+def _window(padded: Tensor) -> Tensor:
+    return correlate(correlate(padded, MSCN_TAPS, -2), MSCN_TAPS, -1)
+
+
+def blocks(plane: Tensor, size: int) -> Tensor:
+    """Cut (..., H, W) into non-overlapping (..., H/size * W/size, size, size) blocks, row by row."""
+    rows, columns = plane.shape[-2] // size, plane.shape[-1] // size
+    tiles = plane.reshape(*plane.shape[:-2], rows, size, columns, size)
+    return tiles.transpose(-3, -2).flatten(-4, -3)
+
+
+def mirrored(plane: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """Extend an axis by its mirror image, edge included, as often as it takes (MATLAB and NumPy: "symmetric")."""
+    length = plane.shape[dim]
+    index = torch.arange(-before, length + after, device=plane.device) % (2 * length)
+    return plane.index_select(dim, torch.where(index < length, index, 2 * length - 1 - index))

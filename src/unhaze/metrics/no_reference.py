@@ -1,0 +1,68 @@
+"""Metrics that look at the restored picture alone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from unhaze.metrics.functional.fade import fade_details
+from unhaze.metrics.functional.niqe import niqe_details
+from unhaze.metrics.functional.piqe import piqe
+from unhaze.metrics.metric import Metric, MetricInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FADE", "NIQE", "PIQE"]
+
+
+def _info(name: str, color_space: str, source: str, limits: tuple[float, float]) -> MetricInfo:
+    return MetricInfo(
+        name=name,
+        higher_is_better=False,
+        needs_target=False,
+        needs_hazy=False,
+        differentiable=False,
+        color_space=color_space,
+        source=source,
+        range=limits,
+    )
+
+
+class NIQE(Metric):
+    """Distance to the statistics of pristine pictures."""
+
+    info = _info(
+        "niqe",
+        "grey, 8 bit (MATLAB rgb2gray)",
+        "Mittal et al., IEEE Signal Processing Letters 2013; UT Austin release, with the flat-area rule",
+        (0.0, math.inf),
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+        return niqe_details(preds).value
+
+
+class PIQE(Metric):
+    """Share and strength of visible distortion."""
+
+    info = _info(
+        "piqe", "grey, 8 bit (OpenCV)", "Venkatanath et al., NCC 2015; MATLAB piqe as ported by pypiqe", (0.0, 100.0)
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+        return piqe(preds)
+
+
+class FADE(Metric):
+    """Perceived fog density."""
+
+    info = _info(
+        "fade",
+        "RGB, HSV saturation and grey, 8 bit",
+        "Choi et al., IEEE TIP 2015; UT Austin release, with the flat-area rule",
+        (0.0, math.inf),
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+        return fade_details(preds).value

@@ -1,0 +1,54 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from unhaze.metrics.functional import as_batch, piqe, piqe_details
+
+from ..references import piqe as reference
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("coffee", 27.9108), ("astronaut", 33.6615), ("chelsea", 34.0170), ("flower", 28.3309)]
+)
+def test_published_code(batch, name, expected):
+    assert float(piqe(batch(name))) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("crop", [np.s_[:112, :96], np.s_[40:151, 100:203], np.s_[:16, :41], np.s_[3:9, 5:10]])
+@pytest.mark.parametrize("name", ["chelsea", "rocket"])
+def test_reference(pixels, name, crop):
+    picture = pixels(name)[crop]
+    assert float(piqe(as_batch(picture))) == pytest.approx(reference.piqe(picture), abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (67, 90), (130, 31)])
+def test_reference_on_noise(noise, size):
+    picture = noise(*size)
+    assert float(piqe(as_batch(picture))) == pytest.approx(reference.piqe(picture), abs=1e-6)
+
+
+def test_python_port_of_matlab(pixels):
+    oracle = pytest.importorskip("pypiqe")
+    picture = pixels("rocket")[:205, :333]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected, impaired, noisy, active = oracle.piqe(np.ascontiguousarray(picture[..., ::-1]))
+    result = piqe_details(as_batch(picture))
+    assert float(result.value) == pytest.approx(expected, abs=1e-6)
+    for ours, theirs in ((result.active, active), (result.impaired, impaired), (result.noisy, noisy)):
+        assert np.array_equal(ours[0], theirs[::16, ::16])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("size", [1, 16, 50])
+def test_constant_picture_is_worst(level, size):
+    assert float(piqe(torch.full((1, 3, size, size), level))) == 100
+
+
+def test_maps_have_one_entry_per_block(batch):
+    result = piqe_details(batch("chelsea"))
+    assert result.active.shape == result.impaired.shape == result.noisy.shape == (1, 19, 29)
+    assert not (result.impaired & ~result.active).any()
+    assert not (result.noisy & ~result.active).any()
