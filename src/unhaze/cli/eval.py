@@ -1,0 +1,205 @@
+"""``unhaze eval``: score folders of results, or methods of unhaze, under a named protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+
+if TYPE_CHECKING:
+    from unhaze.evaluation.benchmark import Benchmark, Outcome, Plan, Run
+
+__all__ = ["eval_"]
+
+
+def eval_(
+    pred: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder of results; LABEL=FOLDER names it. Give several to compare.", metavar="FOLDER"),
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of clear pictures.", metavar="FOLDER")] = None,
+    hazy: Annotated[Path | None, typer.Option(help="Folder of hazy pictures.", metavar="FOLDER")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "--model",
+            "-m",
+            help="A method of unhaze to run on the hazy pictures; several to compare.",
+            metavar="NAME",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A data set: hazy/ beside gt/ or clear/, or pictures alone (no targets).", metavar="FOLDER"),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the report; scores found in it are not computed again.")
+    ] = Path("unhaze-eval"),
+    protocol: Annotated[str, typer.Option(help="How to score; see --list-protocols.", metavar="NAME")] = "full8bit",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics, separated by commas; default is what the protocol reports.", metavar="NAMES"),
+    ] = None,
+    pairing: Annotated[
+        str,
+        typer.Option(help="How results find their targets.", metavar="auto|same-name|reside|o-haze|regex:EXPRESSION"),
+    ] = "auto",
+    target_rule: Annotated[
+        str, typer.Option(help="What to do about targets of another size.", metavar="equal|sots-indoor")
+    ] = "equal",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Show what papers report for this data set, such as sots-indoor.", metavar="NAME"),
+    ] = None,
+    strength: Annotated[float, typer.Option(help="Strength of the methods, -1 to 1.", metavar="X")] = 1.0,
+    limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
+    jobs: opt.Jobs = None,
+    seed: Annotated[int, typer.Option(help="Seed of bootstrap and permutations.", min=0, metavar="N")] = 0,
+    cases: Annotated[int, typer.Option(help="Worst and best pictures to show per run.", min=0, metavar="N")] = 4,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Whether to draw pictures.")] = True,
+    as_json: opt.JsonOutput = False,
+    list_protocols: Annotated[
+        bool, typer.Option("--list-protocols", help="Tell about the protocols and stop.")
+    ] = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Score results against clear pictures, or without them, and write a report.
+
+    unhaze eval --pred results/ --target gt/ --protocol dcmpnet
+
+    unhaze eval --method dcp --method cap --data SOTS/indoor --target-rule sots-indoor
+
+    A run that is stopped goes on where it was when started again with the same output folder.
+    """
+    if list_protocols:
+        _print_protocols(as_json)
+        return
+    _check_dataset(dataset)
+    from unhaze.evaluation.benchmark import plan_benchmark
+    from unhaze.evaluation.report import analyze, report_dict, write_report
+
+    plan = plan_benchmark(
+        _benchmark(
+            _runs(pred or [], method or [], strength),
+            (target, hazy, data),
+            protocol=protocol,
+            metrics=None if metrics is None else tuple(filter(None, metrics.replace(" ", "").split(","))),
+            pairing=pairing,
+            target_rule=target_rule,
+            limit=limit,
+        )
+    )
+    _tell_plan(plan)
+    outcome = _score(plan, output, jobs or _usable_cores())
+    analysis = analyze(outcome, seed=seed, dataset=dataset)
+    command = _command()
+    report = write_report(analysis, output, command=command, cases_shown=cases, plots=plots)
+    if as_json:
+        print(json.dumps(report_dict(analysis, command), indent=2, ensure_ascii=False))
+    else:
+        print(analysis.table.markdown(), end="")
+    _tell_outcome(outcome, report)
+    without = sum(bool(scores.errors) for scores in outcome.scores.values())
+    if outcome.failures or without:
+        raise typer.Exit(1)
+
+
+def _runs(folders: list[str], methods: list[str], strength: float) -> tuple[Run, ...]:
+    from unhaze.evaluation.benchmark import Run
+
+    runs = []
+    for text in folders:
+        label, sign, folder = text.partition("=")
+        path = Path(folder if sign else text)
+        runs.append(Run(label if sign else path.resolve().name, results=path))
+    runs += [Run(name, method=name, options={"strength": strength}) for name in methods]
+    return tuple(runs)
+
+
+def _benchmark(
+    runs: tuple[Run, ...], folders: tuple[Path | None, Path | None, Path | None], **options: Any
+) -> Benchmark:
+    from unhaze.errors import UsageError
+    from unhaze.evaluation.benchmark import Benchmark, dataset_folders
+
+    target, hazy, data = folders
+    if not runs:
+        raise UsageError("Nothing to score: give a folder of results with --pred, or a method with --method.")
+    if data is not None:
+        found_hazy, found_target = dataset_folders(data)
+        hazy, target = hazy or found_hazy, target or found_target
+    return Benchmark(runs, targets=target, hazy=hazy, **options)
+
+
+def _score(plan: Plan, output: Path, jobs: int) -> Outcome:
+    from unhaze.evaluation.benchmark import run_benchmark
+
+    with _console.ProgressBar("Scoring", len(plan.cases)) as bar:
+        return run_benchmark(plan, output, workers=jobs, progress=bar.advance)
+
+
+def _check_dataset(name: str | None) -> None:
+    from unhaze.evaluation.reported import reported_figures
+
+    if name is not None:
+        reported_figures(dataset=name)  # an unknown name must fail before hours of scoring
+
+
+def _tell_plan(plan: Plan) -> None:
+    from unhaze.evaluation.scoring import metric_label
+
+    for label, pairing in plan.pairings.items():
+        _console.say(f"{label}: {pairing.how}")
+    for name, reason in plan.unavailable.items():
+        _console.say(f"{metric_label(name)} is not scored: {reason}")
+    for note in plan.notes:
+        _console.say(note)
+
+
+def _tell_outcome(outcome: Outcome, report: Path) -> None:
+    for failure in outcome.failures:
+        _console.complain(f"{failure.run}, {failure.name}: {failure.message}")
+    for case in outcome.plan.cases:
+        for message in outcome.scores[case.key].errors.values() if case.key in outcome.scores else ():
+            _console.complain(f"{case.run.label}, {case.name}: {message}")
+    reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
+    failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
+    scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
+    _console.say(f"{scored} pictures scored{reused}{failed}. Report: {report}")
+
+
+def _print_protocols(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from unhaze.evaluation.protocols import PROTOCOLS
+
+    if as_json:
+        entries = [
+            {**asdict(protocol), "identical_psnr": str(protocol.identical_psnr)} for protocol in PROTOCOLS.values()
+        ]
+        print(json.dumps(entries, indent=2, ensure_ascii=False))
+        return
+    for protocol in PROTOCOLS.values():
+        print(f"{protocol.id:16} {protocol.summary}")
+        print(f"{'':16} metrics: {', '.join(protocol.metrics)}")
+
+
+def _command() -> str:
+    from unhaze.evaluation.provenance import portable_command
+
+    return portable_command(["unhaze", *sys.argv[1:]])
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,596 @@
+"""Scores whole folders, in parallel and resumably, and keeps what every score was made from.
+
+The work is a list of cases (one picture of one run), each with a key: the hashes of the files that go in, the protocol
+and the code that scores. Scores are appended to ``records.jsonl`` as they come; a case whose key is there is not
+scored again. So a benchmark that was killed goes on where it stopped, and ends with the same report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError
+from unhaze.evaluation.pairing import Listing, Pairing, list_pictures, pair_names
+from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
+from unhaze.evaluation.provenance import METHOD_CODE, code_hash, hash_bytes, hash_file
+from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
+from unhaze.io.images import READ_SUFFIXES
+from unhaze.io.manifest import ReportWriter, read_report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unhaze.evaluation.protocols import Protocol
+    from unhaze.inference.dehazer import Dehazer
+
+__all__ = [
+    "Benchmark",
+    "Case",
+    "Failure",
+    "Outcome",
+    "Plan",
+    "Run",
+    "dataset_folders",
+    "make_folder",
+    "plan_benchmark",
+    "restored_picture",
+    "run_benchmark",
+]
+
+RECORDS_FILE, TIMINGS_FILE = "records.jsonl", "timings.jsonl"
+
+_HAZY_FOLDERS, _CLEAR_FOLDERS = ("hazy", "haze"), ("gt", "clear", "clean", "target")
+_FEWEST_FOR_POOL = 16  # a worker takes seconds to start
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Something to score: a folder of results, or a method of unhaze.
+
+    Attributes:
+        label: Name in tables.
+        results: Folder of restored pictures; ``None`` for a method.
+        method: Name from ``unhaze.list_methods``; ``None`` for a folder.
+        options: Options of :class:`unhaze.Dehazer` for a method.
+    """
+
+    label: str
+    results: Path | None = None
+    method: str | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What to score and how.
+
+    Attributes:
+        runs: At least one, with different labels.
+        targets: Folder of clear pictures.
+        hazy: Folder of hazy pictures; needed for methods.
+        protocol: Name of a protocol.
+        metrics: Names of metrics; ``None`` for those of the protocol.
+        target_rule: Name from :data:`~unhaze.evaluation.protocols.TARGET_RULES`.
+        pairing: Rule that pairs results with targets, see :mod:`unhaze.evaluation.pairing`.
+        limit: Score only the first so many pictures of each run; ``None`` for all.
+    """
+
+    runs: tuple[Run, ...]
+    targets: Path | None = None
+    hazy: Path | None = None
+    protocol: str = "full8bit"
+    metrics: tuple[str, ...] | None = None
+    target_rule: str = "equal"
+    pairing: str = "auto"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One picture of one run.
+
+    Attributes:
+        run: The run.
+        name: Name of the result (of the hazy picture for a method), relative to its folder, without suffix.
+        scene: Name of the target, which hazy versions of one scene share; the own name where there is none.
+        result, target, hazy: Files; ``None`` where there is none.
+        key: What the scores depend on, as a hash.
+    """
+
+    run: Run
+    name: str
+    scene: str
+    result: Path | None
+    target: Path | None
+    hazy: Path | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that could not be scored, and why."""
+
+    run: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is decided before anything is scored.
+
+    Attributes:
+        benchmark: What was asked for.
+        protocol: The protocol.
+        metrics: Metrics that will be computed.
+        unavailable: Metrics of the protocol that will not be, and why.
+        cases: All cases, by run and name.
+        failures: Pictures that no case could be made of.
+        pairings: Label -> how its pictures were paired with targets.
+        notes: Sentences for the report.
+        inputs: (role, name of the folder, name of the file -> SHA-256).
+    """
+
+    benchmark: Benchmark
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    unavailable: Mapping[str, str]
+    cases: tuple[Case, ...]
+    failures: tuple[Failure, ...]
+    pairings: Mapping[str, Pairing]
+    notes: tuple[str, ...]
+    inputs: tuple[tuple[str, str, Mapping[str, str]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All scores.
+
+    Attributes:
+        plan: What was planned.
+        scores: Case key -> scores.
+        failures: Those of the plan and pictures that failed while being scored, by run and name.
+        reused: Cases whose scores were there already.
+    """
+
+    plan: Plan
+    scores: Mapping[str, Scores]
+    failures: tuple[Failure, ...]
+    reused: int
+
+    def scored(self, label: str) -> list[tuple[Case, Scores]]:
+        """Cases of a run that have scores, by name."""
+        return [
+            (case, self.scores[case.key])
+            for case in self.plan.cases
+            if case.run.label == label and case.key in self.scores
+        ]
+
+
+def dataset_folders(data: Path) -> tuple[Path, Path | None]:
+    """Folders of hazy and clear pictures below a data set's folder.
+
+    Knows ``hazy/`` beside ``gt/`` (or ``clear/``, ``clean/``, ``target/``), in any case, in the folder itself or in
+    exactly one folder below (RESIDE: ``SOTS/indoor/hazy``). A folder of pictures alone is hazy without ground truth.
+
+    Raises:
+        UsageError: No such folder, no layout that is known, or several data sets, which are named.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data.name or data} is not a folder; give the folder of a data set.")
+    candidates = [data, *sorted(path for path in data.rglob("*") if path.is_dir())]
+    found = [(hazy, folder) for folder in candidates if (hazy := _child(folder, _HAZY_FOLDERS)) is not None]
+    if len(found) > 1:
+        names = ", ".join(folder.relative_to(data).as_posix() for _, folder in found)
+        raise UsageError(f"{data.name} holds several data sets ({names}); give the folder of one.")
+    if found:
+        hazy, folder = found[0]
+        return hazy, _child(folder, _CLEAR_FOLDERS)
+    if any(path.suffix.lower() in READ_SUFFIXES for path in data.iterdir()):
+        return data, None
+    raise UsageError(f"{data.name} has no folder named hazy and no pictures; give --hazy and --target instead.")
+
+
+def plan_benchmark(benchmark: Benchmark) -> Plan:
+    """List, pair and hash everything that is to be scored.
+
+    Raises:
+        UsageError: Something is missing or contradictory; ``UnknownNameError`` for unknown names.
+        MissingError: A metric that was asked for is not available.
+    """
+    _check(benchmark)
+    protocol = get_protocol(benchmark.protocol)
+    metrics, unavailable = resolve_metrics(
+        benchmark.metrics, protocol, has_target=benchmark.targets is not None, has_hazy=benchmark.hazy is not None
+    )
+    planner = _Planner(benchmark, protocol)
+    for run in benchmark.runs:
+        planner.add(run)
+    return Plan(
+        benchmark=benchmark,
+        protocol=protocol,
+        metrics=metrics,
+        unavailable=unavailable,
+        cases=tuple(planner.cases),
+        failures=tuple(planner.failures),
+        pairings=planner.pairings,
+        notes=tuple(planner.notes),
+        inputs=tuple(planner.inputs()),
+    )
+
+
+def run_benchmark(
+    plan: Plan, output: Path, *, workers: int = 1, progress: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Score what is not scored yet.
+
+    Args:
+        plan: From :func:`plan_benchmark`.
+        output: Folder that keeps the records; made if it is not there.
+        workers: Processes. With more than one, a script must guard its start with ``if __name__ == "__main__"``.
+        progress: Called once for every case, scored now or before.
+
+    Raises:
+        OutputError: The records cannot be written.
+        UnhazeError: A worker died, for lack of memory as a rule; what was scored is kept.
+    """
+    make_folder(output)
+    known = _read_records(output / RECORDS_FILE)
+    todo = []
+    for case in plan.cases:
+        if _is_complete(known.get(case.key), plan.metrics):
+            progress()
+        else:
+            todo.append(case)
+    failures = list(plan.failures)
+    with ReportWriter(output / RECORDS_FILE) as records, ReportWriter(output / TIMINGS_FILE) as timings:
+        for case, scores, seconds in _results(plan, todo, workers):
+            progress()
+            timings.write({"run": case.run.label, "name": case.name, "seconds": round(seconds, 6)})
+            if isinstance(scores, str):
+                failures.append(Failure(case.run.label, case.name, scores))
+                continue
+            known[case.key] = _merged(known.get(case.key), scores)
+            records.write({"key": case.key, **_encode(scores)})
+    wanted = {case.key: _only(known[case.key], plan.metrics) for case in plan.cases if case.key in known}
+    failures.sort(key=lambda failure: (failure.run, failure.name))
+    return Outcome(plan, wanted, tuple(failures), reused=len(plan.cases) - len(todo))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for output, unless it is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path} cannot be made ({error.strerror}); name another folder for the report."
+        ) from error
+
+
+def restored_picture(case: Case) -> Tensor:
+    """The restored picture of a case, (1, 3, H, W) in [0, 1]; a method is run again.
+
+    Raises:
+        ImageError: It cannot be read or restored.
+    """
+    from unhaze.metrics.functional import as_batch
+
+    if case.result is not None:
+        return read_batch(case.result.read_bytes())
+    assert case.hazy is not None
+    assert case.run.method is not None
+    pixels = _as_float(case.hazy.read_bytes())
+    return as_batch(_dehazer(case.run.method, tuple(sorted(case.run.options.items())))(pixels, maps=False).image)
+
+
+class _Planner:
+    """Collects cases run by run; every file is listed and hashed once."""
+
+    def __init__(self, benchmark: Benchmark, protocol: Protocol) -> None:
+        self.benchmark, self.protocol = benchmark, protocol
+        self.cases: list[Case] = []
+        self.failures: list[Failure] = []
+        self.pairings: dict[str, Pairing] = {}
+        self.notes: list[str] = []
+        self._hashes: dict[Path, str] = {}
+        self._roles: dict[tuple[str, Path], Listing] = {}
+        self._targets = self._listing("target", benchmark.targets)
+        self._hazy = self._listing("hazy", benchmark.hazy)
+
+    def add(self, run: Run) -> None:
+        listing = self._hazy if run.results is None else self._listing(f"results of {run.label}", run.results)
+        assert listing is not None
+        names = listing.names[: self.benchmark.limit]
+        targets = self._paired_targets(run, names)
+        if self._targets is not None:
+            names = tuple(name for name in names if name in targets)  # the others are failures by now
+        hazy = self._paired_hazy(run, names)
+        for name in names:
+            before = self._path(self._hazy, hazy.get(name))
+            self._add_case(run, listing.root / name, name, self._path(self._targets, targets.get(name)), before)
+
+    def inputs(self) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+        """What went in, for the record."""
+        for (role, root), listing in self._roles.items():
+            hashed = {name: self._hashes[root / name] for name in listing.names if root / name in self._hashes}
+            yield role, root.resolve().name, hashed
+
+    def _listing(self, role: str, folder: Path | None) -> Listing | None:
+        if folder is None:
+            return None
+        listing = list_pictures(folder, READ_SUFFIXES)
+        if listing.ignored:
+            self.notes.append(f"{len(listing.ignored)} files that are not pictures were passed over ({role}).")
+        self._roles[role, folder] = listing
+        self._hash([folder / name for name in listing.names])
+        return listing
+
+    def _hash(self, paths: Iterable[Path]) -> None:
+        new = [path for path in paths if path not in self._hashes]
+
+        def hashed(path: Path) -> str | None:
+            try:
+                return hash_file(path)
+            except OSError:
+                return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, digest in zip(new, pool.map(hashed, new), strict=True):
+                if digest is not None:
+                    self._hashes[path] = digest
+
+    def _paired_targets(self, run: Run, names: Sequence[str]) -> Mapping[str, str]:
+        if self._targets is None:
+            return {}
+        pairing = pair_names(names, self._targets.names, self.benchmark.pairing)
+        self.pairings[run.label] = pairing
+        for name in pairing.unmatched:
+            self._fail(run, name, f"No target belongs to it by the rule {pairing.rule}.")
+        for name, reason in pairing.ambiguous.items():
+            self._fail(run, name, f"By the rule {pairing.rule} it {reason}.")
+        if pairing.unused:
+            shown = ", ".join(pairing.unused[:5]) + (", …" if len(pairing.unused) > 5 else "")
+            self.notes.append(f"{run.label}: {len(pairing.unused)} targets have no result: {shown}.")
+        return dict(pairing.pairs)
+
+    def _paired_hazy(self, run: Run, names: Sequence[str]) -> Mapping[str, str]:
+        if self._hazy is None or not names:
+            return {}
+        if run.results is None:
+            return {name: name for name in names}
+        pairing = pair_names(names, self._hazy.names, "auto")
+        for name in [*pairing.unmatched, *pairing.ambiguous]:
+            self._fail(run, name, "No single hazy picture belongs to it; what needs the hazy picture is not scored.")
+        return dict(pairing.pairs)
+
+    def _add_case(self, run: Run, path: Path, name: str, target: Path | None, hazy: Path | None) -> None:
+        unreadable = [part.name for part in (path, target, hazy) if part is not None and part not in self._hashes]
+        if unreadable:
+            self._fail(run, name, f"{unreadable[0]} cannot be read from the disk; check its permissions.")
+            return
+        stem = _without_suffix(name)
+        target_name = None if target is None or self._targets is None else target.relative_to(self._targets.root)
+        self.cases.append(
+            Case(
+                run=run,
+                name=stem,
+                scene=stem if target_name is None else _without_suffix(target_name.as_posix()),
+                result=None if run.results is None else path,
+                target=target,
+                hazy=hazy,
+                key=self._key(run, path, target, hazy),
+            )
+        )
+
+    def _key(self, run: Run, path: Path, target: Path | None, hazy: Path | None) -> str:
+        source = (
+            {"method": run.method, "options": dict(run.options), "code": code_hash(*METHOD_CODE)} if run.method else {}
+        )
+        parts = {
+            "source": source,
+            "result": self._hashes[path],
+            "target": None if target is None else self._hashes[target],
+            "hazy": None if hazy is None else self._hashes[hazy],
+            "protocol": asdict(self.protocol),
+            "target_rule": self.benchmark.target_rule,
+            "scoring": code_hash("metrics", "evaluation/scoring.py", "evaluation/protocols.py"),
+        }
+        return hash_bytes(json.dumps(parts, sort_keys=True).encode())
+
+    def _fail(self, run: Run, name: str, message: str) -> None:
+        self.failures.append(Failure(run.label, _without_suffix(name), message))
+
+    @staticmethod
+    def _path(listing: Listing | None, name: str | None) -> Path | None:
+        return None if listing is None or name is None else listing.root / name
+
+
+def _check(benchmark: Benchmark) -> None:
+    if not benchmark.runs:
+        raise UsageError("Nothing to score: give a folder of results or a method.")
+    labels = [run.label for run in benchmark.runs]
+    if len(set(labels)) != len(labels):
+        raise UsageError("Two runs have the same label; name them with LABEL=FOLDER.")
+    if benchmark.target_rule not in TARGET_RULES:
+        raise UsageError(f"There is no target rule {benchmark.target_rule!r}; choose {' or '.join(TARGET_RULES)}.")
+    if benchmark.limit is not None and benchmark.limit < 1:
+        raise UsageError(f"The limit must be at least 1, not {benchmark.limit}.")
+    for run in benchmark.runs:
+        if (run.results is None) == (run.method is None):
+            raise UsageError(f"The run {run.label} must have either a folder of results or a method.")
+        if run.method is not None:
+            if benchmark.hazy is None:
+                raise UsageError(f"The method {run.method} needs hazy pictures; give a data set or a folder of them.")
+            _dehazer(run.method, tuple(sorted(run.options.items())))  # unknown names and options fail now
+
+
+def _results(plan: Plan, cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, Scores | str, float]]:
+    arguments = (plan.protocol.name, plan.metrics, plan.benchmark.target_rule)
+    if workers <= 1 or len(cases) < _FEWEST_FOR_POOL:
+        with _one_thread():
+            for case in cases:
+                yield case, *_score_case(case, *arguments)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(cases)), get_context("spawn"), _start_worker)
+    try:
+        futures = {pool.submit(_score_case, case, *arguments): case for case in cases}
+        for future in as_completed(futures):
+            yield futures[future], *future.result()
+    except BrokenProcessPool as error:
+        raise UnhazeError(
+            "A worker died, for lack of memory as a rule; start again with fewer --jobs. What was scored is kept."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _score_case(case: Case, protocol: str, metrics: Sequence[str], target_rule: str) -> tuple[Scores | str, float]:
+    started = time.perf_counter()
+    scores: Scores | str
+    try:
+        scores = _scored(case, protocol, metrics, target_rule)
+    except UnhazeError as error:
+        scores = str(error)
+    except OSError as error:
+        scores = f"One of its files cannot be read from the disk ({error.strerror})."
+    except Exception as error:  # one picture must not end the others' run
+        scores = f"Something unexpected went wrong ({type(error).__name__}: {error})."
+    return scores, time.perf_counter() - started
+
+
+def _scored(case: Case, protocol: str, metrics: Sequence[str], target_rule: str) -> Scores:
+    restored = _named("The result", lambda: restored_picture(case))
+    target, hazy = (
+        None if path is None else _named(what, lambda path=path: read_batch(path.read_bytes()))  # type: ignore[misc]
+        for what, path in (("The target", case.target), ("The hazy picture", case.hazy))
+    )
+    return score_picture(
+        restored, target=target, hazy=hazy, protocol=get_protocol(protocol), metrics=metrics, target_rule=target_rule
+    )
+
+
+def _named(what: str, read: Callable[[], Tensor]) -> Tensor:
+    try:
+        return read()
+    except ImageError as error:
+        raise ImageError(f"{what} cannot be used: {error}") from error
+
+
+def _as_float(data: bytes) -> Any:
+    import numpy as np
+
+    from unhaze.io.images import read_image
+
+    pixels = read_image(data).pixels
+    if pixels.dtype.kind == "f":
+        return pixels
+    return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)
+
+
+@cache
+def _dehazer(method: str, options: tuple[tuple[str, float], ...]) -> Dehazer:
+    from unhaze.inference.dehazer import Dehazer
+
+    return Dehazer(method, threads=1, **dict(options))  # type: ignore[arg-type]
+
+
+def _start_worker() -> None:
+    import cv2
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets workers finish
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, and they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread, as in a worker: sums over several threads differ in the last bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _read_records(path: Path) -> dict[str, Scores]:
+    found: dict[str, Scores] = {}
+    if path.exists():
+        for record in read_report(path):
+            try:
+                scores = _decode(record)
+            except (KeyError, TypeError, ValueError):
+                continue  # a damaged line costs one picture, not the run
+            found[record["key"]] = _merged(found.get(record["key"]), scores)
+    return found
+
+
+def _encode(scores: Scores) -> dict[str, Any]:
+    values = {name: value if abs(value) != float("inf") else str(value) for name, value in scores.values.items()}
+    return {"values": values, "dropped": scores.dropped, "errors": scores.errors}
+
+
+def _decode(record: Mapping[str, Any]) -> Scores:
+    assert isinstance(record["key"], str)
+    return Scores(
+        {name: float(value) for name, value in record["values"].items()},
+        {name: float(value) for name, value in record["dropped"].items()},
+        {name: str(value) for name, value in record["errors"].items()},
+    )
+
+
+def _merged(old: Scores | None, new: Scores) -> Scores:
+    if old is None:
+        return new
+    return Scores({**old.values, **new.values}, {**old.dropped, **new.dropped}, {**old.errors, **new.errors})
+
+
+def _only(scores: Scores, metrics: Sequence[str]) -> Scores:
+    def chosen(entries: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: entries[name] for name in metrics if name in entries}
+
+    return Scores(chosen(scores.values), chosen(scores.dropped), chosen(scores.errors))
+
+
+def _is_complete(scores: Scores | None, metrics: Sequence[str]) -> bool:
+    return scores is not None and all(name in scores.values or name in scores.errors for name in metrics)
+
+
+def _child(folder: Path, names: Sequence[str]) -> Path | None:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name.lower() in names:
+            return path
+    return None
+
+
+def _without_suffix(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()

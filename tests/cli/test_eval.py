@@ -1,0 +1,295 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import typer
+from PIL import Image
+
+from unhaze.cli._app import exit_code
+from unhaze.cli.eval import eval_
+from unhaze.cli.metric import metric
+from unhaze.errors import UnhazeError
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs one sub-command in this process: (exit code, stdout, stderr)."""
+
+    def run(function, *arguments):
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command()(function)
+        command = typer.main.get_command(single)
+        try:
+            code = command.main([str(argument) for argument in arguments], standalone_mode=False) or 0
+            message = ""
+        except UnhazeError as error:
+            code, message = exit_code(error), str(error)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err + message
+
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """gt/, hazy/ and two folders of results with 20 pictures of 4 scenes."""
+    return fill(tmp_path, (60, 80))
+
+
+def fill(tmp_path, size):
+    rng = np.random.default_rng(0)
+    for scene in range(4):
+        clear = np.clip(np.cumsum(rng.normal(0, 4, (*size, 3)), axis=1) + 128, 5, 250).astype(np.uint8)
+        save(tmp_path / f"gt/{scene}.png", clear)
+        for version in range(5):
+            name = f"{scene}_{version}.png"
+            save(tmp_path / "hazy" / name, (0.5 * clear + 100).astype(np.uint8))
+            for folder, sigma in (("good", 3), ("bad", 9)):
+                noisy = np.clip(clear + rng.normal(0, sigma, clear.shape), 0, 255)
+                save(tmp_path / folder / name, noisy.astype(np.uint8))
+    return tmp_path
+
+
+def save(path, pixels):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def report_files(folder):
+    """Everything but the records and the times: what has to be the same, byte for byte."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".jsonl"
+    }
+
+
+def test_folders_are_scored_and_compared(call, folders):
+    code, out, err = call(
+        eval_,
+        *("--pred", folders / "good", "--pred", f"worse={folders / 'bad'}", "--target", folders / "gt"),
+        *("--metrics", "psnr,ssim", "-o", folders / "out", "-j", 1),
+    )
+    assert code == 0
+    assert out.startswith("| Method | Kind | Source |")
+    assert "| good | measured | unhaze, full8bit/1 | 20 |" in out
+    assert "worse" in out
+    assert "good: The rule reside was detected: it pairs 20 of 20 pictures." in err
+    assert (folders / "out/report.md").exists()
+
+
+def test_methods_are_scored_on_a_data_set_as_json(call, folders):
+    code, out, _ = call(
+        eval_,
+        *("--method", "dcp", "--model", "cap", "--data", folders, "--metrics", "psnr,clipped", "--strength", "0.5"),
+        *("-o", folders / "out", "-j", 1, "--limit", 3, "--json", "--no-plots"),
+    )
+    assert code == 0
+    report = json.loads(out)
+    assert [(run["method"], run["options"], run["scored"]) for run in report["runs"]] == [
+        ("dcp", {"strength": 0.5}, 3),
+        ("cap", {"strength": 0.5}, 3),
+    ]
+    assert json.loads((folders / "out/report.json").read_text()) == report
+
+
+def test_corrupt_pictures_end_with_exit_code_1(call, folders):
+    (folders / "good/0_0.png").write_bytes(b"")
+    code, out, err = call(
+        eval_,
+        "--pred",
+        folders / "good",
+        "--target",
+        folders / "gt",
+        "--metrics",
+        "psnr",
+        "-o",
+        folders / "out",
+        "-j",
+        1,
+    )
+    assert code == 1
+    assert "good, 0_0:" in err
+    assert "19 pictures scored; 1 failed" in err
+    assert "| 19 |" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "--pred"),
+        (["--pred", "nowhere"], 2, "not a folder"),
+        (["--pred", "good", "--protocol", "dcmnet"], 2, "dcmpnet"),
+        (["--pred", "good", "--metrics", "psnr"], 2, "no targets"),
+        (["--pred", "good", "--metrics", "nqie"], 2, "niqe"),
+        (["--pred", "good", "--target", "gt", "--dataset", "sots"], 2, "sots-indoor"),
+        (["--pred", "good", "--target", "gt", "--target-rule", "crop"], 2, "sots-indoor"),
+        (["--pred", "good", "--target", "gt", "--metrics", "lpips"], 3, "AlexNet"),
+        (["--method", "dpc", "--data", "."], 2, "dcp"),
+    ],
+)
+def test_faults_are_one_sentence_and_an_exit_code(call, folders, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(folders)
+    monkeypatch.delenv("UNHAZE_ALEXNET_WEIGHTS", raising=False)
+    found, out, err = call(eval_, *arguments, "-o", folders / "out", "-j", 1)
+    assert (found, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_protocols_are_listed(call):
+    code, out, _ = call(eval_, "--list-protocols")
+    assert code == 0
+    assert "dcmpnet/1" in out
+    assert json.loads(call(eval_, "--list-protocols", "--json")[1])[0]["name"] == "dcmpnet"
+
+
+def start_eval(folders, output, jobs, environment):
+    program = "import typer; from unhaze.cli.eval import eval_; typer.run(eval_)"
+    arguments = ["--pred", "good", "--pred", "bad", "--data", ".", "-o", output, "-j", jobs, "--cases", "1"]
+    arguments += ["--metrics", "psnr,fade,piqe"]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folders,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_until(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None or condition(), "the process ended too early"
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.005)
+
+
+def test_killed_and_started_again_gives_the_same_report(tmp_path, environment):
+    folders = fill(tmp_path, (200, 300))  # large enough for the kill to fall in between
+    (folders / "bad/1_1.png").write_bytes(b"")
+    (folders / "a").mkdir()
+    (folders / "b").mkdir()
+    records = folders / "a/out/records.jsonl"
+
+    killed = start_eval(folders, "a/out", "2", environment)
+    wait_until(lambda: records.exists() and records.read_bytes().count(b"\n") >= 5, killed)
+    workers = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "workers outlive their parent"
+    kept = records.read_bytes()
+    assert 5 <= kept.count(b"\n") < 39
+    assert not (folders / "a/out/report.md").exists()
+
+    assert start_eval(folders, "a/out", "2", environment).wait() == 1
+    assert start_eval(folders, "b/out", "1", environment).wait() == 1
+    assert records.read_bytes().startswith(kept[: kept.rindex(b"\n")])
+    resumed, direct = report_files(folders / "a/out"), report_files(folders / "b/out")
+    assert resumed.keys() == direct.keys()
+    for name in direct:
+        assert resumed[name].replace(b"a/out -j 2", b"b/out -j 1") == direct[name], name
+
+
+def test_samples_give_table_plots_and_report(call, tmp_path):
+    if not SAMPLES.exists():
+        pytest.skip("the sample pictures are not at hand")
+    code, out, _ = call(
+        eval_,
+        *("--method", "dcp", "--data", SAMPLES / "reside_samples/SOTS", "--protocol", "dcmpnet"),
+        *("--target-rule", "sots-indoor", "--dataset", "sots-indoor", "-o", tmp_path / "out", "-j", 1),
+    )
+    assert code == 0
+    assert "reported: P1, Table 1" in out
+    assert (tmp_path / "out/plots/worst-dcp.png").exists()
+    without_rule = call(
+        eval_,
+        "--method",
+        "dcp",
+        "--data",
+        SAMPLES / "reside_samples/SOTS",
+        "-o",
+        tmp_path / "out",
+        "-j",
+        1,
+        "--no-plots",
+    )
+    assert without_rule[0] == 1
+    assert "620x460 px but its target 640x480 px" in without_rule[2]
+
+
+def test_metric_of_several_pictures(call, folders):
+    code, out, _ = call(metric, "fade", "piqe", folders / "good/0_0.png", folders / "hazy/0_0.png")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["fade", "piqe", "fade", "piqe"]
+    assert float(rows[0][1]) < float(rows[2][1])
+    assert rows[2][2] == str(folders / "hazy/0_0.png")
+
+
+def test_metric_of_a_pair_as_json(call, folders):
+    restored, target = folders / "good/1_0.png", folders / "gt/1.png"
+    code, out, _ = call(metric, "psnr", "ssim", restored, target, "--json")
+    assert code == 0
+    (row,) = json.loads(out)
+    first, second = (np.asarray(Image.open(path)).astype(float) for path in (restored, target))
+    assert row["scores"]["psnr"] == pytest.approx(20 * np.log10(255 / np.sqrt(np.mean((first - second) ** 2))))
+    assert (row["file"], row["target"]) == (str(restored), str(target))
+    assert json.loads(call(metric, "psnr", target, target, "--json")[1])[0]["scores"]["psnr"] == "inf"
+
+
+def test_metric_under_a_protocol(call, folders):
+    target = folders / "gt/1.png"
+    out = call(metric, "psnr", "ssim", target, target, "--protocol", "dcmpnet")[1]
+    assert out.splitlines()[0].startswith("psnr\t100.000000")
+    assert out.splitlines()[1].startswith("ssim_dcmpnet\t1.000000")
+
+
+def test_metric_with_the_hazy_picture(call, folders):
+    hazy = folders / "hazy/0_0.png"
+    assert call(metric, "clipped", "chroma_shift", hazy, hazy)[1].split("\t")[1] == "0.000000"
+
+
+def test_metrics_are_listed_and_unavailable_ones_marked(call, monkeypatch):
+    monkeypatch.delenv("UNHAZE_ALEXNET_WEIGHTS", raising=False)
+    code, out, _ = call(metric, "--list")
+    assert code == 0
+    assert "psnr_y" in out
+    assert "unavailable: LPIPS" in out
+    assert {entry["name"] for entry in json.loads(call(metric, "--list", "--json")[1])} >= {"niqe", "fade", "lpips"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "--list"),
+        (["psrn", "good/0_0.png", "gt/0.png"], 2, "psnr"),
+        (["psnr", "ssm", "good/0_0.png", "gt/0.png"], 2, "ssim"),
+        (["psnr"], 2, "at least one picture"),
+        (["psnr", "good/0_0.png"], 2, "compares two pictures"),
+        (["psnr", "clipped", "good/0_0.png", "gt/0.png"], 2, "one kind"),
+        (["lpips", "good/0_0.png", "gt/0.png"], 3, "AlexNet"),
+        (["psnr", "good/0_0.png", "small.png"], 1, "80x60 px but its target 10x10 px"),
+        (["fade", "good/0_0.png", "missing.png"], 1, "missing.png"),
+        (["fade", "good/0_0.png", "empty.png"], 1, "empty.png"),
+        (["niqe", "good/0_0.png"], 1, "256"),
+    ],
+)
+def test_faults_of_metric(call, folders, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(folders)
+    monkeypatch.delenv("UNHAZE_ALEXNET_WEIGHTS", raising=False)
+    (folders / "empty.png").touch()
+    Image.new("RGB", (10, 10)).save("small.png")
+    found, _, err = call(metric, *arguments)
+    assert found == code
+    assert words in err
+    assert os.fspath(folders) not in err
