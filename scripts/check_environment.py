@@ -9,7 +9,8 @@ import subprocess
 import sys
 from importlib.metadata import distributions
 
-FORBIDDEN = ("torchvision", "timm", "basicsr", "mmcv", "lightning", "pyiqa", "nvidia-", "cuda-", "triton")
+FORBIDDEN = {"torchvision", "timm", "basicsr", "mmcv", "lightning", "pytorch-lightning", "pyiqa", "triton"}
+FORBIDDEN_PREFIXES = ("nvidia-", "cuda-")
 LIGHT = ("import unhaze", "from unhaze.cli import main; import sys; sys.argv = ['unhaze', '--help']; main()")
 PROBE = """
 import atexit, os, sys
@@ -25,7 +26,7 @@ atexit.register(check)
 def main() -> int:
     """Print what is wrong; 0 if nothing is."""
     names = {(distribution.metadata["Name"] or "").lower() for distribution in distributions()}
-    found = sorted(name for name in names if name.startswith(FORBIDDEN))
+    found = sorted(name for name in names if name in FORBIDDEN or name.startswith(FORBIDDEN_PREFIXES))
     problems = [f"forbidden package installed: {name}" for name in found]
     for command in LIGHT:
         run = subprocess.run([sys.executable, "-c", PROBE + command], capture_output=True, text=True, check=False)

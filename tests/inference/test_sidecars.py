@@ -79,6 +79,6 @@ def test_depth_that_is_large_nearby_is_turned_round():
     assert read_image(encode_map(inverse, "depth")).pixels.tolist() == [[65535, 0]]
 
 
-def test_a_flat_depth_is_black():
-    flat = DehazeResult(None, None, DepthMap(np.full((2, 2), 3, np.float32), "relative"), np.ones(3), None)
-    assert not read_image(encode_map(flat, "depth")).pixels.any()
+def test_levels_of_depth_are_proportional_to_it():
+    half = DehazeResult(None, None, DepthMap(np.array([[1.5, 3.0]], np.float32), "relative"), np.ones(3), None)
+    assert read_image(encode_map(half, "depth")).pixels.tolist() == [[32768, 65535]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +85,7 @@ def eval_(
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
+    from unhaze.inference.machine import usable_cores
 
     plan = plan_benchmark(
         _benchmark(
@@ -99,7 +99,7 @@ def eval_(
         )
     )
     _tell_plan(plan)
-    outcome = _score(plan, output, jobs or _usable_cores())
+    outcome = _score(plan, output, jobs or usable_cores())
     analysis = analyze(outcome, seed=seed, dataset=dataset)
     command = _command()
     report = write_report(analysis, output, command=command, cases_shown=cases, plots=plots)
@@ -197,9 +197,3 @@ def _command() -> str:
     from unhaze.evaluation.provenance import portable_command
 
     return portable_command(["unhaze", *sys.argv[1:]])
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,7 +6,6 @@ are enough. A picture is started only when the memory it needs fits beside those
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 
 from unhaze.errors import MissingError, OutputError, UnhazeError
-from unhaze.inference.memory import available_memory
+from unhaze.inference.machine import available_memory
 from unhaze.inference.planning import Job, plan
 from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
 from unhaze.io.atomic import atomic_output
@@ -40,7 +39,6 @@ __all__ = [
     "Record",
     "Rendered",
     "Summary",
-    "cpu_count",
     "describe_failure",
     "plan",
     "render",
@@ -162,13 +160,6 @@ class Summary:
             self.skipped += 1
 
 
-def cpu_count() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_batch(
     dehazer: Dehazer,
     jobs: Sequence[Job],
@@ -181,8 +172,8 @@ def run_batch(
         dehazer: Shared by all workers. With several jobs at once it should be limited to one thread each.
         jobs: Made by :func:`plan`.
         options: How.
-        on_record: Called with each record as soon as there is one, in the calling thread; what it raises
-            ends the batch.
+        on_record: Called with each record as soon as there is one, one at a time, in a thread of its own; what it
+            raises ends the batch.
 
     Raises:
         KeyboardInterrupt: Passed on as soon as no file is half-written. Pictures under way are abandoned: their threads
@@ -191,18 +182,20 @@ def run_batch(
     options = options or BatchOptions()
     summary = Summary()
     crew = _Crew(dehazer, jobs, options)
+
+    def tell(record: Record) -> None:
+        summary.add(record)
+        on_record(record)
+
+    messenger = _Messenger(crew, tell)
     with _opencv_threads(crew.size):
-        crew.start()
         try:
-            for record in crew.records():
-                summary.add(record)
-                on_record(record)
-        except BaseException as failure:
-            crew.abandon()
-            if isinstance(failure, KeyboardInterrupt):
-                for record in crew.finished():
-                    on_record(record)
-            raise
+            messenger.start()
+            crew.start()
+            messenger.wait()
+        finally:
+            crew.abandon()  # after a good end there is nothing left to abandon
+            messenger.finish()
     summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
     return summary
 
@@ -343,7 +336,7 @@ class _Crew:
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
         self._change = threading.Condition()
         self._memory_left = options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
-        self._running = self._writing = self._tickets = self._served = 0
+        self._running = self._writing = self._tickets = self._served = self._gone = 0
         self._stopping = self._abandoned = False
 
     def start(self) -> None:
@@ -351,25 +344,25 @@ class _Crew:
         for number in range(self.size):
             threading.Thread(target=self._work, name=f"{WORKER_PREFIX}-{number}", daemon=True).start()
 
-    def records(self) -> Iterator[Record]:
-        """All records, each when it comes; ends when every worker has gone."""
-        workers = self.size
-        while workers:
-            try:
-                record = self._results.get(timeout=_POLL)  # a wait without end would not hear Ctrl-C on every system
-            except Empty:
-                continue
-            if record is None:
-                workers -= 1
-            else:
-                yield record
+    def next_record(self) -> Record | None:
+        """The next record, if there is one soon."""
+        try:
+            record = self._results.get(timeout=_POLL)
+        except Empty:
+            return None
+        if record is None:
+            self._gone += 1
+        return record
 
-    def finished(self) -> Iterator[Record]:
-        """Records that are there already."""
-        while not self._results.empty():
-            record = self._results.get()
-            if record is not None:
-                yield record
+    @property
+    def all_told(self) -> bool:
+        """Whether every worker has gone and every record was taken."""
+        return self._gone == self.size
+
+    @property
+    def has_records(self) -> bool:
+        """Whether records wait to be taken."""
+        return not self._results.empty()
 
     def abandon(self) -> None:
         """Start nothing any more, and wait until no worker has a temporary file on the disk."""
@@ -494,6 +487,48 @@ def _failed(job: Job, error: Exception, clock: Clock) -> Record:
         width=job.info.width if job.info else None,
         height=job.info.height if job.info else None,
     )
+
+
+class _Messenger:
+    """Passes records on in a thread of its own.
+
+    Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
+    """
+
+    def __init__(self, crew: _Crew, tell: Callable[[Record], None]) -> None:
+        self._crew, self._tell = crew, tell
+        self._failure: BaseException | None = None
+        self._hurry = self._begun = False
+        self._ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
+
+    def start(self) -> None:
+        """Begin to pass on records."""
+        threading.Thread(target=self._run, name=f"{WORKER_PREFIX}-messenger", daemon=True).start()
+
+    def wait(self) -> None:
+        """Return when all records were passed on; raise what the receiver raised."""
+        while not self._ended.wait(_POLL):  # a wait without end would not hear Ctrl-C on every system
+            pass
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> None:
+        """Pass on what is there, and nothing that comes later."""
+        self._hurry = True
+        if self._begun:  # otherwise no worker has begun either
+            self._ended.wait(_LONGEST_WRITE)
+
+    def _run(self) -> None:
+        self._begun = True
+        try:
+            while not self._crew.all_told and not (self._hurry and not self._crew.has_records):
+                record = self._crew.next_record()
+                if record is not None:
+                    self._tell(record)
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._ended.set()
 
 
 @contextmanager

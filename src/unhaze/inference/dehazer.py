@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,19 +23,17 @@ from unhaze.inference.layouts import (
     pil_to_array,
     tensor_to_arrays,
 )
-from unhaze.inference.memory import format_bytes, parse_bytes
+from unhaze.inference.machine import format_bytes, parse_bytes, usable_cores
 from unhaze.inference.methods import create_method
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.inference.planning import DEFAULT_SUFFIX, output_ending
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.io.color import tone_curve
 from unhaze.io.images import (
     DEFAULT_MAX_PIXELS,
-    WRITE_FORMATS,
     ImageInfo,
     Picture,
-    default_output_format,
     encode_image,
-    format_for_suffix,
     identify,
     read_image,
     write_image,
@@ -55,9 +52,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["OUTPUT_SUFFIX", "Dehazer", "default_output", "dehaze"]
-
-OUTPUT_SUFFIX = "-dehazed"
+__all__ = ["Dehazer", "default_output", "dehaze"]
 
 # measured: interpreter, libraries, one view and the strips in flight
 _BASE_MEMORY = 160 << 20
@@ -111,7 +106,7 @@ class Dehazer:
         self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cores()
         self._method: Method = create_method(method)
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -298,16 +293,15 @@ def dehaze(image: ImageT, *, output: str | Path | None = None, **options: Any) -
 def default_output(path: Path, picture: Picture | ImageInfo) -> Path:
     """Where the result of a file goes if nothing else is said: beside it, with ``-dehazed`` added to the name.
 
-    The suffix stays if such files can be written; otherwise it is that of the default output format of the picture.
+    The suffix stays where it fits the content and such files can be written.
 
     >>> default_output(Path("a/photo.JPG"), ImageInfo("jpeg", 4, 3, 3, False, "uint8")).as_posix()
     'a/photo-dehazed.JPG'
     >>> default_output(Path("photo.nef"), ImageInfo("raw", 4, 3, 3, False, "uint16")).name
     'photo-dehazed.tif'
     """
-    kept = format_for_suffix(path.suffix) is not None
-    suffix = path.suffix if kept else WRITE_FORMATS[default_output_format(picture)]
-    return path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}")
+    info = picture.info if isinstance(picture, Picture) else picture
+    return path.with_name(f"{path.stem}{DEFAULT_SUFFIX}{output_ending(path, info)}")
 
 
 def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:
@@ -326,9 +320,3 @@ def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
     )
     depth = DepthMap(-np.log(transmission), "relative")
     return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

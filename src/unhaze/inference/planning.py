@@ -31,7 +31,17 @@ from unhaze.io.images import (
     identify,
 )
 
-__all__ = ["DEFAULT_SUFFIX", "SIDE_PRODUCTS", "Existing", "Found", "Job", "Planner", "plan", "side_paths"]
+__all__ = [
+    "DEFAULT_SUFFIX",
+    "SIDE_PRODUCTS",
+    "Existing",
+    "Found",
+    "Job",
+    "Planner",
+    "output_ending",
+    "plan",
+    "side_paths",
+]
 
 Existing = Literal["error", "skip", "overwrite"]
 
@@ -303,12 +313,7 @@ class Planner:
             assert self._output is not None
             return self._output
         folder = item.source.parent if self._output is None else self._output / item.below
-        return folder / f"{item.source.stem}{self._suffix}{self._ending(item.source, info)}"
-
-    def _ending(self, source: Path, info: ImageInfo) -> str:
-        wanted = _kept_format(info) if self._format == "keep" else self._format
-        # ".JPG" and ".jpeg" stay what they are; a wrong ending becomes a right one
-        return source.suffix if format_for_suffix(source.suffix.lower()) == wanted else WRITE_FORMATS[wanted]
+        return folder / f"{item.source.stem}{self._suffix}{output_ending(item.source, info, self._format)}"
 
     # -- outputs that exist -------------------------------------------------------------------------------------------
 
@@ -392,6 +397,12 @@ def _ignores_case(folder: Path) -> bool:
         if twin != place and place.exists():
             return _is_same(place, twin)
     return False
+
+
+def output_ending(source: Path, info: ImageInfo, format: str = "keep") -> str:
+    """Ending of the output of ``source``: its own where that fits the format, for a wrong ending a right one."""
+    wanted = _kept_format(info) if format == "keep" else format
+    return source.suffix if format_for_suffix(source.suffix.lower()) == wanted else WRITE_FORMATS[wanted]
 
 
 def _kept_format(info: ImageInfo) -> str:

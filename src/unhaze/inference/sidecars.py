@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from unhaze.inference.depth_picture import gray_depth
 from unhaze.io.images import Metadata, Picture, encode_image
 from unhaze.types import DehazeResult
 
@@ -56,22 +57,16 @@ def compare_picture(before: NDArray[np.uint8], after: NDArray[np.uint8], icc: by
 def encode_map(result: DehazeResult[Any], name: str) -> bytes:
     """A map of a result as grey 16-bit PNG.
 
-    ``transmission`` and ``confidence`` map [0, 1] to [0, 65535]. ``depth`` is relative: its nearest point is black and
-    its farthest is white.
+    ``transmission`` and ``confidence`` map [0, 1] to [0, 65535]. ``depth`` is as :func:`gray_depth` writes it: far is
+    bright, the farthest point white.
     """
     if name == "depth":
         assert result.depth is not None
-        levels = _stretch(result.depth.map if result.depth.far_is_large else -result.depth.map)
-    else:
-        levels = getattr(result, name)
-        assert levels is not None
+        return gray_depth(result.depth).data
+    levels = getattr(result, name)
+    assert levels is not None
     pixels = np.rint(np.clip(levels, 0.0, 1.0) * _TOP_LEVEL).astype(np.uint16)
     return encode_image(Picture(pixels, None, "png"), "png")
-
-
-def _stretch(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = float(depth.min()), float(depth.max())
-    return (depth - low) / ((high - low) or 1.0)
 
 
 def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:

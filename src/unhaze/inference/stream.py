@@ -9,7 +9,6 @@ so it takes turns: it sees the fields one at a time and in the order of the fram
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from unhaze.errors import ImageError, UsageError
+from unhaze.inference.machine import usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class DehazeStream(Generic[FrameT, ResultT]):
     ) -> None:
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs is {jobs}, but at least 1 frame must be worked on at a time.")
-        self.jobs = jobs or _available_cores()
+        self.jobs = jobs or usable_cores()
         # One frame waits for each frame in work, so that no worker idles while the results before it are written.
         self.lookahead = 2 * self.jobs
         self._dehazer = dehazer
@@ -164,7 +164,3 @@ class _Turns:
         with self._changed:
             self._last = min(self._last, last)
             self._changed.notify_all()
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -72,7 +72,7 @@ def _refuse_bad_target(shown: Path, target: Path, overwrite: bool) -> None:
 
 
 def _create_temporary(target: Path) -> Path:
-    stem = target.name.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    stem = os.fsencode(target.name)[:_LONGEST_STEM].decode(errors="ignore")
     while True:
         temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
         try:

@@ -1,0 +1,226 @@
+"""Speed of dehazing against the alternatives, all in one run on the same machine.
+
+    python benchmarks/dehaze.py [--repeats 5] [--large] [--json FILE]
+
+Every call goes from the file to the file, in a fresh process whose imports are done before the clock starts; the
+figure is the median over interleaved repeats, the memory is the peak of the process. Compared are: ``unhaze`` (dcp),
+``plain`` (the dark channel prior with a guided filter at full resolution, as a NumPy and OpenCV user would write it),
+``adrishyam`` from PyPI (skipped where it is not installed), and decoding and encoding alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SIZES = {"1080p": (1920, 1080), "12 MP": (4000, 3000)}
+LARGE = {"100 MP": (12000, 8334)}
+FOLDER_PICTURES = 32
+
+
+def codec_only(source: Path, target: Path) -> Callable[[], None]:
+    """Decode and encode, nothing between."""
+    from PIL import Image
+
+    def call() -> None:
+        image = Image.open(source)
+        image.load()
+        image.save(target, quality=92)
+
+    return call
+
+
+def unhaze_call(source: Path, target: Path) -> Callable[[], None]:
+    """The default classic method of this package."""
+    import unhaze
+
+    dehazer = unhaze.Dehazer("dcp", max_pixels=None)
+
+    def call() -> None:
+        target.unlink(missing_ok=True)
+        dehazer(source, maps=False, output=target)
+
+    return call
+
+
+def plain_call(source: Path, target: Path) -> Callable[[], None]:
+    """Dark channel prior and guided filter at full resolution, in the straightforward way."""
+    import cv2
+    import numpy as np
+
+    def mean(values: Any) -> Any:
+        return cv2.boxFilter(values, -1, (121, 121))
+
+    def call() -> None:
+        image = cv2.imread(str(source)).astype(np.float32) / 255
+        kernel = np.ones((15, 15), np.uint8)
+        dark = cv2.erode(image.min(axis=2), kernel)
+        brightest = np.argsort(dark.ravel())[-max(1, dark.size // 1000) :]
+        airlight = image.reshape(-1, 3)[brightest].mean(axis=0)
+        raw = 1 - 0.95 * cv2.erode((image / airlight).min(axis=2), kernel)
+        guide = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        mean_guide, mean_raw = mean(guide), mean(raw)
+        slope = (mean(guide * raw) - mean_guide * mean_raw) / (mean(guide * guide) - mean_guide**2 + 1e-3)
+        offset = mean_raw - slope * mean_guide
+        transmission = np.maximum(mean(slope) * guide + mean(offset), 0.1)[..., None]
+        restored = (image - airlight) / transmission + airlight
+        cv2.imwrite(str(target), (np.clip(restored, 0, 1) * 255).round().astype(np.uint8))
+
+    return call
+
+
+def adrishyam_call(source: Path, target: Path) -> Callable[[], None]:
+    """The dark channel prior on PyPI; it writes several pictures into a folder of its own."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from adrishyam import dehaze_image
+
+    return lambda: dehaze_image(input_path=str(source), output_dir=str(target.with_suffix("")))
+
+
+CALLS = {"unhaze": unhaze_call, "plain": plain_call, "adrishyam": adrishyam_call, "codec": codec_only}
+
+
+def worker(name: str, source: Path, target: Path) -> None:
+    """Run one call in this process and print what it took."""
+    call = CALLS[name](source, target)
+    start = time.perf_counter()
+    call()
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_memory()}), file=sys.__stdout__, flush=True)
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process [MB]."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when it started this process
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(names: list[str], source: Path, folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds and peak memory of each call, the calls taking turns."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            command = [sys.executable, __file__, "--worker", name, str(source), str(folder / f"{name}.jpg")]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return {
+        name: {key: round(statistics.median(run[key] for run in each), 3) for key in ("seconds", "peak_mb")}
+        for name, each in runs.items()
+    }
+
+
+def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
+    """Pictures per second, one after another on one core, and as ``unhaze run`` does it on all cores."""
+    from unhaze.inference.batch import BatchOptions, plan, run_batch
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.inference.machine import usable_cores
+
+    inputs = folder / "many"
+    inputs.mkdir()
+    make_picture(*SIZES["1080p"], inputs / "0.jpg")
+    for number in range(1, FOLDER_PICTURES):
+        (inputs / f"{number}.jpg").write_bytes((inputs / "0.jpg").read_bytes())
+    rates: dict[int, list[float]] = {1: [], usable_cores(): []}
+    for repeat in range(repeats):
+        for workers, each in rates.items():
+            jobs = plan([str(inputs)], output=folder / f"out-{workers}-{repeat}")
+            start = time.perf_counter()
+            summary = run_batch(Dehazer("dcp", threads=1), jobs, BatchOptions(jobs=workers))
+            each.append(summary.done / (time.perf_counter() - start))
+    single, several = (statistics.median(each) for each in rates.values())
+    return {"one_by_one": round(single, 2), "all_cores": round(several, 2), "ratio": round(several / single, 2)}
+
+
+def startup(repeats: int) -> dict[str, float]:
+    """Seconds of ``unhaze --help`` and of a bare interpreter."""
+    executable = Path(sys.executable).with_name("unhaze")
+    commands = {"python": [sys.executable, "-c", "pass"], "help": [str(executable), "--help"]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(4 * repeats):
+        for name, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            times[name].append(time.perf_counter() - start)
+    bare, shown = (statistics.median(each) for each in times.values())
+    return {"python": round(bare, 4), "help": round(shown, 4), "ratio": round(shown / bare, 1)}
+
+
+def make_picture(width: int, height: int, path: Path) -> None:
+    """A photograph behind haze, at any size."""
+    import cv2
+    import numpy as np
+    from sklearn.datasets import load_sample_image
+
+    from unhaze.physics.synthesis import analytic_depth, synthesize_haze
+
+    clear = cv2.resize(load_sample_image("china.jpg"), (width, height), interpolation=cv2.INTER_CUBIC)
+    depth = analytic_depth("plane", height, width)
+    hazy, _ = synthesize_haze(clear.astype(np.float32) / 255, depth, beta=0.02, airlight=0.88)
+    pixels = np.round(np.clip(hazy, 0, 1) * 255).astype(np.uint8)
+    cv2.imwrite(str(path), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def has_adrishyam() -> bool:
+    """Whether the package to compare with is there."""
+    from importlib.util import find_spec
+
+    return find_spec("adrishyam") is not None
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the figures as tables."""
+    for size, calls in results["calls"].items():
+        print(f"\n{size}")
+        ours = calls["unhaze"]["seconds"]
+        for name, figures in calls.items():
+            ratio = figures["seconds"] / ours
+            print(f"  {name:10} {figures['seconds']:7.2f} s {figures['peak_mb']:8.0f} MB   {ratio:5.1f} x unhaze")
+    print("\nfolder of 1080p JPEG [pictures/s]:", results["folder"])
+    print("start-up [s]:", results["startup"])
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--large", action="store_true", help="also 100 megapixels")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", nargs=3, metavar=("NAME", "INPUT", "OUTPUT"))
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker[0], *map(Path, options.worker[1:]))
+        return
+    names = ["unhaze", "plain", "codec"] + (["adrishyam"] if has_adrishyam() else [])
+    results: dict[str, Any] = {"cores": os.cpu_count(), "calls": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size, (width, height) in {**SIZES, **(LARGE if options.large else {})}.items():
+            source = folder / f"{width}.jpg"
+            make_picture(width, height, source)
+            chosen = names if width < 10000 else ["unhaze", "codec"]
+            repeats = options.repeats if width < 4000 else max(1, options.repeats // 2)
+            results["calls"][size] = measure(chosen, source, folder, repeats)
+        results["folder"] = folder_throughput(folder, options.repeats)
+    results["startup"] = startup(options.repeats)
+    report(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The application: its sub-commands, loaded when called, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from unhaze import __version__
+from unhaze.cli import _console
+from unhaze.errors import MissingError, UnhazeError, UsageError
+
+__all__ = ["COMMANDS", "app", "exit_code", "main"]
+
+# name -> (module:function or typer application, what the overview says)
+COMMANDS = {
+    "run": ("unhaze.cli.run:run", "Remove haze from pictures: files, folders, patterns."),
+    "watch": ("unhaze.cli.watch:watch", "Dehaze every picture that arrives in a folder."),
+    "pipe": ("unhaze.cli.pipe:pipe", "Dehaze raw or y4m video frames in a pipe."),
+    "synth": ("unhaze.cli.synth:synth", "Add haze to clear pictures."),
+    "depth": ("unhaze.cli.depth:depth", "Estimate relative depth from the haze."),
+    "eval": ("unhaze.cli.eval:eval_", "Score folders of results, or methods, by a named protocol."),
+    "metric": ("unhaze.cli.metric:metric", "Compute one metric of one or more pictures."),
+    "methods": ("unhaze.cli.methods:methods", "List the methods, or tell about one."),
+    "doctor": ("unhaze.cli.doctor:doctor", "Check this installation and this machine."),
+}
+
+INTERRUPTED = 130
+
+_HELP = """Remove haze, fog and smoke from photographs and video.
+
+Begin with: unhaze run photo.jpg
+
+Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 something must be installed, 130 interrupted.
+"""
+
+
+class _LazyGroup(TyperGroup):
+    """Knows its sub-commands by name and summary only, until one is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name else placeholder, rest
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        _console.reset()
+        try:
+            return super().main(*args, **options)
+        except Exception as error:
+            sys.exit(_report(error))
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    help=_HELP,
+    rich_markup_mode=None,  # the rich help page alone costs as much time as everything else
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _load(name: str) -> Any:
+    """The real command behind a name."""
+    path, _ = COMMANDS[name]
+    module, _, attribute = path.partition(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+        single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(found)
+        found = single
+    return typer.main.get_command(found)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"unhaze {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _placeholder() -> None:
+    raise AssertionError("the real command takes over before this is called")
+
+
+for _name, (_, _summary) in COMMANDS.items():
+    app.command(_name, help=_summary)(_placeholder)
+
+
+def exit_code(error: BaseException) -> int:
+    """What the process returns after ``error``."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, UsageError):
+        return 2
+    return 3 if isinstance(error, MissingError) else 1
+
+
+def _report(error: Exception) -> int:
+    """Tell the user of an error that ended a command; returns the exit code."""
+    if isinstance(error, UnhazeError):
+        for line in f"unhaze: {error}".splitlines():
+            _console.complain(line)
+    elif _console.is_verbose():
+        traceback.print_exception(error)
+    else:
+        what = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
+        _console.complain(f"unhaze: Something unexpected went wrong ({what}); run again with -v to see where.")
+    return exit_code(error)
+
+
+def main() -> NoReturn:
+    """Run the command line; the console script ``unhaze``."""
+    # whoever stops us politely gets the tidying up that Ctrl-C gets
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code: Any = 1
+    try:
+        typer.main.get_command(app).main(prog_name="unhaze")
+    except SystemExit as request:
+        code = request.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    _leave(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the reader of the pipe has gone; the flush at exit must not complain of it again
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if any(thread.name.startswith("unhaze-") and thread.daemon for thread in threading.enumerate()):
+        os._exit(code)  # abandoned workers sit in native code, which does not survive the end of the interpreter
+    sys.exit(code)

@@ -1,0 +1,218 @@
+"""What ``run`` and ``watch`` share: settings, the dehazer they stand for, and telling what became of inputs."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from unhaze.cli import _console
+from unhaze.errors import OutputError, UnknownNameError, UsageError
+from unhaze.inference.options import DehazeOptions
+
+if TYPE_CHECKING:
+    from unhaze.inference.batch import BatchOptions, Record, Summary
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.inference.planning import Existing
+    from unhaze.io.manifest import ReportWriter
+
+__all__ = ["Settings", "Teller", "parse_count", "with_name"]
+
+_COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
+_MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_count(text: str, what: str) -> int:
+    """Read a count such as ``"200M"``.
+
+    Raises:
+        UsageError: Not a positive count.
+
+    >>> parse_count("1.5M", "the pixel limit")
+    1500000
+    """
+    match = _COUNT.fullmatch(text)
+    count = int(float(match[1]) * _MULTIPLES[match[2].lower()]) if match else 0
+    if count <= 0:
+        raise UsageError(f"{text!r} is no count for {what}; write for example 200M or 200000000.")
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options that ``run`` and ``watch`` share, as given on the command line."""
+
+    output: str | None
+    suffix: str | None
+    format: str
+    quality: int | None
+    recursive: bool
+    skip_existing: bool | None
+    on_error: str
+    compare: bool
+    save: tuple[str, ...]
+    metadata: str
+    method: str
+    restoration: DehazeOptions
+    max_memory: str | None
+    max_pixels: str
+    jobs: int | None
+
+    def check(self) -> None:
+        """Find mistakes before any file is looked at.
+
+        Raises:
+            UsageError: A value is not one of those that exist, or out of range.
+        """
+        from unhaze.inference.methods import method_info
+
+        for kind, value, known in (
+            ("reaction to an error", self.on_error, ("skip", "stop")),
+            ("way to treat metadata", self.metadata, ("keep", "strip")),
+        ):
+            if value not in known:
+                raise UnknownNameError(kind, value, known)
+        method_info(self.method)
+        self.batch_options()
+
+    @property
+    def existing(self) -> Existing:
+        """What to do with an output that exists."""
+        return "error" if self.skip_existing is None else "skip" if self.skip_existing else "overwrite"
+
+    @property
+    def sides(self) -> list[str]:
+        """Products to write beside the restored picture."""
+        from unhaze.inference.planning import SIDE_PRODUCTS
+
+        maps = [name.strip() for part in self.save for name in part.split(",") if name.strip()]
+        known = sorted(set(SIDE_PRODUCTS) - {"compare"})
+        for name in maps:
+            if name not in known:
+                raise UnknownNameError("map", name, known)
+        return [*(["compare"] if self.compare else []), *dict.fromkeys(maps)]
+
+    def batch_options(self) -> BatchOptions:
+        """How to work off a batch."""
+        from unhaze.inference.batch import BatchOptions
+        from unhaze.inference.machine import parse_bytes, usable_cores
+
+        return BatchOptions(
+            jobs=self.jobs or usable_cores(),
+            on_error=cast("Literal['skip', 'stop']", self.on_error),
+            metadata=cast("Literal['keep', 'strip']", self.metadata),
+            quality=self.quality,
+            max_memory=None if self.max_memory is None else parse_bytes(self.max_memory),
+            max_pixels=parse_count(self.max_pixels, "the pixel limit"),
+        )
+
+    def create_dehazer(self, *, side_by_side: bool) -> Dehazer:
+        """The dehazer for these settings.
+
+        Args:
+            side_by_side: Whether several pictures are worked on at once, each on one processor. A single picture gets
+                all of them.
+        """
+        from unhaze.inference.dehazer import Dehazer
+
+        options = self.batch_options()
+        return Dehazer(
+            self.method,
+            **asdict(self.restoration),
+            max_memory=options.max_memory,
+            max_pixels=options.max_pixels,
+            threads=1 if side_by_side else None,
+        )
+
+
+class Teller:
+    """Takes the records of a run: counts them, and passes them on to the report and to the user.
+
+    Args:
+        report: Where to append the records.
+        keep: Whether to remember all records, for a summary in JSON.
+    """
+
+    def __init__(self, report: ReportWriter | None, *, keep: bool = False) -> None:
+        from unhaze.inference.batch import Summary
+
+        self.summary: Summary = Summary()
+        self.records: list[Record] = []
+        self.lost_report = False
+        self._report, self._keep = report, keep
+        self._last_output: str | None = None
+        self._start = time.perf_counter()
+
+    def __call__(self, record: Record) -> None:
+        """Take one record."""
+        self.summary.add(record)
+        if self._keep:
+            self.records.append(record)
+        if record.status == "done":
+            self._last_output = record.output
+        self._append(record)
+        _console.detail(_in_detail(record))
+
+    def tell_failures(self) -> None:
+        """List what failed and why, on stderr."""
+        for record in self.summary.failures:
+            self.tell_failure(record)
+
+    def tell_failure(self, record: Record) -> None:
+        """Tell why one input failed, on stderr."""
+        _console.complain(f"failed: {with_name(record.input, record.reason)}")
+
+    def tell_summary(self) -> None:
+        """One line with the counts, on stderr."""
+        summary = self.summary
+        line = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
+        if summary.not_started:
+            line += f", {summary.not_started} not started"
+        if self._last_output and summary.done == 1:
+            line += f" ({self._last_output})"
+        _console.say(line)
+
+    def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
+        """The whole run."""
+        summary = self.summary
+        return {
+            "done": summary.done,
+            "skipped": summary.skipped,
+            "failed": summary.failed,
+            "not_started": summary.not_started,
+            "interrupted": interrupted,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "records": [record.as_dict() for record in self.records],
+        }
+
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed, 3 some failed and all for want of something to install."""
+        if self.summary.only_missing:
+            return 3
+        return 1 if self.summary.failures or self.lost_report else 0
+
+    def _append(self, record: Record) -> None:
+        if self._report is None:
+            return
+        try:
+            self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
+        except OutputError as error:  # the pictures matter more than the report
+            _console.complain(f"unhaze: {error}")
+            self._report, self.lost_report = None, True
+
+
+def with_name(name: str, sentence: str | None) -> str:
+    """``sentence`` about an input, headed by its name unless it holds that already."""
+    return f"{name}: {sentence}" if sentence is None or name not in sentence else sentence
+
+
+def _in_detail(record: Record) -> str:
+    if record.status != "done":
+        return _console.one_line(f"{record.status}: {with_name(record.input, record.reason)}") + (
+            f"\n{record.trace}" if record.trace else ""
+        )
+    times = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in record.seconds.items())
+    line = f"done: {record.input} -> {record.output} ({record.width} x {record.height}; {times})"
+    return "\n".join(map(_console.one_line, [line, *(f"  note: {note}" for note in record.notes)]))

@@ -1,0 +1,156 @@
+"""``unhaze doctor``: does this installation work, and what does this machine offer?"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import typer
+
+from unhaze import __version__
+from unhaze.cli import _options as opt
+
+__all__ = ["doctor", "examine"]
+
+_CORE = ("numpy", "opencv-python-headless", "pillow", "tifffile", "typer", "rich")
+_EXTRAS = {"pillow-heif": "heif", "rawpy": "raw", "imagecodecs": "tiff", "torch": "torch", "matplotlib": "eval"}
+
+
+def doctor(json_output: opt.JsonOutput = False) -> None:
+    """Check that this installation works, and show what a report of a problem should contain.
+
+    Exit code 0 if pictures can be dehazed, else 1.
+    """
+    facts = examine()
+    if json_output:
+        print(json.dumps(facts, indent=2))
+    else:
+        _print_facts(facts)
+    raise typer.Exit(0 if facts["ok"] else 1)
+
+
+def examine() -> dict[str, Any]:
+    """Everything ``doctor`` shows; ``ok`` says whether the core works."""
+    formats = {name: _trial(name) for name in _write_formats()}
+    core = {name: _installed(name) for name in _CORE}
+    dehazing = _try_dehazing()
+    folder = _temporary_folder()
+    works = all(core.values()) and dehazing["error"] is None and not any(formats.values()) and folder["error"] is None
+    return {
+        "ok": works,
+        "unhaze": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": core,
+        "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
+        "machine": _machine(),
+        "opencv": _opencv(),
+        "default_method": opt.DEFAULT_METHOD,
+        "dehazing": dehazing,
+        "temporary_folder": folder,
+        "formats": {name: error or "ok" for name, error in formats.items()},
+    }
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _extra(name: str, extra: str) -> dict[str, str | None]:
+    found = _installed(name)
+    return {"version": found, "install": None if found else f"pip install 'unhaze[{extra}]'"}
+
+
+def _machine() -> dict[str, Any]:
+    from unhaze.inference.machine import available_memory, usable_cores
+
+    return {"processors": usable_cores(), "available_memory": available_memory()}
+
+
+def _opencv() -> dict[str, Any]:
+    import cv2
+
+    return {"threads": cv2.getNumThreads(), "simd": " ".join(cv2.getCPUFeaturesLine().split())}
+
+
+def _try_dehazing() -> dict[str, Any]:
+    """Dehaze a small array with the default method."""
+    import time
+
+    import numpy as np
+
+    start = time.perf_counter()
+    try:
+        from unhaze.inference.dehazer import Dehazer
+
+        ramp = np.linspace(90, 220, 64 * 48 * 3).reshape(48, 64, 3).astype(np.uint8)
+        with Dehazer() as dehazer:
+            restored = dehazer(ramp, maps=False).image
+        assert restored.shape == ramp.shape
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "seconds": None}
+    return {"error": None, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _temporary_folder() -> dict[str, Any]:
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"unhaze")
+    except OSError as error:
+        return {"path": folder, "error": str(error.strerror or error)}
+    return {"path": folder, "error": None}
+
+
+def _write_formats() -> list[str]:
+    from unhaze.io.images import WRITE_FORMATS
+
+    return list(WRITE_FORMATS)
+
+
+def _trial(format: str) -> str | None:
+    """Write a small picture and read it again; returns what went wrong."""
+    import numpy as np
+
+    from unhaze.io.images import Picture, encode_image, read_image
+
+    pixels = np.tile(np.arange(0, 256, 16, dtype=np.uint8)[None, :, None], (16, 1, 3))
+    try:
+        back = read_image(encode_image(Picture(pixels, None, format), format)).pixels
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    if back.shape != pixels.shape or np.abs(back.astype(int) - pixels).mean() > 8:
+        return "what was read is not what was written"
+    return None
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    from unhaze.inference.machine import format_bytes
+
+    memory = facts["machine"]["available_memory"]
+    dehazing, folder = facts["dehazing"], facts["temporary_folder"]
+    lines = {
+        "unhaze": facts["unhaze"],
+        "python": f"{facts['python']} ({sys.executable})",
+        "platform": facts["platform"],
+        **{name: found or "MISSING; install unhaze again" for name, found in facts["packages"].items()},
+        **{name: extra["version"] or f"not installed; {extra['install']}" for name, extra in facts["extras"].items()},
+        "processors": facts["machine"]["processors"],
+        "free memory": format_bytes(memory) if memory else "unknown",
+        "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
+        "method": facts["default_method"],
+        "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
+        "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",
+        "formats": ", ".join(f"{name} {state}" for name, state in facts["formats"].items()),
+    }
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:{width}}  {value}")
+    print("Everything works." if facts["ok"] else "Something does not work; see above.")

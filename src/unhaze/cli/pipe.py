@@ -1,0 +1,143 @@
+"""``unhaze pipe``: dehaze video frames between two programs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+from unhaze.errors import UsageError
+from unhaze.inference.options import DehazeOptions
+
+if TYPE_CHECKING:
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.io.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
+
+__all__ = ["pipe"]
+
+EXAMPLE = (
+    'ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4'
+)
+_FORMATS = "auto|y4m|rgb24|bgr24|gray|rgb48le|gray16le"
+_INTERLACED = (
+    "The stream is interlaced, and frames are dehazed as whole pictures; "
+    "deinterlace it before, for example with: ffmpeg -vf bwdif"
+)
+
+
+def pipe(
+    input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
+    size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
+    method: opt.MethodName = opt.DEFAULT_METHOD,
+    strength: opt.Strength = DehazeOptions.strength,
+    color_blend: opt.ColorBlend = DehazeOptions.color_blend,
+    protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
+    keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="How many frames to work on at once; default is the number of processors.",
+            min=1,
+            show_default=False,
+            metavar="N",
+        ),
+    ] = None,
+    matrix: Annotated[
+        str,
+        typer.Option(help="Colour matrix of y4m frames; auto is bt709 from 720 lines on.", metavar="auto|bt601|bt709"),
+    ] = "auto",
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Dehaze video frames from stdin to stdout.
+
+    Takes YUV4MPEG2 (y4m) or raw frames and gives back the same kind, without audio. With the sound of the original:
+
+      ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4
+    """
+    _refuse_terminal("input", sys.stdin.isatty())
+    _refuse_terminal("output", sys.stdout.isatty())
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.io.frames import FrameConverter, FrameReader, parse_size
+
+    # one thread per frame: frames side by side share the cores better than strips of one frame
+    with Dehazer(
+        method,
+        strength=strength,
+        color_blend=color_blend,
+        protect_sky=protect_sky,
+        keep_exposure=keep_exposure,
+        threads=1,
+    ) as dehazer:
+        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), parse_size(size) if size else None)
+        converter = FrameConverter(reader.info, cast("Matrix", matrix))
+        if reader.info.interlaced:
+            _console.say(_INTERLACED)
+        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, jobs)
+        with _meter(quiet) as count_frame:
+            _write(frames, reader, count_frame)
+
+
+def _refuse_terminal(direction: str, is_terminal: bool) -> None:
+    if is_terminal:
+        raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {EXAMPLE}")
+
+
+def _dehazed(dehazer: Dehazer, reader: FrameReader, converter: FrameConverter, jobs: int | None) -> Iterator[Frame]:
+    import cv2
+
+    from unhaze.inference.stream import DehazeStream
+
+    stream = DehazeStream[Any, Any](dehazer, decode=converter.to_pixels, encode=converter.to_frame, jobs=jobs)
+    before = cv2.getNumThreads()
+    if stream.jobs > 1:
+        cv2.setNumThreads(1)  # the threads of all frames together would get in one another's way
+    try:
+        yield from stream(reader)
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[], None]) -> None:
+    from unhaze.io.frames import FrameWriter
+
+    try:
+        writer = FrameWriter(sys.stdout.buffer, reader.info)
+        for frame in frames:
+            writer.write(frame)
+            count_frame()
+    except BrokenPipeError:
+        _console.detail("The next program closed the pipe.")  # it has seen enough
+
+
+@contextlib.contextmanager
+def _meter(quiet: bool) -> Iterator[Callable[[], None]]:
+    """Count frames; tell the pace on stderr while it goes on, if that is a terminal, and at the end."""
+    started, shown, count = time.perf_counter(), 0.0, 0
+    is_live = sys.stderr.isatty() and not quiet
+
+    def pace() -> str:
+        seconds = time.perf_counter() - started
+        return f"{count} {'frame' if count == 1 else 'frames'}, {count / max(seconds, 1e-9):.1f} frames/s"
+
+    def count_frame() -> None:
+        nonlocal count, shown
+        count += 1
+        if is_live and (now := time.perf_counter()) - shown > 0.5:
+            shown = now
+            print(f"\r{pace()}   ", end="", flush=True, file=sys.stderr)
+
+    try:
+        yield count_frame
+    finally:
+        if is_live:
+            print("\r", end="", file=sys.stderr)
+        _console.say(pace())

@@ -1,0 +1,308 @@
+"""``unhaze run``: remove haze from pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+from unhaze.cli._work import Settings, Teller, with_name
+from unhaze.errors import OutputError, UnhazeError, UsageError
+from unhaze.inference.options import DehazeOptions
+
+if TYPE_CHECKING:
+    from unhaze.inference.batch import Job, Record, Rendered
+    from unhaze.inference.dehazer import Dehazer
+    from unhaze.io.manifest import ReportWriter
+
+__all__ = ["run"]
+
+STREAM = "-"
+
+
+def run(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, quoted patterns such as 'photos/**/*.jpg', or - for stdin.",
+            metavar="INPUT",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A folder, which repeats the tree of an input folder; a file, for a single picture; or - for stdout. "
+            "Default is beside each input.",
+            metavar="PATH",
+        ),
+    ] = None,
+    suffix: opt.Suffix = None,
+    format: opt.Format = "keep",
+    quality: opt.Quality = None,
+    recursive: opt.Recursive = True,
+    skip_existing: opt.SkipExisting = None,
+    on_error: opt.OnError = "skip",
+    compare: opt.Compare = False,
+    save: opt.Save = None,
+    method: opt.MethodName = opt.DEFAULT_METHOD,
+    strength: opt.Strength = DehazeOptions.strength,
+    color_blend: opt.ColorBlend = DehazeOptions.color_blend,
+    protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
+    keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    metadata: opt.MetadataChoice = "keep",
+    max_memory: opt.MaxMemory = None,
+    max_pixels: opt.MaxPixels = "500M",
+    jobs: opt.Jobs = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done, and the memory it needs; write nothing.")
+    ] = False,
+    json_output: opt.JsonOutput = False,
+    report: opt.Report = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Remove haze from pictures.
+
+    Without further options the result of photo.jpg is photo-dehazed.jpg, in the same format, with the same bit depth,
+    colour profile and metadata. Nothing that exists is overwritten unless you say --overwrite, and an input that cannot
+    be read does not keep the others from being done.
+
+    Try:
+
+      unhaze run photo.jpg
+
+      unhaze run photos/ -o clear/ --compare
+
+      unhaze run - < hazy.png > clear.png
+    """
+    settings = Settings(
+        output,
+        suffix,
+        format,
+        quality,
+        recursive,
+        skip_existing,
+        on_error,
+        compare,
+        tuple(save or ()),
+        metadata,
+        method,
+        DehazeOptions(strength, color_blend, protect_sky, keep_exposure),
+        max_memory,
+        max_pixels,
+        jobs,
+    )
+    settings.check()
+    if STREAM in (*inputs, output):
+        _run_stream(inputs, settings, dry_run=dry_run, json_output=json_output, report=report)
+    else:
+        _run_files(inputs, settings, dry_run=dry_run, json_output=json_output, report=report)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _run_files(
+    inputs: Sequence[str], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
+) -> None:
+    from unhaze.inference.batch import plan
+
+    jobs = plan(
+        inputs,
+        output=settings.output,
+        suffix=settings.suffix,
+        format=settings.format,
+        recursive=settings.recursive,
+        existing=settings.existing,
+        sides=settings.sides,
+    )
+    if not jobs:
+        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+    ready = sum(job.ready for job in jobs)
+    dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
+    if dry_run:
+        raise typer.Exit(_tell_plan(jobs, dehazer, settings, json_output=json_output))
+    writer = _open_report(report, jobs)
+    teller = Teller(writer, keep=json_output)
+    interrupted = True
+    try:
+        _work_off(dehazer, jobs, settings, teller)
+        interrupted = False
+        dehazer.close()  # only now: an interrupted run must not wait for what is under way
+    finally:
+        if writer:
+            writer.close()
+        teller.tell_failures()
+        if interrupted:
+            _console.say("Interrupted; run again with --skip-existing to go on.")
+        teller.tell_summary()
+        if json_output:
+            print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
+    raise typer.Exit(teller.exit_code())
+
+
+def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:
+    from unhaze.inference.batch import run_batch
+
+    options = settings.batch_options()
+    at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
+    _console.detail(f"method {dehazer.method}, pictures at once: {at_once}, threads for each: {dehazer.threads}")
+    with _console.ProgressBar("Dehazing", len(jobs)) as bar:
+
+        def on_record(record: Record) -> None:
+            teller(record)
+            bar.advance()
+
+        summary = run_batch(dehazer, jobs, options, on_record)
+    teller.summary.not_started = summary.not_started
+
+
+def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
+    if path is None:
+        return None
+    from unhaze.io.manifest import ReportWriter
+
+    for job in jobs:
+        if path in (job.source, *job.products):
+            raise OutputError(f"The report {path} would get in the way of a picture; name another file for it.")
+    return ReportWriter(path)
+
+
+def _tell_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, json_output: bool) -> int:
+    """Print what would be done to stdout; returns the exit code that can be foreseen."""
+    planned = [_foresee(job, dehazer, settings) for job in jobs]
+    if json_output:
+        print(json.dumps({"dry_run": True, "records": planned}, indent=2))
+    else:
+        for entry in planned:
+            print(_console.one_line(_plan_line(entry)))
+    failed = sum(entry["status"] == "failed" for entry in planned)
+    skipped = sum(entry["status"] == "skipped" for entry in planned)
+    _console.say(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
+    return 1 if failed else 0
+
+
+def _foresee(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str, Any]:
+    maps = bool(set(job.sides) - {"compare"})
+    error = job.error or _limits_error(job, dehazer, settings, maps=maps)
+    return {
+        "input": str(job.source),
+        "output": None if job.output is None else str(job.output),
+        "sides": [str(path) for path in job.sides.values()],
+        "status": "failed" if error else "skipped" if job.skip else "planned",
+        "error": str(error) if error else None,
+        "reason": job.skip,
+        "width": job.info.width if job.info else None,
+        "height": job.info.height if job.info else None,
+        "memory": dehazer.memory_needed(job.info, maps=maps) if job.info else None,
+    }
+
+
+def _limits_error(job: Job, dehazer: Dehazer, settings: Settings, *, maps: bool) -> UnhazeError | None:
+    from unhaze.errors import ImageTooLargeError
+
+    if not job.ready or job.info is None:
+        return None
+    limit = settings.batch_options().max_pixels
+    if limit is not None and job.info.pixels > limit:
+        size = f"{job.info.width} x {job.info.height}"
+        return ImageTooLargeError(f"{job.source} has {size} pixels, more than --max-pixels allows ({limit}).")
+    try:
+        dehazer.check_budget(job.info, maps=maps)
+    except UnhazeError as error:
+        return error
+    return None
+
+
+def _plan_line(entry: dict[str, Any]) -> str:
+    from unhaze.inference.machine import format_bytes
+
+    if entry["status"] == "planned":
+        size = f"{entry['width']} x {entry['height']}, about {format_bytes(entry['memory'])}"
+        return f"{' + '.join([entry['output'], *entry['sides']])} <- {entry['input']} ({size})"
+    return f"{entry['status']}: {with_name(entry['input'], entry['error'] or entry['reason'])}"
+
+
+# -- stdin and stdout -------------------------------------------------------------------------------------------------
+
+
+def _run_stream(
+    inputs: Sequence[str], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
+) -> None:
+    """One picture, from stdin or to stdout or both."""
+    if dry_run or json_output or report:
+        raise UsageError("--dry-run, --json and --report are for files; leave them out where - is input or output.")
+    if len(inputs) != 1:
+        raise UsageError("- stands for one picture; process the other inputs in a command of their own.")
+    target = _stream_target(inputs[0], settings)
+    from unhaze.inference.batch import render
+
+    source = _read_stdin() if inputs[0] == STREAM else Path(inputs[0])
+    dehazer = settings.create_dehazer(side_by_side=False)
+    _check_stream_budget(dehazer, source, settings)
+    rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
+    for note in rendered.notes:
+        _console.detail(f"note: {note}")
+    if target is None:
+        sys.stdout.buffer.write(rendered.data)
+        sys.stdout.buffer.flush()
+    else:
+        _write_target(rendered, target, settings)
+
+
+def _stream_target(name: str, settings: Settings) -> Path | None:
+    """The file to write, or ``None`` for stdout."""
+    from unhaze.inference.planning import Planner
+
+    if settings.output not in (None, STREAM):
+        assert settings.output is not None
+        if not Path(settings.output).suffix or Path(settings.output).is_dir():
+            raise UsageError(f"A picture from stdin has no name; name a file with -o instead of {settings.output}.")
+        Planner([name], output=settings.output, suffix=settings.suffix, format=settings.format, sides=settings.sides)
+        return Path(settings.output)
+    Planner([name], format=settings.format)
+    if settings.sides:
+        raise UsageError("stdout holds one picture; name a file with -o to get --compare or --save.")
+    if sys.stdout.isatty():
+        raise UsageError("A picture cannot be shown in a terminal; name a file with -o, or redirect with > FILE.")
+    return None
+
+
+def _stream_format(settings: Settings, target: Path | None) -> str | None:
+    from unhaze.io.images import format_for_suffix
+
+    if target is not None:
+        return format_for_suffix(target.suffix)
+    return None if settings.format == "keep" else settings.format
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin.isatty():
+        raise UsageError("Nothing is piped in; write for example: unhaze run - < hazy.jpg > clear.jpg")
+    return sys.stdin.buffer.read()
+
+
+def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:
+    from unhaze.io.images import identify
+
+    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
+
+
+def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:
+    from unhaze.inference.batch import write_products
+    from unhaze.inference.planning import side_paths
+
+    if settings.existing == "skip" and target.exists():
+        _console.say(f"{target} exists; nothing was written.")
+        return
+    sides = side_paths(target, target.stem, settings.sides)
+    write_products(rendered, target, sides, overwrite=settings.existing == "overwrite")
