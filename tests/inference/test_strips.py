@@ -1,6 +1,7 @@
 """The restoration at full resolution: equal however it is cut up, and equal to the formula written plainly."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,6 +40,13 @@ def invert(view, gain, airlight, color_blend):
     bright = gray_airlight + (gray - gray_airlight) * gain
     tint = (airlight - gray_airlight) + ((view - gray) - (airlight - gray_airlight)) * (1 + (gain - 1) * color_blend)
     return bright + tint
+
+
+def bound_of_the_range(view, airlight, margin=4 / 255):
+    """Meng et al. 2013, Eq. 7: the least transmission that keeps every channel within [margin, 1 - margin]."""
+    to_white = (view - airlight) / np.maximum(1 - margin - airlight, 1e-3)
+    to_black = (airlight - view) / np.maximum(airlight - margin, 1e-3)
+    return np.minimum(np.maximum(to_white, to_black).max(axis=2), 1)
 
 
 def restore(pixels, field, options, **how):
@@ -87,6 +95,8 @@ def test_strips_equal_the_formula(height, width, small, dtype, color, local_airl
     airlight = enlarge(field.airlight, height, width) if local_airlight else field.airlight
     if not color:
         airlight = np.repeat((airlight @ (0.299, 0.587, 0.114))[..., None], 3, -1)
+    if strength > 0:
+        transmission = np.maximum(transmission, bound_of_the_range(view, airlight))
     gain, blend = transmission**-strength, color_blend if color else 1
     plain = np.clip(invert(view, gain, airlight, blend), 0, 1)
     lift = field.lift * max(strength, 0)
@@ -129,14 +139,28 @@ def test_rows_are_enlarged_as_opencv_does(small, size, seed):
     np.testing.assert_array_equal(rows, blender.rows(0, height))
 
 
-def test_transmission_map_is_the_one_that_was_used(photo):
-    pixels = photo[:200, :220]
-    options = DehazeOptions(color_blend=1.0, keep_exposure=0.0)
-    field = solve_field(working_view(pixels, 255.0), create_method("dcp"), options)
+def test_transmission_map_is_the_one_that_was_used():
+    """Where nothing would be clipped."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(170, 200, (90, 120, 3), np.uint8)
+    field = random_field(rng, (9, 12), lift=0.0)
+    calm = {"slope": field.slope / 5, "offset": field.offset / 5 + 0.5}
+    field = replace(field, airlight=np.array([0.7, 0.72, 0.74], np.float32), **calm)
     transmission = transmission_strips(pixels, field)
     airlight = field.airlight * 255
-    expected = np.clip(airlight + (pixels - airlight) / transmission[..., None], 0, 255)
-    assert np.abs(restore(pixels, field, options) - expected).max() <= 0.502
+    expected = airlight + (pixels - airlight) / transmission[..., None]
+    assert 4 < expected.min() < expected.max() < 251
+    assert np.abs(restore(pixels, field, DehazeOptions(color_blend=1.0)) - expected).max() <= 0.502
+
+
+def test_nothing_is_clipped_that_was_not(photo):
+    """Full colour blend, no lift: the boundary constraint holds in every channel."""
+    field = random_field(np.random.default_rng(7), (30, 40), lift=0.0)
+    restored = restore(photo, field, DehazeOptions(color_blend=1.0))
+    was_inside = ((photo > 4) & (photo < 251)).all(axis=2)
+    assert was_inside.mean() > 0.5
+    assert restored[was_inside].min() >= 3
+    assert restored[was_inside].max() <= 252
 
 
 def test_strength_is_monotone_in_every_pixel_without_exposure(hazy_photo):

@@ -6,7 +6,7 @@ where one strip ends and the next begins, bit for bit. A strip is sized to stay 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["STRIP_PIXELS", "full_scale", "restore_strips", "transmission_strips"]
 
 STRIP_PIXELS = 1 << 17
+RANGE_MARGIN = 4 / 255  # how far inside black and white restored colours stay
 
 
 def full_scale(pixels: Pixels) -> float:
@@ -154,8 +155,13 @@ class _StripRestorer:
     def __call__(self, source: Pixels, target: Pixels, rows: slice) -> None:
         working = self.to_working(source)
         gray = _gray(working)
-        gain = self.gain(self.transmission(gray, rows))
         gray_airlight, tints = self.airlight.rows(rows)
+        planes = cv2.split(working) if working.ndim == 3 else (working,)
+        transmission = self.transmission(gray, rows)
+        if self.strength > 0:
+            airlights = [gray_airlight + tint for tint in tints] if working.ndim == 3 else [gray_airlight]
+            self._keep_in_range(transmission, planes, airlights)
+        gain = self.gain(transmission)
         shift = (1 - gain) * gray_airlight
         if working.ndim == 2:
             self._store(self._finish(gray * gain + shift), target)
@@ -167,13 +173,32 @@ class _StripRestorer:
             color_gain += 1
             shift += gray * (gain - color_gain)
         color_loss = 1 - color_gain
-        planes = []
-        for plane, tint in zip(cv2.split(working), tints, strict=True):
+        restored_planes = []
+        for plane, tint in zip(planes, tints, strict=True):
             restored = np.multiply(plane, color_gain, dtype=np.float32)
             restored += shift
             restored += color_loss * tint
-            planes.append(self._finish(restored))
-        self._store(cv2.merge(planes), target)
+            restored_planes.append(self._finish(restored))
+        self._store(cv2.merge(restored_planes), target)
+
+    def _keep_in_range(self, transmission: FloatArray, planes: Sequence[Any], airlights: Sequence[Any]) -> None:
+        """Raise the transmission of pixels that would leave the range of the picture, so that nothing is clipped.
+
+        The boundary constraint of Meng et al. 2013, Eq. 7, per pixel: A + (I - A) / t stays a little inside black and
+        white in every channel. What would be clipped keeps its hue instead, and fine dark structure stays apart.
+        """
+        margin = np.float32(RANGE_MARGIN) * self.white
+        least = np.float32(1e-3) * self.white
+        bound = np.zeros_like(transmission)
+        for plane, airlight in zip(planes, airlights, strict=True):
+            difference = plane - airlight
+            towards_white = 1 / np.maximum(self.white - margin - airlight, least)
+            towards_black = -1 / np.maximum(airlight - margin, least)
+            np.maximum(bound, difference * towards_white, out=bound)
+            difference *= towards_black
+            np.maximum(bound, difference, out=bound)
+        np.minimum(bound, 1, out=bound)
+        np.maximum(transmission, bound, out=transmission)
 
     def to_working(self, source: Pixels) -> FloatArray:
         """float32 copy of a strip, from zero to white, with the tone curve of sRGB."""
