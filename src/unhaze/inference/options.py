@@ -19,8 +19,9 @@ class DehazeOptions:
     Attributes:
         strength: -1 to 1; scales the optical depth that is removed. 1 removes all haze that was found, 0 leaves the
             picture as it is, bit for bit, negative values add haze of the same shape and colour.
-        color_blend: 0 to 1; how far colour differences grow along with contrast. 1 is the scattering model to the
-            letter, which exaggerates tints of dense haze; 0 restores brightness only and keeps the hazy colours.
+        color_blend: 0 to 1; how far colour differences grow along with contrast. 1 is the scattering model, which
+            exaggerates the tints of dense haze; 0 restores brightness only and keeps the hazy colours. They never grow
+            more than threefold.
         protect_sky: 0 to 1; how far skies, and areas whose colour is that of the haze itself, are left alone. There is
             no scene to recover there, only noise and compression blocks to amplify.
         keep_exposure: 0 to 1; how much of the brightness that is lost with the haze is given back by a smooth curve.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["STRIP_PIXELS", "full_scale", "restore_strips", "transmission_strips"]
 
 STRIP_PIXELS = 1 << 17
+MAXIMUM_COLOR_GAIN = np.float32(3)  # in denser haze a tint of the light or of the camera would drown the scene's
 RANGE_MARGIN = 4 / 255  # how far inside black and white restored colours stay
 
 
@@ -166,12 +167,10 @@ class _StripRestorer:
         if working.ndim == 2:
             self._store(self._finish(gray * gain + shift), target)
             return
-        if self.color_blend == 1:
-            color_gain = gain
-        else:
-            color_gain = (gain - 1) * self.color_blend
-            color_gain += 1
-            shift += gray * (gain - color_gain)
+        color_gain = (gain - 1) * self.color_blend
+        color_gain += 1
+        np.minimum(color_gain, MAXIMUM_COLOR_GAIN, out=color_gain)
+        shift += gray * (gain - color_gain)
         color_loss = 1 - color_gain
         restored_planes = []
         for plane, tint in zip(planes, tints, strict=True):
