@@ -52,7 +52,8 @@ class DehazeResult(Generic[ImageT]):
         transmission: (H, W) float32 in (0, 1], the share of light that reached the camera unscattered as the method
             estimated it, before ``strength``. ``None`` where maps were not asked for.
         depth: Relative depth, the optical depth ``-ln(transmission)``; ``None`` where maps were not asked for.
-        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding.
+        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding; ``None`` from a network that
+            does not say.
         confidence: (H, W) float32 in [0, 1]; low where the haze is too dense to see through, or where the estimate
             was overruled to protect a sky. ``None`` where maps were not asked for.
         info: Facts about the run: method, options, sizes, seconds, notes for the user.
@@ -61,7 +62,7 @@ class DehazeResult(Generic[ImageT]):
     image: ImageT
     transmission: FloatMap | None
     depth: DepthMap | None
-    airlight: FloatMap
+    airlight: FloatMap | None
     confidence: FloatMap | None
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,8 +91,9 @@ class ImageContract:
         multiple_of: Both sides must be a multiple of this.
         minimum: Smallest side that works.
         pad_mode: How an image is enlarged, on the right and at the bottom, to fit.
-        tiling: Radius of the receptive field [px]: tiles that overlap by this much give the result of the whole image.
-            ``None`` where every output pixel depends on the whole image, so that tiles change the result.
+        tiling: Radius of the receptive field [px]: tiles that overlap by this much, and begin at multiples of
+            ``multiple_of``, give the result of the whole image. ``None`` where every output pixel depends on the whole
+            image, so that tiles change the result.
         mean: Subtracted, per RGB channel, from the input after it was mapped to ``value_range``; not added again.
         std: Divides the input after ``mean`` was subtracted; the output is not multiplied with it.
     """

@@ -1,0 +1,81 @@
+"""The catalogue of networks.
+
+A network is one file here. Its ``VARIANTS`` names functions that build it; ``{"t": dehazeformer_t}`` in
+``dehazeformer.py`` gives the name ``dehazeformer-t``. Files are read for their names but not run, so that listing is
+quick, needs no torch, and a broken file breaks only its own names.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unhaze.catalog import Catalog
+from unhaze.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from unhaze.backbones._base import Backbone
+
+__all__ = ["create_backbone", "list_backbones"]
+
+
+def list_backbones() -> list[str]:
+    """Names of all networks, sorted; those of other packages (entry points ``unhaze.backbones``) included."""
+    return _catalogue().names()
+
+
+def create_backbone(name: str, **overrides: Any) -> Backbone:
+    """Build a network with fresh weights.
+
+    Args:
+        name: One of :func:`list_backbones`.
+        overrides: Constructor arguments that differ from those of the variant.
+
+    Raises:
+        UnknownNameError: No network has this name; near names are listed.
+        UsageError: The network has no such argument.
+        MissingDependencyError: torch is not installed.
+    """
+    catalogue = _catalogue()
+    try:
+        build = catalogue.load(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError("torch", "torch", f"build the network {name}") from error
+    try:
+        network: Backbone = build(**overrides)
+    except TypeError as error:
+        if not overrides:
+            raise
+        raise UsageError(f"The network {name} cannot be built with {', '.join(overrides)}: {error}.") from error
+    return network
+
+
+@cache
+def _catalogue() -> Catalog:
+    entries: dict[str, str] = {}
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        entries |= _entries_of(path)
+    return Catalog("network", entries, group="unhaze.backbones")
+
+
+def _entries_of(path: Path) -> dict[str, str]:
+    """Catalogue name to ``module:function`` for one file, from its ``VARIANTS`` literal."""
+    module = f"{__name__}.{path.stem}"
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError:
+        return {path.stem: f"{module}:VARIANTS"}  # importing it will show the fault; the others stay usable
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and target.id == "VARIANTS" and isinstance(value, ast.Dict):
+            return {
+                f"{path.stem}-{ast.literal_eval(variant)}": f"{module}:{ast.unparse(function)}"
+                for variant, function in zip(value.keys, value.values, strict=True)
+                if variant is not None
+            }
+    return {}

@@ -1,0 +1,33 @@
+"""Normalisation over the channels of (B, C, H, W) maps, pixel by pixel."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+__all__ = ["ChannelNorm"]
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over C, for every pixel.
+
+    Args:
+        channels: C.
+        centred: Subtract the mean and add a bias; without it, values are only divided by their standard deviation
+            (the "bias-free" form of Restormer).
+    """
+
+    def __init__(self, channels: int, *, centred: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels)) if centred else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        if self.bias is not None:
+            rows = x.permute(0, 2, 3, 1)  # a view of channels-last maps, on which all of this is fastest
+            return F.layer_norm(rows, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+        scale = (torch.var(x, 1, correction=0, keepdim=True) + self.eps).rsqrt()
+        return x * scale * self.weight.view(-1, 1, 1)
