@@ -29,7 +29,11 @@ COMMANDS = {
     "depth": ("unhaze.cli.depth:depth", "Estimate relative depth from the haze."),
     "eval": ("unhaze.cli.eval:eval_", "Score folders of results, or methods, by a named protocol."),
     "metric": ("unhaze.cli.metric:metric", "Compute one metric of one or more pictures."),
+    "train": ("unhaze.cli.train:train", "Train a network by a published recipe."),
     "methods": ("unhaze.cli.methods:methods", "List the methods, or tell about one."),
+    "models": ("unhaze.cli.models:models", "List the networks, tell about one, or check weights."),
+    "convert": ("unhaze.cli.convert:convert", "Turn an official checkpoint into a .safetensors file."),
+    "bench": ("unhaze.cli.bench:bench", "Measure what networks cost."),
     "doctor": ("unhaze.cli.doctor:doctor", "Check this installation and this machine."),
 }
 

@@ -1,4 +1,4 @@
-"""The dehazing methods that need no training, and the catalogue through which all methods are found."""
+"""The dehazing methods that find a haze field, and the catalogue through which all methods are found."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _CATALOG = Catalog(
         "dcp": "unhaze.inference.methods.dcp:DarkChannelPrior",
         "cap": "unhaze.inference.methods.cap:ColorAttenuationPrior",
         "bccr": "unhaze.inference.methods.bccr:BoundaryConstraint",
+        "field-s": "unhaze.inference.methods.field:FieldMethod",
     },
     group="unhaze.methods",
 )

@@ -1,0 +1,519 @@
+"""Hazy pictures with everything known about them, made on the fly from clear ones.
+
+A :class:`SceneBank` holds clear scenes in memory, each with true depth, ground-plane depth from class maps, or none.
+:func:`synthesize` draws one hazy view of one scene. A sample is a function of the seed and its index alone, so neither
+the number of workers nor a restart changes what a training sees.
+
+Folder layout, all parts optional: ``rgbd/*.color.jpg`` with ``*.depth.png`` [mm], ``camvid/images`` with
+``camvid/labels``, and ``clear/<set>/*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from unhaze.errors import UsageError
+from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
+from unhaze.physics.guided import guided_filter
+from unhaze.physics.scattering import transmission_from_depth
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+    ByteArray = NDArray[np.uint8]
+
+__all__ = [
+    "AIRLIGHT_GRID",
+    "SKY_DEPTH",
+    "Sample",
+    "Scene",
+    "SceneBank",
+    "Split",
+    "SynthesisConfig",
+    "fill_missing_depth",
+    "ground_plane_depth",
+    "scene_split",
+    "synthesize",
+]
+
+Split = Literal["train", "validation", "unused"]
+
+BANK_SIZE = 512  # long side of a stored scene [px]
+SEGMENTS = 20
+AIRLIGHT_GRID = 4  # the airlight of a sample is given on AIRLIGHT_GRID x AIRLIGHT_GRID points
+
+_SKY, _GROUND = 0, (3, 4)  # class ids of CamVid: sky, road and pavement
+_CAMERA_HEIGHT = 1.5  # [m] of the camera above the road
+_FOCAL_LENGTH = 1.1  # of CamVid's camera, in widths of the picture
+_NEAREST, _FARTHEST = 3.0, 200.0  # [m] of the ground-plane depth
+SKY_DEPTH = 350.0  # [m]; far, but light still reaches the camera in a thin haze
+_SENSOR_RANGE = 8000  # [mm]; what the depth camera reports beyond is not depth
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisConfig:
+    """What is drawn, and how often. Probabilities unless said otherwise; ranges are (low, high).
+
+    Attributes:
+        clear: No haze at all.
+        linear_light: The scattering model is applied to linear light instead of to encoded values.
+        agnostic: A scene with known depth is hazed by a random field all the same.
+        even: The optical depth is proportional to the depth; otherwise its spread is changed, as by a layer of haze.
+        patchy: The density varies from place to place.
+        optical_depth: Range of the mean optical depth of a view, drawn log-uniformly.
+        uneven_airlight: The airlight differs across the picture.
+        noise, blur, shrink, jpeg: The hazy picture suffers each.
+        zoom: Range of the share of the scene that a view shows.
+        weights: How often a scene comes from rgbd, camvid, clear.
+    """
+
+    clear: float = 0.1
+    linear_light: float = 0.25
+    agnostic: float = 0.25
+    even: float = 0.5
+    patchy: float = 0.2
+    optical_depth: tuple[float, float] = (0.08, 2.2)
+    uneven_airlight: float = 0.4
+    noise: float = 0.4
+    blur: float = 0.2
+    shrink: float = 0.15
+    jpeg: float = 0.6
+    zoom: tuple[float, float] = (0.5, 1.0)
+    weights: tuple[float, float, float] = (0.27, 0.33, 0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One clear picture.
+
+    Attributes:
+        name: Path below the data folder, with forward slashes.
+        group: ``"rgbd"``, ``"camvid"`` or ``"clear"``.
+        image: (h, w, 3) uint8 RGB.
+        depth: (h, w) float32 depth [m], or ``None`` where nothing is known.
+        segments: (h, w) uint8, regions of similar colour; fields of random depth follow them.
+    """
+
+    name: str
+    group: str
+    image: ByteArray
+    depth: FloatArray | None
+    segments: ByteArray
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One hazy view and the truth about it. h x w is the size asked for.
+
+    Attributes:
+        hazy, clear: (h, w, 3) uint8 RGB, sRGB-encoded.
+        transmission: (h, w) float32 in (0, 1].
+        airlight: (AIRLIGHT_GRID, AIRLIGHT_GRID, 3) float32 RGB, sRGB-encoded, corners at the corners of the view.
+        depth: (h, w) float32 [m], depth of the scene, whatever the haze follows; ``None`` where it is not known.
+        in_srgb: Whether ``hazy`` follows the scattering model in encoded values, so that ``transmission`` inverts it.
+    """
+
+    hazy: ByteArray
+    clear: ByteArray
+    transmission: FloatArray
+    airlight: FloatArray
+    depth: FloatArray | None
+    in_srgb: bool
+
+
+def scene_split(name: str, siblings: Sequence[str]) -> Split:
+    """Which split a scene belongs to. Frames of one drive or one walk are split by time, with a gap in between.
+
+    Args:
+        name: Path below the data folder.
+        siblings: Sorted names of the same folder.
+
+    Returns:
+        ``"unused"`` for frames in a gap: too near to the validation frames to train on.
+    """
+    stem = Path(name).name.partition(".")[0]
+    if name.startswith("rgbd/"):
+        return _by_time(int(stem.rpartition("-")[2]), last_training=584, first_validation=640)
+    if name.startswith("camvid/"):
+        drive, _, frame = stem.partition("_")
+        last_training, first_validation = _CAMVID_SPLIT.get(drive, (10**6, 10**6))
+        return _by_time(int(frame.lstrip("f")), last_training, first_validation)
+    return "validation" if siblings.index(name) % 10 == 5 else "train"
+
+
+# last frame to train on and first to validate on; 30 frames are a second
+_CAMVID_SPLIT = {"0001TP": (8130, 8280), "0006R0": (3240, 3390), "0016E5": (7800, 7959)}
+
+
+def _by_time(frame: int, last_training: int, first_validation: int) -> Split:
+    if frame <= last_training:
+        return "train"
+    return "validation" if frame >= first_validation else "unused"
+
+
+class SceneBank:
+    """Clear scenes in memory, reduced to ``BANK_SIZE``.
+
+    Args:
+        scenes: In a fixed order, on which the samples depend.
+
+    Raises:
+        UsageError: There is no scene.
+    """
+
+    def __init__(self, scenes: Iterable[Scene]) -> None:
+        self.scenes = tuple(scenes)
+        if not self.scenes:
+            raise UsageError("There is no scene to synthesise haze from; the data folder needs rgbd, camvid or clear.")
+        self.groups = {
+            group: [index for index, scene in enumerate(self.scenes) if scene.group == group]
+            for group in ("rgbd", "camvid", "clear")
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path, split: Split, *, threads: int = 2) -> SceneBank:
+        """Read the scenes of one split.
+
+        Raises:
+            UsageError: The folder is missing or holds no scene of this split.
+        """
+        root = Path(folder)
+        if not root.is_dir():
+            raise UsageError(f"There is no folder {root} with training data; give the right one with --data.")
+        paths = _scene_paths(root)
+        with ThreadPoolExecutor(threads) as pool:
+            names = [path for path, siblings in paths if scene_split(path, siblings) == split]
+            return cls(pool.map(lambda name: _load_scene(root, name), names))
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def draw(self, rng: np.random.Generator, weights: Sequence[float]) -> Scene:
+        """A random scene; ``weights`` belong to rgbd, camvid, clear, and count only for groups that have scenes."""
+        present = [(group, weight) for group, weight in zip(self.groups, weights, strict=True) if self.groups[group]]
+        shares = np.array([weight for _, weight in present], float)
+        if shares.sum() <= 0:
+            raise UsageError("data.weights leaves no group of scenes to draw from; give one that exists a weight.")
+        group = present[int(rng.choice(len(present), p=shares / shares.sum()))][0]
+        return self.scenes[self.groups[group][int(rng.integers(len(self.groups[group])))]]
+
+
+def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, height: int, width: int) -> Sample:
+    """Sample number ``index``: a view of a scene, hazed and degraded at random.
+
+    Args:
+        bank: Where scenes come from.
+        config: What is drawn how often.
+        seed: Seed of the whole series.
+        index: Number of the sample, not negative.
+        height: Rows of the view.
+        width: Columns of the view.
+    """
+    rng = np.random.default_rng((seed, index))
+    scene = bank.draw(rng, config.weights)
+    clear, known_depth, segments = _view(scene, rng, config.zoom, height, width)
+    agnostic = known_depth is None or rng.random() < config.agnostic
+    shape = _random_depth(clear, segments, rng) if agnostic or known_depth is None else known_depth
+    shape = _soften(shape, rng, config.even)
+    clear = _tone(clear, rng, recolor=0.4 if scene.group == "rgbd" else 0.0)
+    light = _airlight(rng)
+    clear = _dim_below(clear, light, rng)
+    airlight = _airlight_grid(light, rng, config.uneven_airlight)
+    optical = _optical_depth(shape, rng, config)
+    in_srgb = bool(rng.random() >= config.linear_light)
+    if rng.random() < config.clear:
+        optical, in_srgb = np.zeros_like(optical), True
+    transmission = transmission_from_depth(optical, 1.0)
+    hazy = _haze(clear, transmission, airlight, in_srgb)
+    return Sample(_degrade(hazy, rng, config), _to_bytes(clear), transmission, airlight, known_depth, in_srgb)
+
+
+def ground_plane_depth(labels: ByteArray) -> FloatArray:
+    """Depth of a driving scene from its class map, by a level road under a camera of known height.
+
+    A road pixel in row y lies at depth h f / (y - horizon); an upright object is as far as the road where it stands,
+    which is the first road pixel below it; the sky is far.
+
+    Args:
+        labels: (H, W) uint8 class ids of CamVid.
+
+    Returns:
+        (H, W) float32 depth [m] in [3, 350].
+    """
+    height, width = labels.shape
+    ground = np.isin(labels, _GROUND)
+    rows = np.flatnonzero(ground.sum(axis=1) >= max(1, width // 100))
+    horizon = (float(rows[0]) if rows.size else height / 2) - height / 90
+    below = np.maximum(np.arange(height, dtype=np.float32) - np.float32(horizon), 1e-3)
+    by_row = np.clip(_CAMERA_HEIGHT * _FOCAL_LENGTH * width / below, _NEAREST, _FARTHEST).astype(np.float32)
+    # the first ground row at or below each pixel: a running minimum from the bottom up
+    own_row = np.where(ground, np.arange(height)[:, None], height - 1)
+    foot = np.minimum.accumulate(own_row[::-1], axis=0)[::-1]
+    depth = by_row[foot]
+    depth[labels == _SKY] = SKY_DEPTH
+    return np.ascontiguousarray(cv2.medianBlur(depth, 5), np.float32)
+
+
+def fill_missing_depth(depth: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
+    """Fill holes of a depth map by growing the known depth into them, coarse to fine.
+
+    Args:
+        depth: (H, W) float32 [m]; values where ``known`` is false are not looked at.
+        known: (H, W) where the depth was measured.
+
+    Returns:
+        (H, W) float32; unchanged where known; the mean depth, or 1 m, where nothing is near.
+    """
+    weight = known.astype(np.float32)
+    if not known.any():
+        return np.ones_like(depth)
+    filled, total = np.where(known, depth, 0).astype(np.float32), weight
+    for radius in (2, 5, 12, 30, 80, 200, 500):
+        size = (2 * radius + 1, 2 * radius + 1)
+        mass = cv2.boxFilter(weight, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        mean = cv2.boxFilter(
+            np.where(known, depth, 0).astype(np.float32), -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT
+        ) / np.maximum(mass, 1e-6)
+        hole = (total < 0.5) & (mass > 0.5)
+        filled[hole], total = mean[hole], np.where(hole, 1, total)
+    filled[total < 0.5] = depth[known].mean()
+    return filled
+
+
+def _scene_paths(root: Path) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    folders = [("rgbd", "*.color.jpg"), ("camvid/images", "*")]
+    folders += [(f"clear/{each.name}", "*") for each in sorted(root.glob("clear/*")) if each.is_dir()]
+    for folder, pattern in folders:
+        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"{folder}/{pattern}") if path.is_file())
+        found += [(name, names) for name in names]
+    return found
+
+
+def _load_scene(root: Path, name: str) -> Scene:
+    image = _read(root / name, cv2.IMREAD_COLOR_RGB)
+    depth = None
+    if name.startswith("rgbd/"):
+        raw = _read(root / name.replace(".color.jpg", ".depth.png"), cv2.IMREAD_UNCHANGED)
+        depth = fill_missing_depth(np.asarray(raw, np.float32) / np.float32(1000), (raw > 0) & (raw <= _SENSOR_RANGE))
+    elif name.startswith("camvid/"):
+        label_path = root / "camvid/labels" / (Path(name).stem + ".png")
+        depth = ground_plane_depth(_read(label_path, cv2.IMREAD_UNCHANGED))
+    height, width = image.shape[:2]
+    scale = min(1.0, BANK_SIZE / max(height, width))
+    size = (round(width * scale), round(height * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small_depth = (
+        None if depth is None else np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_AREA), np.float32)
+    )
+    group = name.partition("/")[0]
+    return Scene(name, group, np.asarray(small, np.uint8), small_depth, _segments(np.asarray(small, np.uint8), name))
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    pixels: NDArray[Any] | None = cv2.imread(str(path), flags)
+    if pixels is None:
+        raise UsageError(f"{path} is missing or is no picture; the data folder is not complete.")
+    return pixels
+
+
+def _segments(image: ByteArray, name: str) -> ByteArray:
+    """Regions of similar colour and place by k-means; the seed is the name, so the result depends on nothing else."""
+    height, width = image.shape[:2]
+    size = (max(1, width // 5), max(1, height // 5))
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB).astype(np.float32)
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+    places = np.stack([x, y], axis=-1) * np.float32(120 / max(size))
+    features = np.concatenate([small, places], axis=-1).reshape(-1, 5)
+    count = min(SEGMENTS, len(features))
+    centers = features[np.random.default_rng(list(name.encode())).choice(len(features), count, replace=False)]
+    for _ in range(4):
+        nearest = _nearest(features, centers)
+        totals = np.bincount(nearest, minlength=count)
+        for channel in range(5):
+            sums = np.bincount(nearest, features[:, channel], count)
+            centers[:, channel] = np.where(totals > 0, sums / np.maximum(totals, 1), centers[:, channel])
+    labels = _nearest(features, centers).reshape(size[1], size[0]).astype(np.uint8)
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _nearest(features: FloatArray, centers: FloatArray) -> NDArray[np.intp]:
+    distance = np.square(centers).sum(axis=1) - 2 * features @ centers.T  # |f|² is the same for all centres
+    return np.asarray(distance.argmin(axis=1))
+
+
+def _view(
+    scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], height: int, width: int
+) -> tuple[FloatArray, FloatArray | None, ByteArray]:
+    """A random part of a scene with the shape asked for, mirrored half of the time."""
+    full_height, full_width = scene.image.shape[:2]
+    share = rng.uniform(*zoom) if rng.random() < 0.6 else 1.0
+    scale = min(full_height / height, full_width / width) * share
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    rows, columns = min(rows, full_height), min(columns, full_width)
+    top, left = int(rng.integers(full_height - rows + 1)), int(rng.integers(full_width - columns + 1))
+    part = np.s_[top : top + rows, left : left + columns]
+    mirrored = rng.random() < 0.5
+
+    def take(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
+        resized = cv2.resize(array[part], (width, height), interpolation=interpolation)
+        return np.ascontiguousarray(resized[:, ::-1] if mirrored else resized)
+
+    smooth = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    image = np.asarray(take(scene.image, smooth), np.float32) / np.float32(255)
+    depth = None if scene.depth is None else np.asarray(take(scene.depth, smooth), np.float32)
+    return image, depth, np.asarray(take(scene.segments, cv2.INTER_NEAREST), np.uint8)
+
+
+def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> FloatArray:
+    """Smooth noise of deviation about 1 with ``cells`` patches along a side."""
+    knots = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32)
+    return np.asarray(cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generator) -> FloatArray:
+    """A depth that has nothing to do with the scene, or little: smooth, or following edges of the picture."""
+    height, width = clear.shape[:2]
+    kind = rng.choice(4, p=(0.15, 0.2, 0.4, 0.25))
+    log_depth = _ramp(rng, height, width)
+    if kind == 0:
+        log_depth = np.zeros_like(log_depth)  # even veil
+    elif kind == 1:
+        log_depth = 0.6 * _smooth_noise(rng, height, width, int(rng.integers(2, 6)))
+    elif kind == 2:
+        levels = rng.standard_normal(SEGMENTS).astype(np.float32) * np.float32(rng.uniform(0.2, 0.8))
+        log_depth = log_depth + guided_filter(luminance(clear), levels[segments], 5, 1e-3)  # no staircases at edges
+    else:
+        soft = cv2.GaussianBlur(clear, (0, 0), rng.uniform(0.6, 3.0))
+        weights = rng.normal(0, 1.2, 3).astype(np.float32) + np.float32(rng.normal(0.4, 0.6))
+        log_depth = log_depth + (soft - soft.mean(axis=(0, 1))) @ weights
+    return np.exp(np.clip(log_depth, -3, 3)).astype(np.float32)
+
+
+def _ramp(rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    """Logarithm of a depth that grows towards a horizon, most often upwards, as it does in most photographs."""
+    y = np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
+    slope, tilt = rng.normal(1.0, 0.9), rng.normal(0, 0.5)
+    horizon = rng.uniform(0.35, 1.3)
+    return np.asarray(slope * np.minimum(y, horizon) ** rng.uniform(0.7, 2.5) * 1.6 + tilt * x, np.float32)
+
+
+def _soften(depth: FloatArray, rng: np.random.Generator, even: float) -> FloatArray:
+    """Change the spread of a depth and bring its mean to 1."""
+    depth = np.minimum(depth, np.float32(rng.uniform(3, 12)) * np.median(depth))
+    if rng.random() < even:
+        return np.asarray(depth / depth.mean(), np.float32)
+    depth = depth ** np.float32(rng.uniform(0.6, 1.1))
+    depth = depth + np.float32(rng.uniform(0, 0.5)) * depth.mean()  # haze between the camera and the nearest thing
+    return np.asarray(depth / depth.mean(), np.float32)
+
+
+def _tone(clear: FloatArray, rng: np.random.Generator, recolor: float) -> FloatArray:
+    """Another exposure, contrast, white balance and saturation of the scene, so that few scenes stand for many.
+
+    Paint and furniture may have any colour, so rooms are recoloured; skies and leaves may not.
+    """
+    if rng.random() < 0.25:
+        return clear
+    if rng.random() < recolor:
+        clear = clear[..., rng.permutation(3)]
+    gray = clear.mean(axis=2, keepdims=True)
+    clear = gray + (clear - gray) * np.float32(rng.uniform(0.5, 1.3))
+    clear = np.clip(clear, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.22)))
+    balance = np.exp(rng.normal(0, 0.05, 3)).astype(np.float32)
+    return np.asarray(np.clip(clear * balance * np.float32(rng.uniform(0.75, 1.1)), 0, 1), np.float32)
+
+
+def _airlight(rng: np.random.Generator) -> FloatArray:
+    """Colour of the haze: mostly bright and grey, at times dim, warm or cold."""
+    value = rng.uniform(*((0.7, 1.0), (0.5, 0.85), (0.3, 0.6))[rng.choice(3, p=(0.6, 0.27, 0.13))])
+    kind = rng.choice(4, p=(0.45, 0.25, 0.15, 0.15))
+    if kind == 0:
+        tint = rng.normal(0, 0.008, 3)
+    elif kind == 1:
+        tint = rng.normal(0, 0.03, 3)
+    else:
+        amount = rng.uniform(0, 0.14)
+        warm = np.array((1.0, 0.45, -0.6)) if kind == 2 else np.array((-0.9, 0.0, 0.6))
+        tint = amount * warm + rng.normal(0, 0.01, 3)
+    return np.clip(value + tint * value, 0.15, 1.0).astype(np.float32)
+
+
+def _dim_below(clear: FloatArray, light: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """In dim haze the scene is dim as well: no sun shines on it."""
+    bright = float(np.percentile(clear[::4, ::4].max(axis=2), 97))
+    goal = float(light.mean()) * rng.uniform(0.85, 1.25)
+    return clear * np.float32(goal / bright) if bright > goal and rng.random() < 0.8 else clear
+
+
+def _airlight_grid(light: FloatArray, rng: np.random.Generator, uneven: float) -> FloatArray:
+    grid = np.broadcast_to(light, (AIRLIGHT_GRID, AIRLIGHT_GRID, 3)).copy()
+    if rng.random() < uneven:
+        across = np.linspace(-0.5, 0.5, AIRLIGHT_GRID)
+        change = rng.normal(0, 0.07) * across[:, None] + rng.normal(0, 0.07) * across[None, :]
+        grid *= (1 + change).astype(np.float32)[..., None]
+    return np.asarray(np.clip(grid, 0, 1), np.float32)
+
+
+def _optical_depth(depth: FloatArray, rng: np.random.Generator, config: SynthesisConfig) -> FloatArray:
+    height, width = depth.shape
+    low, high = config.optical_depth
+    mean = np.exp(rng.uniform(np.log(low), np.log(high))) if rng.random() < 0.5 else rng.uniform(0.2, high)
+    optical = depth * np.float32(mean)
+    if rng.random() < config.patchy:
+        noise = _smooth_noise(rng, height, width, int(rng.integers(2, 8)))
+        optical = optical * np.exp(np.float32(rng.uniform(0.1, 0.4)) * noise)
+    return np.asarray(np.minimum(optical, np.float32(rng.uniform(2.2, 4.0))), np.float32)
+
+
+def _haze(clear: FloatArray, transmission: FloatArray, airlight: FloatArray, in_srgb: bool) -> FloatArray:
+    """Koschmieder's model, I = J t + A (1 - t) (He et al. 2011, Eq. 1)."""
+    height, width = transmission.shape
+    light = enlarge_airlight(airlight, height, width)
+    share = transmission[..., None]
+    if in_srgb:
+        return clear * share + light * (1 - share)
+    return linear_to_srgb(srgb_to_linear(clear) * share + srgb_to_linear(light) * (1 - share))
+
+
+def enlarge_airlight(airlight: FloatArray, height: int, width: int) -> FloatArray:
+    """Airlight (height, width, 3) from its grid, whose corners are the corners of the picture."""
+    if np.ptp(airlight, axis=(0, 1)).max() == 0:
+        return airlight[:1, :1]
+    last = AIRLIGHT_GRID - 1
+    y = np.linspace(0, last, height, dtype=np.float32)[:, None]
+    x = np.linspace(0, last, width, dtype=np.float32)[None, :]
+    y, x = np.broadcast_to(y, (height, width)).copy(), np.broadcast_to(x, (height, width)).copy()
+    return np.asarray(cv2.remap(airlight, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _degrade(hazy: FloatArray, rng: np.random.Generator, config: SynthesisConfig) -> ByteArray:
+    """What a camera and a file do to the hazy picture."""
+    height, width = hazy.shape[:2]
+    if rng.random() < config.blur:
+        hazy = np.asarray(cv2.GaussianBlur(hazy, (0, 0), rng.uniform(0.3, 1.0)), np.float32)
+    if rng.random() < config.noise:
+        hazy = hazy + rng.standard_normal(hazy.shape, np.float32) * np.float32(rng.uniform(0.002, 0.015))
+    if rng.random() < config.shrink:
+        share = rng.uniform(0.5, 0.95)
+        size = (max(1, round(width * share)), max(1, round(height * share)))
+        small = cv2.resize(hazy, size, interpolation=cv2.INTER_AREA)
+        hazy = np.asarray(cv2.resize(small, (width, height)), np.float32)
+    pixels = _to_bytes(hazy)
+    if rng.random() < config.jpeg:
+        stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))])[1]
+        pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
+    return pixels
+
+
+def _to_bytes(image: FloatArray) -> ByteArray:
+    return np.asarray(np.clip(image * 255 + np.float32(0.5), 0, 255), np.uint8)

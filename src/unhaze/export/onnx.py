@@ -1,0 +1,98 @@
+"""The field network as ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unhaze.backbones.field import MULTIPLE, FieldNetwork
+from unhaze.errors import MissingDependencyError
+
+__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field"]
+
+FIELD_INPUT = "view"
+FIELD_OUTPUTS = ("transmission", "airlight", "log_depth", "confidence")
+_OPSET = 18
+_LARGEST_SIDE = 4096
+
+
+class FieldExport(nn.Module):
+    """The field network with outputs as a dehazer wants them: transmission and confidence in (0, 1]."""
+
+    def __init__(self, network: FieldNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map (B, 3, H, W) in [0, 1] to transmission, airlight, log depth and confidence."""
+        output = self.network(view)
+        return torch.exp(-output.optical_depth), output.airlight, output.log_depth, torch.sigmoid(output.confidence)
+
+
+def export_field(network: FieldNetwork, path: str | Path) -> Path:
+    """Write ``network`` as one ONNX file with free height and width, multiples of ``MULTIPLE``.
+
+    Args:
+        network: Not changed.
+        path: The file to write.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        MissingDependencyError: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("onnxscript", "train", "export a network") from error
+    path = Path(path)
+    wrapped = FieldExport(network).eval()
+    rows = torch.export.Dim("rows", min=1, max=_LARGEST_SIDE // MULTIPLE)
+    columns = torch.export.Dim("columns", min=1, max=_LARGEST_SIDE // MULTIPLE)
+    example = torch.zeros(1, 3, 6 * MULTIPLE, 8 * MULTIPLE)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+        warnings.simplefilter("ignore")  # about versions of operators; parity is tested instead
+        program = torch.onnx.export(
+            wrapped,
+            (example,),
+            input_names=[FIELD_INPUT],
+            output_names=list(FIELD_OUTPUTS),
+            opset_version=_OPSET,
+            dynamic_shapes=({2: MULTIPLE * rows, 3: MULTIPLE * columns},),
+            dynamo=True,
+        )
+    assert program is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = program.model_proto
+    _drop_traces(model.graph)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _drop_traces(graph: Any) -> None:
+    """Remove the notes of the exporter: they name files of the machine that it ran on."""
+    for each in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,155 @@
+"""A small trained network that sees the whole picture and predicts its haze.
+
+Own design, see ``unhaze.backbones.field`` for the network and ``docs/models/field-s.md`` for its training, its figures
+and what it fails on. Runs in onnxruntime; torch is not needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from unhaze.errors import MissingDependencyError, WeightsNotFoundError
+from unhaze.inference.machine import usable_cores
+from unhaze.inference.methods._base import HazeEstimate, MethodInfo
+from unhaze.physics.guided import box_mean
+
+if TYPE_CHECKING:
+    from unhaze.inference.methods._base import FloatArray
+
+__all__ = ["FieldMaps", "FieldMethod"]
+
+NETWORK_SIZE = 224  # long side of what the network sees [px]
+MULTIPLE = 32  # its sides are multiples of it
+# the network was trained through a guided filter of this radius (share of the long side) and regularisation
+GUIDE_RADIUS, GUIDE_EPS = 0.02, 1e-3
+
+# Lower transmission magnifies errors of the airlight into dark or coloured skies, above all where a pixel has the
+# colour of the airlight itself and there is no scene to recover. Measured to cost no PSNR.
+LEAST_TRANSMISSION, LEAST_IN_SKY = 0.28, 0.55
+SKY_DISTANCE = 0.05  # from the airlight, at which a third of that protection is left
+SKY_RADIUS = 2  # of the mean of the distance, in pixels of the transmission
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMaps:
+    """All that the network says about a view, at its own resolution.
+
+    Attributes:
+        transmission: (h, w) float32 in (0, 1].
+        airlight: (3,) float32 RGB in (0, 1), sRGB-encoded.
+        log_depth: (h, w) float32, logarithm of the depth up to an unknown constant.
+        confidence: (h, w) float32 in [0, 1]; low where the restored picture will be far from the scene.
+    """
+
+    transmission: FloatArray
+    airlight: FloatArray
+    log_depth: FloatArray
+    confidence: FloatArray
+
+
+class FieldMethod:
+    """The field network in onnxruntime; any thread may call it.
+
+    Args:
+        weights: ONNX file; the one that ships with unhaze by default.
+        threads: Processor cores for the network; default all that this process may use.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+
+    info = MethodInfo(
+        name="field-s",
+        summary="Small trained network: natural colours, clear pictures stay as they are, thin haze may remain.",
+        paper="Own design; He and Sun: Fast Guided Filter. 2015, for the way to full resolution.",
+        url="https://arxiv.org/abs/1505.00996",
+        needs="onnxruntime: pip install 'unhaze[onnx]'",
+    )
+
+    def __init__(self, weights: str | Path | None = None, *, threads: int | None = None) -> None:
+        self.weights = Path(weights) if weights else Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+        self.threads = threads or usable_cores()
+        if not self.weights.is_file():
+            raise WeightsNotFoundError(f"The weights {self.weights} are missing; install unhaze again.")
+        self._lock = Lock()
+        self._runtime = _import_runtime()
+
+    @cached_property
+    def _session(self) -> Any:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        # idle workers that spin would take the cores from the pixels
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return self._runtime.InferenceSession(str(self.weights), options, providers=["CPUExecutionProvider"])
+
+    def maps(self, view: FloatArray) -> FieldMaps:
+        """Everything the network says about ``view`` (h, w, 3) float32 RGB in [0, 1]."""
+        height, width = network_shape(*view.shape[:2])
+        shrinks = height * width < view.shape[0] * view.shape[1]
+        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        batch = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
+        with self._lock:
+            session = self._session
+        transmission, airlight, log_depth, confidence = session.run(None, {"view": batch})
+        return FieldMaps(transmission[0, 0], airlight[0], log_depth[0, 0], confidence[0, 0])
+
+    def estimate(self, view: FloatArray) -> HazeEstimate:
+        """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1]."""
+        maps = self.maps(view)
+        # no larger than the view: a tiny picture has nothing to align more pixels to
+        size = tuple(min(sides) for sides in zip(maps.transmission.shape, view.shape[:2], strict=True))
+        small, transmission, confidence = (_shrink(each, size) for each in (view, maps.transmission, maps.confidence))
+        bounded = np.maximum(transmission, least_transmission(small, maps.airlight))
+        bounded = np.maximum(bounded, sky_floor(small, maps.airlight))
+        return HazeEstimate(bounded, maps.airlight, confidence, True, GUIDE_RADIUS, GUIDE_EPS)
+
+
+def _shrink(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
+    """A map or picture reduced to ``size``, (h, w)."""
+    if values.shape[:2] == size:
+        return values
+    small = cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).reshape(*size, *values.shape[2:])
+
+
+def least_transmission(view: FloatArray, airlight: FloatArray) -> FloatArray:
+    """Transmission below which the restored view would leave [0, 1] (Meng et al. 2013, Eq. 7), (h, w)."""
+    dark = (airlight - view) / airlight
+    bright = (view - airlight) / np.maximum(1 - airlight, np.float32(1e-6))
+    return np.asarray(np.clip(np.maximum(dark, bright).max(axis=2), 0, 1), np.float32)
+
+
+def sky_floor(view: FloatArray, airlight: FloatArray) -> FloatArray:
+    """Least transmission that is of use (h, w): higher where the colour is that of the airlight."""
+    distance = box_mean(np.abs(view - airlight).max(axis=2), SKY_RADIUS)
+    likeness = np.exp(-np.square(distance / np.float32(SKY_DISTANCE)))
+    floor = LEAST_TRANSMISSION + (LEAST_IN_SKY - LEAST_TRANSMISSION) * likeness
+    return np.asarray(floor, np.float32)
+
+
+def network_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of what the network sees of a picture.
+
+    >>> network_shape(1080, 1920), network_shape(4000, 3000), network_shape(1, 1)
+    ((128, 224), (224, 160), (224, 224))
+    """
+    scale = NETWORK_SIZE / max(height, width)
+    rows, columns = (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width))
+    return rows, columns
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", "onnx", "run the trained network") from error
+    return onnxruntime

@@ -1,0 +1,45 @@
+"""ONNX against torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from unhaze.backbones.field import FieldNetwork
+from unhaze.export.onnx import FIELD_INPUT, FIELD_OUTPUTS, FieldExport, export_field
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    network = FieldNetwork((8, 8, 16, 16, 16), (1, 1, 1, 1), 8)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # away from the neutral start, where all outputs are alike
+    path = export_field(network, tmp_path_factory.mktemp("onnx") / "deep" / "field.onnx")
+    return network, path
+
+
+@pytest.mark.parametrize("size", [(32, 32), (192, 256), (384, 288), (32, 384)])
+def test_parity_at_any_size(exported, size):
+    network, path = exported
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(list(FIELD_OUTPUTS), {FIELD_INPUT: image.numpy()})
+    with torch.no_grad():
+        expected = FieldExport(network).eval()(image)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), atol=1e-4)
+    assert found[0].min() < found[0].max()
+
+
+def test_the_file_does_not_tell_where_it_was_made(exported):
+    content = exported[1].read_bytes()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_one_file_without_data_beside_it(exported):
+    _, path = exported
+    assert [each.name for each in path.parent.iterdir()] == ["field.onnx"]

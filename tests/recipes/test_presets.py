@@ -1,0 +1,55 @@
+"""Presets and overrides."""
+
+import dataclasses
+
+import pytest
+
+from unhaze.errors import UnknownNameError, UsageError
+from unhaze.recipes.presets import list_presets, override, preset
+
+
+def test_the_default_is_listed_and_complete():
+    assert "field-default" in list_presets()
+    recipe, config = preset("field-default")
+    assert recipe.describe(config)["parameters"] < 1_000_000
+
+
+def test_an_unknown_preset_lists_near_names():
+    with pytest.raises(UnknownNameError, match="field-default"):
+        preset("field-defult")
+
+
+def test_overrides_reach_every_depth():
+    _, config = preset("field-default")
+    changed = override(
+        config,
+        {"seed": "7", "optimizer.lr": "1", "stages.0.batch": "3", "data.zoom": "(0.1, 0.2)", "precision": "fp32"},
+    )
+    assert (changed.seed, changed.stages[0].batch, changed.data.zoom, changed.precision) == (7, 3, (0.1, 0.2), "fp32")
+    assert isinstance(changed.optimizer.lr, float)
+    assert changed.stages[1] == config.stages[1]
+    assert dataclasses.replace(changed, seed=config.seed) != config
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("optimizer.rl", "optimizer.lr"), ("sed", "seed"), ("stages.9.batch", "stages.0.batch")]
+)
+def test_unknown_settings_suggest(name, hint):
+    with pytest.raises(UnknownNameError, match=hint.replace(".", r"\.")):
+        override(preset("field-default")[1], {name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", "1.5"),
+        ("seed", "x"),
+        ("optimizer.lr", "'a'"),
+        ("stages", "(1, 2)"),
+        ("optimizer", "1"),
+        ("ema", "True"),
+    ],
+)
+def test_values_of_another_kind_are_refused(name, value):
+    with pytest.raises(UsageError, match=name):
+        override(preset("field-default")[1], {name: value})
