@@ -16,7 +16,20 @@ def section(name):
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["watch"], ["methods", "list"], ["methods", "info"], ["doctor"]], ids=" ".join
+    "command",
+    [
+        ["run"],
+        ["watch"],
+        ["methods", "list"],
+        ["methods", "info"],
+        ["models", "list"],
+        ["models", "info"],
+        ["models", "verify"],
+        ["convert"],
+        ["bench", "models"],
+        ["doctor"],
+    ],
+    ids=" ".join,
 )
 def test_every_option_is_explained(unhaze, command):
     told = unhaze(*command, "--help").stdout.partition("Options:")[2]

@@ -14,7 +14,9 @@ __all__ = [
     "DEFAULT_METHOD",
     "ColorBlend",
     "Compare",
+    "Compile",
     "DehazeOptions",
+    "Device",
     "Format",
     "Jobs",
     "JsonOutput",
@@ -23,7 +25,9 @@ __all__ = [
     "MaxPixels",
     "MetadataChoice",
     "MethodName",
+    "ModelName",
     "OnError",
+    "Precision",
     "ProtectSky",
     "Quality",
     "Quiet",
@@ -33,7 +37,9 @@ __all__ = [
     "SkipExisting",
     "Strength",
     "Suffix",
+    "TileSize",
     "Verbose",
+    "Weights",
 ]
 
 # -- restoration ------------------------------------------------------------------------------------------------------
@@ -58,6 +64,44 @@ ProtectSky = Annotated[
 KeepExposure = Annotated[
     float,
     typer.Option(help="How much of the brightness lost with the haze is given back, 0 to 1.", metavar="X"),
+]
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Restore with a network instead of a method; see: unhaze models list. Needs --weights.",
+        metavar="NAME",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", help="File with the trained weights of the network, which may name the network.", metavar="FILE"
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="Where a network runs; auto is a GPU with CUDA where there is one.", metavar="auto|cpu|cuda")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Arithmetic of a network; bf16 is used where the device has it and 8 bits show no difference.",
+        metavar="fp32|bf16",
+    ),
+]
+TileSize = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        help="Side of the tiles a network works on [px]; default is the whole picture where memory allows.",
+        metavar="N",
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Run a network through torch.compile; pays for many pictures of one size.")
 ]
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ from unhaze.errors import OutputError, UnknownNameError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unhaze.inference.batch import BatchOptions, Record, Summary
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Existing
     from unhaze.io.manifest import ReportWriter
 
-__all__ = ["Settings", "Teller", "parse_count", "with_name"]
+__all__ = ["NetworkSettings", "Settings", "Teller", "parse_count", "with_name"]
 
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -40,6 +42,23 @@ def parse_count(text: str, what: str) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The options on networks, as given on the command line."""
+
+    model: str | None = None
+    weights: Path | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    tile: int | None = None
+    compile: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a network takes the place of a method."""
+        return self.model is not None or self.weights is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The options that ``run`` and ``watch`` share, as given on the command line."""
@@ -59,6 +78,7 @@ class Settings:
     max_memory: str | None
     max_pixels: str
     jobs: int | None
+    network: NetworkSettings = NetworkSettings()
 
     def check(self) -> None:
         """Find mistakes before any file is looked at.
@@ -75,7 +95,15 @@ class Settings:
             if value not in known:
                 raise UnknownNameError(kind, value, known)
         method_info(self.method)
+        self._check_network()
         self.batch_options()
+
+    def _check_network(self) -> None:
+        if not self.network.wanted:
+            if self.network != NetworkSettings():
+                raise UsageError("--device, --precision, --tile and --compile are for networks; add --model NAME.")
+        elif self.save:
+            raise UsageError("A network makes no maps; leave out --save, or use a method.")
 
     @property
     def existing(self) -> Existing:
@@ -124,6 +152,7 @@ class Settings:
             max_memory=options.max_memory,
             max_pixels=options.max_pixels,
             threads=1 if side_by_side else None,
+            **(asdict(self.network) if self.network.wanted else {}),
         )
 
 

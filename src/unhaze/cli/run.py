@@ -12,7 +12,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import Settings, Teller, with_name
+from unhaze.cli._work import NetworkSettings, Settings, Teller, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
 
@@ -58,6 +58,12 @@ def run(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    model: opt.ModelName = None,
+    weights: opt.Weights = None,
+    device: opt.Device = NetworkSettings.device,
+    precision: opt.Precision = NetworkSettings.precision,
+    tile: opt.TileSize = None,
+    compile: opt.Compile = False,
     metadata: opt.MetadataChoice = "keep",
     max_memory: opt.MaxMemory = None,
     max_pixels: opt.MaxPixels = "500M",
@@ -100,6 +106,7 @@ def run(
         max_memory,
         max_pixels,
         jobs,
+        NetworkSettings(model, weights, device, precision, tile, compile),
     )
     settings.check()
     if STREAM in (*inputs, output):

@@ -25,6 +25,7 @@ from unhaze.inference.layouts import (
 )
 from unhaze.inference.machine import format_bytes, parse_bytes, usable_cores
 from unhaze.inference.methods import create_method
+from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
 from unhaze.inference.planning import DEFAULT_SUFFIX, output_ending
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
@@ -60,6 +61,7 @@ _BASE_MEMORY = 160 << 20
 _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
+_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure")
 
 ImageT = TypeVar("ImageT")
 
@@ -76,10 +78,17 @@ class Dehazer:
         max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
             for no limit.
         max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
-        threads: Processor cores used for one picture; default all that this process may use.
+        threads: Processor cores used for one picture; default all that this process may use. A network uses those
+            that torch is set to.
+        model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
+            they alone are given. Of the options above ``strength`` applies, 0 to 1: how much of the network's result
+            is mixed into the picture. There are no maps.
+        weights: File with the trained weights of the network.
+        device, precision, tile, compile: How the network is run, see
+            :class:`~unhaze.inference.network.NetworkOptions`.
 
     Raises:
-        UsageError: An option is out of range; ``UnknownNameError`` for an unknown method.
+        UsageError: An option is out of range; ``UnknownNameError`` for an unknown method or network.
         MissingError: The method needs something that is not installed.
 
     >>> with Dehazer(strength=0.8) as dehazer:
@@ -99,6 +108,12 @@ class Dehazer:
         max_memory: int | str | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
         threads: int | None = None,
+        model: str | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        tile: int | None = None,
+        compile: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}, but at least one is needed.")
@@ -107,7 +122,15 @@ class Dehazer:
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
         self.threads = threads or usable_cores()
-        self._method: Method = create_method(method)
+        self._network: NetworkRun | None = None
+        self._method: Method | None = None
+        if model is None and weights is None:
+            self._method = create_method(method)
+        else:
+            _refuse_method_options(method, self.options)
+            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile)
+            self._network = open_network(model, how, strength)
+            self.method = self._network.engine.name
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -183,6 +206,8 @@ class Dehazer:
 
     def solve(self, pixels: Pixels, curve: ToneCurve | None = None) -> HazeField:
         """Estimate the haze of a whole picture, (H, W) or (H, W, 3) uint8, uint16 or float32."""
+        if self._method is None:
+            raise UsageError(f"The network {self.method} has no haze field; call the dehazer, or use a method.")
         view = working_view(pixels, full_scale(pixels))
         return solve_field(view if curve is None else curve.to_srgb(view), self._method, self.options)
 
@@ -198,7 +223,10 @@ class Dehazer:
     def memory_needed(self, info: ImageInfo, *, maps: bool = False) -> int:
         """Estimate of the peak memory [bytes] that a file takes from decoding to encoding."""
         copies = _COPIES_BY_FORMAT.get(f"{info.format}/{info.dtype}", _COPIES[info.dtype])
-        return _BASE_MEMORY + int(info.nbytes * copies) + maps * _MAP_BYTES * info.pixels
+        picture = _BASE_MEMORY + int(info.nbytes * copies)
+        if self._network is not None:
+            return picture + self._network.memory_needed(info.height, info.width, self._left_beside(picture))
+        return picture + maps * _MAP_BYTES * info.pixels
 
     def check_budget(self, info: ImageInfo, *, maps: bool = False) -> None:
         """Raise OverBudgetError where a picture does not fit into ``max_memory``."""
@@ -207,11 +235,19 @@ class Dehazer:
             raise OverBudgetError(
                 f"A picture of {info.width} x {info.height} needs about {format_bytes(need)}, more than the limit of "
                 f"{format_bytes(self.max_memory)}; raise --max-memory or make the picture smaller."
+                + (self._network.limits if self._network else "")
             )
+
+    def _left_beside(self, picture: int) -> int | None:
+        """What ``max_memory`` leaves for a network [bytes]."""
+        return None if self.max_memory is None else max(0, self.max_memory - picture)
 
     def _run_pixels(
         self, pixels: Pixels, maps: bool, curve: ToneCurve | None = None, *, in_place: bool = False
     ) -> DehazeResult[Pixels]:
+        if self._network is not None:
+            budget = self._left_beside(_BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name]))
+            return self._network(pixels, curve, out=pixels if in_place else None, budget=budget)
         started = time.perf_counter()
         field = self.solve(pixels, curve)
         solved = time.perf_counter()
@@ -310,9 +346,22 @@ def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> Deh
     return changed
 
 
+def _refuse_method_options(method: str, options: DehazeOptions) -> None:
+    """A network takes no method and of its options only the strength."""
+    given = {"method": (method, DEFAULT_METHOD)} | {
+        name: (getattr(options, name), getattr(DehazeOptions, name)) for name in _METHOD_OPTIONS
+    }
+    for name, (value, default) in given.items():
+        if value != default:
+            raise UsageError(f"{name} is for methods and does not apply to a network; leave it out.")
+
+
 def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
     """One result for a batch: maps (B, H, W), airlight (B, 3)."""
-    airlight = np.stack([result.airlight for result in results])
+    airlights = [result.airlight for result in results if result.airlight is not None]
+    if not airlights:
+        return _with_image(results[0], images)
+    airlight = np.stack(airlights)
     if any(result.transmission is None for result in results):
         return DehazeResult(images, None, None, airlight, None, results[0].info)
     transmission, confidence = (

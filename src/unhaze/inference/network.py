@@ -1,0 +1,236 @@
+"""Pictures through a network that restores them directly, without a haze field.
+
+Nothing here knows torch. An engine runs the network; it is found by its name, so that the light core stays light.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import numpy as np
+
+from unhaze.catalog import Catalog
+from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.inference.strips import full_scale
+from unhaze.physics.color import luminance
+from unhaze.types import DehazeResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from unhaze.io.color import ToneCurve
+
+    Pixels = NDArray[Any]
+    FloatArray = NDArray[np.float32]
+
+__all__ = ["DEVICES", "PRECISIONS", "NetworkEngine", "NetworkOptions", "NetworkOutput", "NetworkRun", "open_network"]
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("fp32", "bf16")
+
+_ENGINES = Catalog("network engine", {"torch": "unhaze.neural.engine:open_engine"}, group="unhaze.engines")
+_ROWS = 256  # rows that are converted at a time
+FLOAT_BYTES = 2 * 3 * 4  # per pixel: what goes into the network, and what comes out
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """How a network is run.
+
+    Attributes:
+        weights: File with its trained weights.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``; auto takes CUDA where it is there.
+        precision: ``"fp32"``, or ``"bf16"`` where the device has it and the picture stays the same to within what 8
+            bits can show.
+        tile: Side of the tiles that large pictures are cut into [px]; ``None`` cuts only where memory demands it.
+        compile: Whether to run the network through ``torch.compile``, which pays after many pictures of one size.
+
+    Raises:
+        UsageError: A value is not one of those that exist.
+    """
+
+    weights: str | Path
+    device: str = "auto"
+    precision: str = "fp32"
+    tile: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS)):
+            if value not in known:
+                raise UnknownNameError(kind, value, known)
+        if self.tile is not None and self.tile < 16:
+            raise UsageError(f"Tiles of {self.tile} pixels are too small; give at least 16, or leave it to unhaze.")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """What a network made of a picture.
+
+    Attributes:
+        rgb: (H, W, 3) float32 in [0, 1].
+        tiles: How many tiles it was cut into; 1 for the whole.
+        precision: That was used.
+        notes: Sentences for the user.
+    """
+
+    rgb: FloatArray
+    tiles: int
+    precision: Literal["fp32", "bf16"]
+    notes: tuple[str, ...] = ()
+
+
+class NetworkEngine(Protocol):
+    """Runs one network on pictures; any thread may call it."""
+
+    name: str
+    device: str
+
+    @property
+    def tileable(self) -> bool:
+        """Whether tiles give the result of the whole picture."""
+        ...
+
+    def memory_needed(self, height: int, width: int, budget: int | None = None) -> int:
+        """Estimate of the bytes it takes beside the picture, where ``budget`` bytes may be used."""
+        ...
+
+    def restore(self, rgb: FloatArray, budget: int | None = None) -> NetworkOutput:
+        """Restore (H, W, 3) float32 RGB in [0, 1], sRGB-encoded, with at most ``budget`` bytes."""
+        ...
+
+
+def open_network(model: str | None, options: NetworkOptions | None, strength: float) -> NetworkRun:
+    """Read the weights of a network and make it ready.
+
+    Args:
+        model: Name in the catalogue of networks; recognised from the weights if ``None``.
+        options: Weights and how to run; ``None`` if no weights were given.
+        strength: 0 to 1.
+
+    Raises:
+        UnknownNameError: There is no network named ``model``.
+        WeightsNotFoundError: No weights were given, or the file is not there.
+        MissingDependencyError: torch is not installed.
+        UsageError: The weights do not fit, or ``strength`` is below 0.
+    """
+    if not 0 <= strength <= 1:
+        raise UsageError(f"strength is {strength:g}, but with a network it must lie between 0 and 1.")
+    if options is None:
+        raise WeightsNotFoundError(
+            f"The network {model} needs trained weights; name their file with --weights FILE (weights=... in Python)."
+        )
+    if not Path(options.weights).is_file():
+        raise WeightsNotFoundError(f"There is no weights file {options.weights}; check the path.")
+    try:
+        open_engine = _ENGINES.load("torch")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError("torch", "torch", f"run the network {model or 'in a weights file'}") from error
+    return NetworkRun(cast("NetworkEngine", open_engine(model, options)), options, strength)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRun:
+    """A network, how to run it, and how strongly its result shows.
+
+    Attributes:
+        engine: Runs the network.
+        options: Weights and how to run.
+        strength: s in ``(1 - s) * hazy + s * restored``, 0 to 1, in the sRGB encoding. 0 is the picture bit for bit.
+    """
+
+    engine: NetworkEngine
+    options: NetworkOptions
+    strength: float
+
+    def memory_needed(self, height: int, width: int, budget: int | None) -> int:
+        """Estimate of the bytes that a picture takes beside its decoded pixels."""
+        floats = FLOAT_BYTES * height * width
+        return floats + self.engine.memory_needed(height, width, None if budget is None else max(0, budget - floats))
+
+    @property
+    def limits(self) -> str:
+        """What a user should know who has too little memory, as a sentence with a space before; empty if nothing."""
+        if self.engine.tileable:
+            return ""
+        return f" {self.engine.name} looks at the whole picture at once, so it cannot be run in tiles."
+
+    def __call__(
+        self, pixels: Pixels, curve: ToneCurve | None, *, out: Pixels | None, budget: int | None
+    ) -> DehazeResult[Pixels]:
+        """Restore a picture (H, W) or (H, W, 3) uint8, uint16 or float32; ``out`` may be ``pixels`` itself.
+
+        Args:
+            pixels: The picture.
+            curve: Tone curve of its colour profile, where it is not that of sRGB.
+            out: Where to write the result; a new array if ``None``.
+            budget: Most bytes to use beside ``pixels``.
+        """
+        started = time.perf_counter()
+        target = np.empty_like(pixels) if out is None else out
+        height, width = pixels.shape[:2]
+        if self.strength == 0:
+            if target is not pixels:
+                np.copyto(target, pixels)
+            return self._result(target, None, started)
+        rgb = _to_working(pixels, curve)
+        floats = FLOAT_BYTES * height * width
+        output = self.engine.restore(rgb, None if budget is None else max(0, budget - floats))
+        if not all(np.isfinite(output.rgb[rows]).all() for rows in _strips(height)):
+            raise ImageValueError(f"{self.engine.name} gave values that are no numbers; check {self.options.weights}.")
+        _blend(rgb, output.rgb, self.strength)
+        _store(rgb, target, full_scale(pixels), curve)
+        return self._result(target, output, started)
+
+    def _result(self, pixels: Pixels, output: NetworkOutput | None, started: float) -> DehazeResult[Pixels]:
+        info = {
+            "method": self.engine.name,
+            "weights": str(self.options.weights),
+            "strength": self.strength,
+            "device": self.engine.device,
+            "precision": output.precision if output else self.options.precision,
+            "tiles": output.tiles if output else 0,
+            "seconds": {"apply": time.perf_counter() - started},
+            "notes": list(output.notes) if output else [],
+        }
+        return DehazeResult(pixels, None, None, None, None, info)
+
+
+def _strips(height: int) -> list[slice]:
+    return [slice(start, min(height, start + _ROWS)) for start in range(0, height, _ROWS)]
+
+
+def _to_working(pixels: Pixels, curve: ToneCurve | None) -> FloatArray:
+    """(H, W, 3) float32 in [0, 1] with the tone curve of sRGB; grey is repeated."""
+    white = np.float32(full_scale(pixels))
+    working = np.empty((*pixels.shape[:2], 3), np.float32)
+    for rows in _strips(len(pixels)):
+        strip = np.clip(pixels[rows].astype(np.float32) / white, 0, 1)
+        strip = strip if curve is None else curve.to_srgb(strip)
+        working[rows] = strip if strip.ndim == 3 else strip[..., None]
+    return working
+
+
+def _blend(hazy: FloatArray, restored: FloatArray, strength: float) -> None:
+    """Write the convex combination of both over ``hazy``."""
+    share = np.float32(strength)
+    for rows in _strips(len(hazy)):
+        if strength == 1:
+            hazy[rows] = restored[rows]
+        else:
+            hazy[rows] += share * (restored[rows] - hazy[rows])
+
+
+def _store(working: FloatArray, target: Pixels, white: float, curve: ToneCurve | None) -> None:
+    """Write working RGB in the values, the tone curve and the channels of ``target``."""
+    for rows in _strips(len(working)):
+        strip = np.clip(working[rows] if target.ndim == 3 else luminance(working[rows]), 0, 1)
+        strip = (strip if curve is None else curve.from_srgb(strip)) * np.float32(white)
+        if target.dtype != np.float32:
+            strip += np.float32(0.5)  # the cast truncates
+        np.copyto(target[rows], strip, casting="unsafe")

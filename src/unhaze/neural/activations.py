@@ -1,0 +1,71 @@
+"""How much memory a network needs for a picture, found out without computing anything."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from unhaze.backbones._base import Backbone
+
+__all__ = ["PeakMeter", "peak_activations", "skeleton"]
+
+
+class PeakMeter(TorchDispatchMode):
+    """Adds up the memory of all tensors that are made within it, and remembers the most at one time.
+
+    Attributes:
+        peak: Bytes. What a single operation takes aside while it runs is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live: dict[int, int] = {}
+        self._total = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation and take note of its outputs."""
+        outputs = operation(*args, **(kwargs or {}))
+        for output in tree_iter(outputs):
+            if isinstance(output, Tensor):
+                self._add(output.untyped_storage())
+        return outputs
+
+    def _add(self, storage: Any) -> None:
+        key = storage._cdata  # the one number that views of a storage share
+        if key not in self._live:
+            self._live[key] = storage.nbytes()
+            self._total += self._live[key]
+            self.peak = max(self.peak, self._total)
+            weakref.finalize(storage, self._remove, key)
+
+    def _remove(self, key: int) -> None:
+        self._total -= self._live.pop(key)
+
+
+def skeleton(network: Backbone) -> Backbone:
+    """A copy without numbers, which computes shapes only."""
+    return copy.deepcopy(network).to("meta")
+
+
+def peak_activations(meta_network: Backbone, height: int, width: int) -> int:
+    """Most bytes of tensors alive at one time while a network restores a picture, weights not counted.
+
+    Args:
+        meta_network: From :func:`skeleton`.
+        height: Rows [px].
+        width: Columns [px].
+    """
+    image = torch.empty(1, 3, height, width, device="meta").to(memory_format=torch.channels_last)
+    with torch.no_grad(), PeakMeter() as meter:
+        meta_network.restore(image)
+    peak: int = meter.peak
+    return peak

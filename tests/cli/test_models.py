@@ -1,0 +1,101 @@
+import json
+import pickle
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
+from unhaze.weights import load_network  # noqa: E402
+
+
+@pytest.fixture
+def official(tmp_path):
+    """A checkpoint with the names of the official code."""
+    torch.manual_seed(0)
+    state = {f"module.e_{key}": tensor for key, tensor in create_backbone("aodnet-base").state_dict().items()}
+    state["module.e_conv1.bias"] = torch.full((3,), 1e-30)
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "dehazer.pth")
+    return tmp_path / "dehazer.pth"
+
+
+def test_list_names_every_network_with_its_summary(unhaze):
+    lines = unhaze("models", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list_backbones()
+    assert all(len(line.split()) > 3 for line in lines)
+    assert [entry["name"] for entry in json.loads(unhaze("models", "list", "--json").stdout)] == list_backbones()
+
+
+def test_info_tells_what_a_user_asks(unhaze):
+    told = unhaze("models", "info", "aodnet-base").stdout
+    for fact in ("ICCV 2017", "MIT", "1,761", "overlap of 7 pixels"):
+        assert fact in told
+    assert "the whole picture at once" in unhaze("models", "info", "gcanet-base").stdout
+    facts = json.loads(unhaze("models", "info", "aodnet-base", "--json").stdout)
+    assert facts["contract"]["tiling"] == 7
+    assert facts["stages"][0]["name"] == "enc1"
+
+
+def test_an_unknown_network_names_near_ones(unhaze):
+    result = unhaze("models", "info", "dehazformer-t")
+    assert result.exit_code == 2
+    assert "did you mean dehazeformer-t" in result.stderr
+
+
+def test_verify_recognises_and_tries(unhaze, official):
+    result = unhaze("models", "verify", official)
+    assert result.exit_code == 0, result.stderr
+    assert "aodnet-base, 1,761 parameters" in result.stdout
+    facts = json.loads(unhaze("models", "verify", official, "--json").stdout)
+    assert facts["network"] == "aodnet-base"
+    assert len(facts["sha256"]) == 64
+
+
+def test_verify_finds_what_is_wrong(unhaze, official, tmp_path):
+    assert unhaze("models", "verify", tmp_path / "nowhere.pth").exit_code == 3
+    result = unhaze("models", "verify", official, "--model", "gcanet-base")
+    assert result.exit_code == 2
+    assert "looks like aodnet-base" in result.stderr
+    state = create_backbone("aodnet-base").state_dict()
+    state["conv1.weight"].fill_(float("nan"))
+    torch.save(state, tmp_path / "nan.pth")
+    result = unhaze("models", "verify", tmp_path / "nan.pth")
+    assert result.exit_code == 2
+    assert "no numbers" in result.stderr
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_nothing_in_a_file_is_executed(unhaze, tmp_path):
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps({"weight": Bomb()}))
+    for command in (["models", "verify"], ["convert", "-o", tmp_path / "out.safetensors"]):
+        result = unhaze(*command, tmp_path / "bomb.pth")
+        assert result.exit_code == 2
+        assert "executed" not in result.output
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_convert_brings_official_weights_under_our_names(unhaze, official, tmp_path):
+    target = tmp_path / "out.safetensors"
+    result = unhaze("convert", official, "-o", target)
+    assert result.exit_code == 0, result.stderr
+    assert "aodnet-base (official names)" in result.stderr
+    assert "3 numbers too small" in result.stderr
+    converted, name = load_network(target)
+    assert name == "aodnet-base"
+    expected, _ = load_network(official)
+    for key, tensor in expected.state_dict().items():
+        assert torch.equal(converted.state_dict()[key], tensor)
+    again = unhaze("convert", official, "-o", target)
+    assert again.exit_code == 1
+    facts = json.loads(unhaze("convert", official, "-o", target, "--overwrite", "--json").stdout)
+    assert facts == {
+        "network": "aodnet-base",
+        "official_names": True,
+        "path": str(target),
+        "tensors": 10,
+        "flushed": 3,
+    }
