@@ -69,7 +69,8 @@ class RowBlender:
         position = np.clip((np.arange(start, stop) + 0.5) * ((last + 1) / self.height) - 0.5, 0, last)
         above = position.astype(np.intp)
         share = (position - above).astype(np.float32)[:, None]
-        upper, lower = self.wide[above], self.wide[np.minimum(above + 1, last)]
+        # take lets other threads run meanwhile, indexing would not
+        upper, lower = (np.take(self.wide, row, axis=0) for row in (above, np.minimum(above + 1, last)))
         lower -= upper
         lower *= share
         lower += upper
