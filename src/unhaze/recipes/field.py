@@ -1,4 +1,4 @@
-"""How the field network of the default method is trained.
+"""How the field network is trained.
 
 Own procedure. Whole pictures are seen small, hazed on the fly (``unhaze.data.synthetic``), and the loss is taken where
 it counts: on the restored picture, after the transmission has gone through the same guided filter and the same
