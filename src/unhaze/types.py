@@ -13,27 +13,41 @@ if TYPE_CHECKING:
 
     FloatMap = NDArray[np.float32]
 
-__all__ = ["DehazeResult", "DepthKind", "DepthMap", "ImageContract", "Restored", "Stage", "WeightCard"]
+__all__ = ["DehazeResult", "DepthKind", "DepthLevel", "DepthMap", "ImageContract", "Restored", "Stage", "WeightCard"]
 
 DepthKind = Literal["metric", "inverse_relative", "relative"]
 
 ImageT = TypeVar("ImageT")
+MapT = TypeVar("MapT")
 
 
 @dataclass(frozen=True, slots=True)
-class DepthMap:
+class DepthLevel:
+    """One of the feature maps that a depth estimator gives.
+
+    Attributes:
+        channels: Channels of the map.
+        stride: Side of the image over the side of the map, where the estimator sees the image at its own size.
+    """
+
+    channels: int
+    stride: float
+
+
+@dataclass(frozen=True, slots=True)
+class DepthMap(Generic[MapT]):
     """Distance from the camera, per pixel.
 
     Attributes:
-        map: (H, W) float32.
+        map: (H, W) float32 array of one picture, or (B, 1, H, W) tensor from an estimator.
         kind: What the numbers mean.
             ``"metric"``: distance [m], far is large.
             ``"relative"``: distance up to an unknown positive scale, far is large, 0 is at the camera.
             ``"inverse_relative"``: inverse distance up to scale and shift, near is large.
-        features: Multi-scale features of the estimator, coarse to fine; empty where it has none.
+        features: Multi-scale features (B, C, h, w) of the estimator, fine to coarse; empty where it has none.
     """
 
-    map: FloatMap
+    map: MapT
     kind: DepthKind
     features: tuple[Any, ...] = ()
 
@@ -61,7 +75,7 @@ class DehazeResult(Generic[ImageT]):
 
     image: ImageT
     transmission: FloatMap | None
-    depth: DepthMap | None
+    depth: DepthMap[FloatMap] | None
     airlight: FloatMap | None
     confidence: FloatMap | None
     info: Mapping[str, Any] = field(default_factory=dict)

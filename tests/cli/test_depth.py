@@ -82,3 +82,116 @@ def test_mistakes(hazy_file):
     assert invoke(hazy_file, "-o", hazy_file.with_name("x.jpg")).exit_code == 2
     assert invoke(hazy_file, "--method", "dpc").exit_code == 2
     assert invoke(hazy_file.with_name("absent.jpg")).exit_code == 1
+
+
+# -- with an estimator ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network_twice(monkeypatch):
+    """Counts runs of the compact estimator."""
+    compact = pytest.importorskip("unhaze.depth.compact")
+    runs, forward = [], compact.CompactDepth.forward
+    monkeypatch.setattr(compact.CompactDepth, "forward", lambda self, image: runs.append(1) or forward(self, image))
+    return runs
+
+
+def test_an_estimator_and_its_cache(hazy_file, tmp_path, no_network_twice):
+    runs, folder = no_network_twice, tmp_path / "kept"
+    result = invoke(hazy_file, "--model", "compact", "--cache-folder", folder, "--json")
+    (record,) = json.loads(result.stdout)["records"]
+    assert (record["model"], record["license"], record["kind"]) == ("compact", "Apache-2.0", "relative")
+    assert (record["near"], record["far"], record["cache"]) == ("dark", "bright", str(folder))
+    first = cv2.imread(record["output"], cv2.IMREAD_UNCHANGED)
+    assert (first.dtype, first.shape) == (np.uint16, cv2.imread(str(hazy_file)).shape[:2])
+    assert first[20:60].mean() > 2 * first[-60:].mean()
+    assert len(list(folder.rglob("*.npz"))) == 1
+    assert invoke(hazy_file, "--model", "compact", "--cache-folder", folder, "--overwrite").exit_code == 0
+    np.testing.assert_array_equal(cv2.imread(record["output"], cv2.IMREAD_UNCHANGED), first)
+    assert len(runs) == 1
+    assert invoke(hazy_file, "--model", "compact", "--overwrite").exit_code == 0
+    assert len(runs) == 2
+
+
+def test_the_cache_of_the_environment(hazy_file, tmp_path, monkeypatch, no_network_twice):
+    monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "kept"))
+    assert invoke(hazy_file, "--model", "compact", "--cache").exit_code == 0
+    assert len(list((tmp_path / "kept" / "depth").rglob("*.npz"))) == 1
+
+
+def test_training_finds_what_the_command_kept(hazy_file, tmp_path, no_network_twice):
+    from unhaze.depth import create_depth
+    from unhaze.depth.cache import DepthCache, cached_depth
+
+    grey = cv2.imread(str(hazy_file), cv2.IMREAD_GRAYSCALE)
+    hazy_file = hazy_file.with_suffix(".png")
+    cv2.imwrite(str(hazy_file), grey)  # grey too is three channels to an estimator
+    assert invoke(hazy_file, "--model", "compact", "--cache-folder", tmp_path).exit_code == 0
+    cached_depth(create_depth("compact"), DepthCache(tmp_path))(np.dstack([grey] * 3))
+    assert len(no_network_twice) == 1
+
+
+def test_a_map_from_a_file_comes_back(hazy_file):
+    pytest.importorskip("torch")
+    assert invoke(hazy_file).exit_code == 0
+    first = hazy_file.with_name("town-depth.png")
+    again = hazy_file.with_name("again.png")
+    result = invoke(hazy_file, "--model", first, "-o", again, "--json")
+    assert json.loads(result.stdout)["records"][0]["kind"] == "relative"
+    np.testing.assert_array_equal(*(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (first, again)))
+    turned = hazy_file.with_name("turned.png")
+    cv2.imwrite(str(turned), np.rot90(cv2.imread(str(hazy_file))))
+    result = invoke(turned, "--model", first)
+    assert result.exit_code == 1
+    assert "another aspect ratio" in result.stderr
+
+
+def test_deep_pictures_are_seen_as_well(hazy_file, no_network_twice):
+    eight = cv2.imread(str(hazy_file))
+    deep, shallow = hazy_file.with_name("deep.png"), hazy_file.with_name("shallow.png")
+    cv2.imwrite(str(deep), eight.astype(np.uint16) * 257)
+    cv2.imwrite(str(shallow), eight)
+    assert invoke(deep, shallow, "--model", "compact").exit_code == 0
+    maps = [cv2.imread(str(p.with_name(f"{p.stem}-depth.png")), cv2.IMREAD_UNCHANGED) for p in (deep, shallow)]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_the_licence_is_told_once(hazy_file, caplog):
+    base = pytest.importorskip("unhaze.depth._base")
+    base._announced.clear()
+    for _ in range(2):
+        result = invoke(hazy_file, "--model", "compact", "--quiet", "--overwrite")
+        assert (result.exit_code, result.stdout) == (0, "")
+    told = [each.message for each in caplog.records if each.message.startswith("Licence")]
+    assert told == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
+
+
+def test_list():
+    told = invoke("--list")
+    assert told.exit_code == 0
+    assert "ra-depth" in told.stdout
+    cards = {card["name"]: card for card in json.loads(invoke("--list", "--json").stdout)}
+    assert cards["compact"]["weights"] == "shipped"
+    assert cards["ra-depth"]["weights"].startswith("needed")
+    assert cards["depth-anything-v2-large"]["license"] == "CC-BY-NC-4.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "No picture is named"),
+        (["FILE", "--cache"], 2, "add --model NAME"),
+        (["FILE", "--weights", "x.pth"], 2, "add --model NAME"),
+        (["FILE", "--model", "compact", "--method", "dcp"], 2, "leave out --model"),
+        (["FILE", "--model", "compcat"], 2, "did you mean compact"),
+        (["FILE", "--model", "file"], 2, "missing a required argument: 'path'"),
+        (["FILE", "--model", "ra-depth"], 3, "ra-depth needs trained weights; give the folder"),
+        (["FILE", "--model", "dcmpnet-de", "--weights", "absent.pth"], 3, "There is no weights file absent.pth"),
+    ],
+)
+def test_mistakes_with_estimators(hazy_file, arguments, code, sentence):
+    pytest.importorskip("torch")
+    result = invoke(*(str(hazy_file) if each == "FILE" else each for each in arguments))
+    assert result.exit_code == code
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import os
 import re
@@ -15,6 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.networks import create, fitting_size, image, network, on_meta, relative, smallest_of_each_family  # noqa: E402
+
 from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
 from unhaze.backbones._base import Backbone, finish, prepare  # noqa: E402
 from unhaze.errors import UsageError  # noqa: E402
@@ -23,35 +24,6 @@ from unhaze.types import Restored  # noqa: E402
 
 KEYS = Path(__file__).parent.parent / "fixtures" / "keys"
 
-
-@functools.cache
-def on_meta(name):
-    with torch.device("meta"):
-        return create_backbone(name)
-
-
-def smallest_of_each_family():
-    chosen = {}
-    for name in list_backbones():
-        size = sum(p.numel() for p in on_meta(name).parameters())
-        family = name.rsplit("-", 1)[0]
-        chosen[family] = min(chosen.get(family, (size, name)), (size, name))
-    return sorted(name for _, name in chosen.values())
-
-
-# fewer blocks where the full number only costs time; a family that is not listed is tested as it is
-REDUCED = {
-    "deanet": {"num_blocks": 1},
-    "dehazeformer": {"num_blocks": (2, 2, 2, 1, 1)},
-    "dnmgdt": {"num_blocks": 2},
-    "drsformer": {"num_blocks": (1, 1, 1, 1)},
-    "ffanet": {"num_blocks": 2},
-    "mb_taylorformer": {"num_blocks": (1, 1, 1, 1), "num_branches": (1, 1, 1, 1)},
-    "oknet": {"num_blocks": 1},
-    "sadnet": {"num_blocks": 1},
-    "selfpromer": {"num_blocks": 1, "codebook": 64},
-    "sgdnet": {"num_blocks": (1, 1, 1, 1), "decoder_blocks": 1},
-}
 
 ALL = list_backbones()
 FAMILIES = smallest_of_each_family()
@@ -64,31 +36,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def create(name):
-    torch.manual_seed(0)
-    return create_backbone(name, **REDUCED.get(name.rsplit("-", 1)[0], {}))
-
-
-@functools.cache
-def network(name):
-    """Shared by tests that change nothing."""
-    return create(name).eval()
-
-
-def image(height, width, batch=1, seed=0):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def fitting_size(contract, at_least=32):
-    step = contract.multiple_of
-    side = -(-max(at_least, contract.minimum) // step) * step
-    return side, side + step * max(1, 8 // step)
-
-
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
 
 
 def is_dead(net, parameter):

@@ -13,17 +13,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unhaze.catalog import Catalog
-from unhaze.errors import MissingDependencyError, UsageError
+from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from unhaze.backbones._base import Backbone
 
-__all__ = ["create_backbone", "list_backbones"]
+__all__ = ["create_backbone", "list_backbones", "resolve_backbone"]
 
 
 def list_backbones() -> list[str]:
     """Names of all networks, sorted; those of other packages (entry points ``unhaze.backbones``) included."""
     return _catalogue().names()
+
+
+def resolve_backbone(name: str) -> str:
+    """The full name of a network whose variant may have been left out.
+
+    Args:
+        name: One of :func:`list_backbones`, or a family that has one variant.
+
+    Raises:
+        UnknownNameError: No network has this name; near names are listed.
+        UsageError: The family has several variants.
+
+    >>> resolve_backbone("sgdnet")
+    'sgdnet-base'
+    """
+    names = list_backbones()
+    if name in names:
+        return name
+    variants = [full for full in names if full.rpartition("-")[0] == name]
+    if len(variants) > 1:
+        raise UsageError(f"There are several variants of {name}; name one of: {', '.join(variants)}.")
+    if not variants:
+        raise UnknownNameError("network", name, names)
+    return variants[0]
 
 
 def create_backbone(name: str, **overrides: Any) -> Backbone:

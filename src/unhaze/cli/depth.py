@@ -1,7 +1,10 @@
-"""``unhaze depth``: relative depth of a hazy picture."""
+"""``unhaze depth``: depth of a picture, from its haze or with an estimator."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,16 +12,28 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Job
+    from unhaze.io.images import Picture
+    from unhaze.types import DepthMap
+
+    # a picture file to its depth, and facts for the user
+    Estimate = Callable[[Path], tuple[DepthMap[NDArray[np.float32]], dict[str, Any]]]
 
 __all__ = ["depth"]
 
 
 def depth(
-    inputs: Annotated[list[str], typer.Argument(help="Hazy pictures, folders and patterns.", metavar="INPUT...")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures, folders and patterns.", metavar="INPUT...", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File or folder; default NAME-depth.png beside the input.")
     ] = None,
@@ -26,21 +41,48 @@ def depth(
         bool, typer.Option("--color", help="8-bit colours for the eye, near is red and far is blue.")
     ] = False,
     method: opt.MethodName = opt.DEFAULT_METHOD,
+    engine: opt.Engine = "auto",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A depth estimator instead of the haze, or a depth map in a file; see: unhaze depth --list.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File or folder with the estimator's weights.", metavar="PATH")
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep what an estimator finds, and take what was found before.")
+    ] = False,
+    cache_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to keep it; implies --cache. Default is depth in $UNHAZE_CACHE or ~/.cache/unhaze.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    list_estimators: Annotated[bool, typer.Option("--list", help="List the depth estimators, and stop.")] = False,
     recursive: opt.Recursive = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     json_output: opt.JsonOutput = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Estimate relative depth from haze: the more haze, the farther.
+    """Estimate depth, from the haze or with a network.
 
-    Writes a grey 16-bit PNG in which far is bright and 0 is the camera. Depth is known up to a factor only, and not
-    where there is no haze or nothing but haze.
+    Writes a grey 16-bit PNG in which far is bright, whatever the estimator's own numbers mean; its text and the JSON
+    say what a level is. From haze depth is known up to a factor only, 0 is the camera, and not where there is no haze
+    or nothing but haze.
     """
     from unhaze.cli._each_file import for_each_file
-    from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import plan
 
+    if list_estimators:
+        _list(json_output)
+        return
+    if not inputs:
+        raise UsageError("No picture is named; give files or folders, or --list for the depth estimators.")
     jobs = plan(
         inputs,
         output=output,
@@ -51,33 +93,71 @@ def depth(
     )
     if not jobs:
         _console.complain(f"No pictures were found in {', '.join(inputs)}.")
-    with Dehazer(method, protect_sky=0.0) as dehazer:  # a sky that is protected from dehazing would come out near
-        for_each_file(jobs, lambda job: _write_depth(job, dehazer, color), "depth", as_json=json_output)
+    with ExitStack() as stack:
+        if model is None:
+            _refuse_estimator_options(weights=weights, cache=cache, cache_folder=cache_folder)
+            estimate = _from_haze(method, engine, stack)
+        else:
+            if (method, engine) != (opt.DEFAULT_METHOD, "auto"):
+                raise UsageError("--method and --engine are for depth from haze; leave them out, or leave out --model.")
+            estimate = _from_estimator(model, weights, (cache_folder, cache or cache_folder is not None))
+        for_each_file(jobs, lambda job: _write_depth(job, estimate, color), "depth", as_json=json_output)
 
 
-def _write_depth(job: Job, dehazer: Dehazer, color: bool) -> dict[str, Any]:
+def _list(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from unhaze.depth import depth_card, list_depth
+
+    cards = [depth_card(name) for name in list_depth()]
+    if as_json:
+        print(json.dumps([asdict(card) for card in cards], indent=2))
+        return
+    width = max(len(card.name) for card in cards)
+    for card in cards:
+        print(f"{card.name:{width}}  licence: {card.license}; weights: {card.weights}")
+
+
+def _refuse_estimator_options(*, weights: Path | None, cache: bool, cache_folder: Path | None) -> None:
+    if weights is not None or cache or cache_folder is not None:
+        raise UsageError("--weights, --cache and --cache-folder are for depth estimators; add --model NAME.")
+
+
+def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     """Estimate and write the depth of one picture; returns facts for the user."""
     from unhaze.inference.batch import Rendered, write_products
     from unhaze.inference.depth_picture import color_depth, gray_depth
 
     assert job.output is not None
-    found = _estimate(job.source, dehazer)
+    found, facts = estimate(job.source)
     picture = color_depth(found) if color else gray_depth(found)
     height, width = found.map.shape
     write_products(Rendered(picture.data, {}, (width, height), ()), job.output, {}, overwrite=job.overwrite)
+    far_is_large = found.far_is_large
+    near, far = (found.map.min(), found.map.max()) if far_is_large else (found.map.max(), found.map.min())
     return {
         "width": width,
         "height": height,
-        "method": dehazer.method,
+        **facts,
         "kind": found.kind,
         "far": "cold" if color else "bright",
+        "near": "warm" if color else "dark",
         "scale": picture.scale,
-        "nearest": float(found.map.min()),
-        "farthest": float(found.map.max()),
+        "nearest": float(near),
+        "farthest": float(far),
     }
 
 
-def _estimate(source: Path, dehazer: Dehazer) -> Any:
+def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
+    """Depth from a method's transmission."""
+    from unhaze.inference.dehazer import Dehazer
+
+    # a sky that is protected from dehazing would come out near
+    dehazer = stack.enter_context(Dehazer(method, protect_sky=0.0, engine=engine))
+    return lambda source: (_optical_depth(source, dehazer), {"method": dehazer.method})
+
+
+def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float32]]:
     import numpy as np
 
     from unhaze.inference.strips import transmission_strips
@@ -89,3 +169,48 @@ def _estimate(source: Path, dehazer: Dehazer) -> Any:
     curve = tone_curve(picture.metadata.icc)
     transmission = transmission_strips(picture.pixels, dehazer.solve(picture.pixels, curve), curve)
     return DepthMap(-np.log(transmission), "relative")  # the optical depth, beta d (He et al. 2011, Eq. 2)
+
+
+def _from_estimator(model: str, weights: Path | None, cache: tuple[Path | None, bool]) -> Estimate:
+    """Depth from an estimator of the catalogue, one estimate on each whole picture.
+
+    Args:
+        model: Its name, or the path of a depth map.
+        weights: Its weights.
+        cache: Folder of the cache, and whether to use one.
+    """
+    from unhaze.depth import create_depth
+
+    estimator = create_depth(model, **({} if weights is None else {"weights": weights}))
+    # these need torch, and it is create_depth that tells a user so
+    from unhaze.depth._base import announce_license
+    from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
+    from unhaze.depth.file import FileDepth
+    from unhaze.io.images import read_image
+
+    if not isinstance(estimator, FileDepth):
+        announce_license(estimator)
+    kept = DepthCache(cache[0]) if cache[1] else None
+    facts = {"model": model, "license": estimator.license, "cache": None if kept is None else str(kept.folder)}
+
+    def estimate(source: Path) -> tuple[DepthMap[NDArray[np.float32]], dict[str, Any]]:
+        pixels = _srgb(read_image(source))
+        found = estimate_pixels(estimator, pixels) if kept is None else kept.estimate(estimator, pixels)
+        return enlarged(found, *pixels.shape[:2]), facts
+
+    return estimate
+
+
+def _srgb(picture: Picture) -> NDArray[np.uint8]:
+    """Pixels of any picture as (H, W, 3) uint8 RGB with sRGB's tone curve."""
+    import numpy as np
+
+    from unhaze.inference.strips import full_scale
+    from unhaze.io.color import tone_curve
+
+    pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
+    if curve is not None or pixels.dtype != np.uint8:
+        values = np.clip(pixels.astype(np.float32) / np.float32(full_scale(pixels)), 0, 1)
+        values = values if curve is None else curve.to_srgb(values)
+        pixels = np.rint(values * 255).astype(np.uint8)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)

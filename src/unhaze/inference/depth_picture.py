@@ -31,7 +31,7 @@ class DepthPicture:
     scale: float | None
 
 
-def gray_depth(depth: DepthMap) -> DepthPicture:
+def gray_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
     """Grey 16-bit PNG; far is bright, and the text of the file says how many metres or units a level is.
 
     Metric maps get a scale that is a power of ten (0.001 for up to 65 m); relative maps use all levels; inverse
@@ -45,14 +45,15 @@ def gray_depth(depth: DepthMap) -> DepthPicture:
     return DepthPicture(encode_image(Picture(pixels, None, "png", Metadata(text=text)), "png"), scale)
 
 
-def color_depth(depth: DepthMap) -> DepthPicture:
+def color_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
     """8-bit colour PNG for the eye: near is warm (red), far is cold (blue)."""
     nearness = np.rint((1 - _far_to_near(depth)) * _COLORS).astype(np.uint8)
     rgb = cv2.cvtColor(cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
-    return DepthPicture(encode_image(Picture(rgb, None, "png"), "png"), None)
+    text = (("unhaze depth", "near is red, far is blue"),)
+    return DepthPicture(encode_image(Picture(rgb, None, "png", Metadata(text=text)), "png"), None)
 
 
-def _scale(depth: DepthMap) -> float | None:
+def _scale(depth: DepthMap[NDArray[np.float32]]) -> float | None:
     farthest = float(depth.map.max())
     if depth.kind == "inverse_relative":
         return None
@@ -61,7 +62,7 @@ def _scale(depth: DepthMap) -> float | None:
     return 10.0 ** max(-3, int(np.ceil(np.log10(max(farthest, 1e-9) / _TOP))))
 
 
-def _far_to_near(depth: DepthMap) -> NDArray[np.float64]:
+def _far_to_near(depth: DepthMap[NDArray[np.float32]]) -> NDArray[np.float64]:
     """The map stretched to [0, 1]: 0 is the nearest point, 1 the farthest."""
     values = depth.map.astype(np.float64)
     low, high = values.min(), values.max()

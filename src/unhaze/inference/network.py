@@ -16,7 +16,7 @@ from unhaze.catalog import Catalog
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.inference.strips import full_scale
 from unhaze.physics.color import luminance
-from unhaze.types import DehazeResult
+from unhaze.types import DehazeResult, DepthMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,11 @@ class NetworkOptions:
             bits can show.
         tile: Side of the tiles that large pictures are cut into [px]; ``None`` cuts only where memory demands it.
         compile: Whether to run the network through ``torch.compile``, which pays after many pictures of one size.
+        depth: For a network with a fusion module: name of a depth estimator, or a file with the depth of the one
+            picture to come; ``None`` for the estimator that the weights name.
+        depth_weights: File or folder with the weights of the estimator.
+        backbone_weights: Weights of the network, where ``weights`` holds a fusion module alone.
+        prompts: For fusion modules that compare depth before and after: how often the result prompts the next one.
 
     Raises:
         UsageError: A value is not one of those that exist.
@@ -57,6 +62,10 @@ class NetworkOptions:
     precision: str = "fp32"
     tile: int | None = None
     compile: bool = False
+    depth: str | None = None
+    depth_weights: str | Path | None = None
+    backbone_weights: str | Path | None = None
+    prompts: int = 1
 
     def __post_init__(self) -> None:
         for kind, value, known in (("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS)):
@@ -64,6 +73,8 @@ class NetworkOptions:
                 raise UnknownNameError(kind, value, known)
         if self.tile is not None and self.tile < 16:
             raise UsageError(f"Tiles of {self.tile} pixels are too small; give at least 16, or leave it to unhaze.")
+        if self.prompts < 1:
+            raise UsageError(f"The result cannot be prompted {self.prompts} times; give at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,14 @@ class NetworkOutput:
         tiles: How many tiles it was cut into; 1 for the whole.
         precision: That was used.
         notes: Sentences for the user.
+        depth: That the network was told, (H, W); ``None`` for a network without a fusion module.
     """
 
     rgb: FloatArray
     tiles: int
     precision: Literal["fp32", "bf16"]
     notes: tuple[str, ...] = ()
+    depth: DepthMap[FloatArray] | None = None
 
 
 class NetworkEngine(Protocol):
@@ -198,7 +211,7 @@ class NetworkRun:
             "seconds": {"apply": time.perf_counter() - started},
             "notes": list(output.notes) if output else [],
         }
-        return DehazeResult(pixels, None, None, None, None, info)
+        return DehazeResult(pixels, None, output.depth if output else None, None, None, info)
 
 
 def _strips(height: int) -> list[slice]:

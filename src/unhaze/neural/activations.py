@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from unhaze.backbones._base import Backbone
+from unhaze.guided import GuidedDehazer
+from unhaze.nn.depth_view import DepthView
+
+NetworkT = TypeVar("NetworkT", bound="Backbone | GuidedDehazer")
+_ESTIMATED_AT = 518  # long side at which estimators see a picture, about [px]
 
 __all__ = ["PeakMeter", "peak_activations", "skeleton"]
 
@@ -51,13 +57,18 @@ class PeakMeter(TorchDispatchMode):
         self._total -= self._live.pop(key)
 
 
-def skeleton(network: Backbone) -> Backbone:
-    """A copy without numbers, which computes shapes only."""
-    return copy.deepcopy(network).to("meta")
+def skeleton(network: NetworkT) -> NetworkT:
+    """A copy without numbers and without depth estimator, which computes shapes only."""
+    if not isinstance(network, GuidedDehazer):
+        return copy.deepcopy(network).to("meta")
+    blind = GuidedDehazer(network.backbone, network.fusions, spec=network.spec)
+    return cast("NetworkT", copy.deepcopy(blind.train(network.training)).to("meta"))
 
 
-def peak_activations(meta_network: Backbone, height: int, width: int) -> int:
+def peak_activations(meta_network: Backbone | GuidedDehazer, height: int, width: int) -> int:
     """Most bytes of tensors alive at one time while a network restores a picture, weights not counted.
+
+    What a depth estimator takes is not counted.
 
     Args:
         meta_network: From :func:`skeleton`.
@@ -66,6 +77,19 @@ def peak_activations(meta_network: Backbone, height: int, width: int) -> int:
     """
     image = torch.empty(1, 3, height, width, device="meta").to(memory_format=torch.channels_last)
     with torch.no_grad(), PeakMeter() as meter:
-        meta_network.restore(image)
+        if isinstance(meta_network, GuidedDehazer):
+            meta_network.restore(image, _blank_depth(meta_network))
+        else:
+            meta_network.restore(image)
     peak: int = meter.peak
     return peak
+
+
+def _blank_depth(model: GuidedDehazer) -> DepthView:
+    """Depth without numbers, of the shapes that an estimator gives."""
+    assert model.spec is not None
+    levels = model.spec.levels
+    sides = [max(1, int(_ESTIMATED_AT / level.stride)) for level in levels]
+    maps = [torch.empty(1, level.channels, n, n, device="meta") for level, n in zip(levels, sides, strict=True)]
+    view = DepthView(torch.empty(1, 1, _ESTIMATED_AT, _ESTIMATED_AT, device="meta"), tuple(maps))
+    return replace(view, restored=view) if model.fusions.compares else view

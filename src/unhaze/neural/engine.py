@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from unhaze.errors import OverBudgetError, UsageError
+from unhaze.guided import GuidedDehazer, is_guided, load_model
 from unhaze.inference.machine import available_memory, format_bytes
 from unhaze.inference.network import NetworkOptions, NetworkOutput
 from unhaze.inference.tiling import cut, rounded_up, tile_around
 from unhaze.neural.activations import peak_activations, skeleton
+from unhaze.nn.depth_view import DepthView
 from unhaze.nn.padding import pad_to_multiple
-from unhaze.weights import load_network
+from unhaze.types import DepthMap
+from unhaze.weights import load_network, read_facts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +37,9 @@ __all__ = ["TorchEngine", "choose_device", "open_engine"]
 # most this many bytes for each byte of tensors, and 64 MB; torch itself takes 300 MB
 _ASIDE = 1.8
 _LIBRARY = 364 << 20
+_ESTIMATOR = (
+    600 << 20
+)  # a depth estimator sees a picture at a size of its own, and takes at most this beside its weights
 _SHARE_OF_MEMORY = 0.7
 _SMALLEST_TILE = 32  # below, nearly all of the work is overlap [px]
 _PROBE = 256  # side of the part of a picture on which bfloat16 is tried out [px]
@@ -52,6 +58,18 @@ def open_engine(model: str | None, options: NetworkOptions) -> TorchEngine:
         WeightsNotFoundError: There is no such file.
         UsageError: The weights do not fit, or this machine does not have the device.
     """
+    if "guided" in read_facts(options.weights) or (model is not None and is_guided(model)):
+        guided = load_model(
+            options.weights,
+            model,
+            options.depth,
+            depth_weights=options.depth_weights,
+            backbone_weights=options.backbone_weights,
+        )
+        assert guided.spec is not None
+        return TorchEngine(guided, guided.spec.name, options)
+    if options.depth is not None:
+        raise UsageError("Depth is for networks with a fusion module, such as sgdnet+hgdf; leave --depth out.")
     network, name = load_network(options.weights, model)
     return TorchEngine(network, name, options)
 
@@ -69,7 +87,7 @@ class TorchEngine:
         device: ``"cpu"`` or ``"cuda"``.
     """
 
-    def __init__(self, network: Backbone, name: str, options: NetworkOptions) -> None:
+    def __init__(self, network: Backbone | GuidedDehazer, name: str, options: NetworkOptions) -> None:
         self.name, self.options = name, options
         self.contract = network.contract
         self._device = choose_device(options.device)
@@ -77,7 +95,7 @@ class TorchEngine:
         if options.tile is not None and self.contract.tiling is None:
             raise UsageError(f"{self._global_sentence} Leave --tile out.")
         network = network.folded().eval().requires_grad_(False)
-        self._skeleton = skeleton(network)
+        self._skeleton: Backbone | GuidedDehazer = skeleton(network)
         self._network = network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.compile:
             self._network.compile()
@@ -101,7 +119,7 @@ class TorchEngine:
             width: Columns of the picture.
             budget: Bytes that there are; decides on the size of tiles, not on the answer for a network without.
         """
-        fixed = _LIBRARY + 2 * self.weights_memory
+        fixed = self._fixed_memory
         if self.device != "cpu":
             return fixed
         return fixed + self._tile_memory(height, width, self._tile_size(height, width, self._left(budget)))
@@ -122,9 +140,19 @@ class TorchEngine:
         with self._lock, torch.inference_mode():
             self._choose_precision(rgb)
             image = torch.from_numpy(rgb).permute(2, 0, 1)[None]  # a view; its memory is channels-last already
-            restored, tiles = self._restore(image, budget)
+            depth = self._estimate(image)
+            restored, tiles = self._restore_with(image, budget, depth)
             pixels = restored[0].permute(1, 2, 0).numpy()
-        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes))
+            told = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
+        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), told)
+
+    @property
+    def _fixed_memory(self) -> int:
+        """Bytes that do not depend on the picture."""
+        estimator = getattr(self._network, "estimator", None)
+        if estimator is None:
+            return _LIBRARY + 2 * self.weights_memory
+        return _LIBRARY + 2 * self.weights_memory + _ESTIMATOR + sum(x.nbytes for x in estimator.parameters())
 
     # -- sizes and memory ----------------------------------------------------------------------------------------------
 
@@ -165,7 +193,7 @@ class TorchEngine:
         if self.device == "cuda":
             return int(torch.cuda.mem_get_info(self._device)[0] * _SHARE_OF_MEMORY)
         if budget is not None:
-            return max(0, budget - _LIBRARY - 2 * self.weights_memory)
+            return max(0, budget - self._fixed_memory)
         free = available_memory()
         return None if free is None else int(free * _SHARE_OF_MEMORY)
 
@@ -181,9 +209,31 @@ class TorchEngine:
     def _global_sentence(self) -> str:
         return f"{self.name} looks at the whole picture at once, so it cannot be run in tiles without another result."
 
+    # -- depth ---------------------------------------------------------------------------------------------------------
+
+    def _estimate(self, image: Tensor) -> DepthMap[Tensor] | None:
+        """Depth of a whole picture (1, 3, H, W), for a network with a fusion module."""
+        if not isinstance(self._network, GuidedDehazer):
+            return None
+        return self._network.estimate(image.to(self._device))
+
+    def _restore_with(self, image: Tensor, budget: int | None, depth: DepthMap[Tensor] | None) -> tuple[Tensor, int]:
+        """Like :meth:`_restore`; where the fusion compares, after a pass without depth."""
+        if depth is None:
+            return self._restore(image, budget)
+        assert isinstance(self._network, GuidedDehazer)
+        view = self._network.perceive(image, depth)
+        if not self._network.fusions.compares:
+            return self._restore(image, budget, view)
+        restored, tiles = self._restore(image, budget)
+        for _ in range(self.options.prompts):
+            view = self._network.compare(view, restored.to(self._device))
+            restored, tiles = self._restore(image, budget, view)
+        return restored, tiles
+
     # -- running -------------------------------------------------------------------------------------------------------
 
-    def _restore(self, image: Tensor, budget: int | None) -> tuple[Tensor, int]:
+    def _restore(self, image: Tensor, budget: int | None, depth: DepthView | None = None) -> tuple[Tensor, int]:
         """Restored (1, 3, H, W) on the CPU, and how many tiles it took."""
         height, width = image.shape[-2:]
         left = self._left(budget)
@@ -192,17 +242,17 @@ class TorchEngine:
         if left is not None and need > (left if budget is not None else left / _SHARE_OF_MEMORY):
             raise self._refuse(height, width, need, left)
         if size < max(height, width):
-            return self._restore_tiles(image, size)
+            return self._restore_tiles(image, size, depth)
         try:
-            return self._run(image), 1
+            return self._run(image, depth), 1
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
             if not self.tileable:
                 raise self._refuse(height, width, need, None) from error
-        return self._restore_tiles(image, self._halved(max(height, width)))
+        return self._restore_tiles(image, self._halved(max(height, width)), depth)
 
-    def _restore_tiles(self, image: Tensor, size: int) -> tuple[Tensor, int]:
+    def _restore_tiles(self, image: Tensor, size: int, depth: DepthView | None) -> tuple[Tensor, int]:
         """Restore tile by tile; where memory runs out, the tile and all that follow are halved."""
         height, width = image.shape[-2:]
         multiple, overlap = self.contract.multiple_of, self._overlap
@@ -213,8 +263,12 @@ class TorchEngine:
         done = 0
         while todo:
             tile = tile_around(todo[0], shape, overlap)
+            rows, columns = tile.context
+            part = depth and depth.crop(
+                rows.start / height, columns.start / width, rows.stop / height, columns.stop / width
+            )
             try:
-                restored = self._run(padded[..., tile.context[0], tile.context[1]])
+                restored = self._run(padded[..., rows, columns], part)
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -233,26 +287,30 @@ class TorchEngine:
             torch.cuda.empty_cache()
         return max(self._smallest, rounded_up(-(-size // 2), self.contract.multiple_of))
 
-    def _run(self, image: Tensor) -> Tensor:
-        """One forward pass; (1, 3, H, W) in [0, 1] on the CPU."""
+    def _run(self, image: Tensor, depth: DepthView | None = None) -> Tensor:
+        """One forward pass, without a fusion module where there is no depth; (1, 3, H, W) in [0, 1] on the CPU."""
         image = image.to(self._device).contiguous(memory_format=torch.channels_last)
         with self._autocast(bool(self._bf16)):
             try:
-                restored = self._network.restore(image).image
+                restored = self._forward(image, depth)
             except Exception as error:
                 if not self._compiled or _is_out_of_memory(error):
                     raise
-                restored = self._without_compiler(image, error)
+                restored = self._without_compiler(image, depth, error)
         finished: Tensor = restored.float().clamp_(0, 1).cpu()
         return finished
 
-    def _without_compiler(self, image: Tensor, error: Exception) -> Tensor:
+    def _forward(self, image: Tensor, depth: DepthView | None) -> Tensor:
+        if not isinstance(self._network, GuidedDehazer):
+            return self._network.restore(image).image
+        return (self._network.backbone.restore(image) if depth is None else self._network.restore(image, depth)).image
+
+    def _without_compiler(self, image: Tensor, depth: DepthView | None, error: Exception) -> Tensor:
         self._compiled = False
         self._network._compiled_call_impl = None
         what = str(error).strip().partition("\n")[0] or type(error).__name__
         self._notes.append(f"torch.compile failed and was left out ({what}).")
-        restored: Tensor = self._network.restore(image).image
-        return restored
+        return self._forward(image, depth)
 
     @property
     def _precision(self) -> Literal["fp32", "bf16"]:
@@ -273,9 +331,10 @@ class TorchEngine:
             return
         top, left = (max(0, (side - _PROBE) // 2) for side in rgb.shape[:2])
         probe = torch.from_numpy(rgb[top : top + _PROBE, left : left + _PROBE]).permute(2, 0, 1)[None]
-        exact = self._run(probe)
+        exact, _ = self._restore_with(probe, None, self._estimate(probe))
         self._bf16 = True
-        error = (self._run(probe) - exact).square().mean().sqrt().item()
+        coarse, _ = self._restore_with(probe, None, self._estimate(probe))
+        error = (coarse - exact).square().mean().sqrt().item()
         if not error <= _TOLERANCE:
             self._bf16 = False
             self._notes.append(f"bfloat16 is too coarse for {self.name} (error {error:.2g}); float32 was used.")

@@ -63,9 +63,21 @@ class DenseDepthNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Depth of any scale, unbounded, (B, 1, H, W), of an image in [-1, 1], (B, 3, H, W)."""
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Depth as from :meth:`forward`, and what the blocks on the way up give.
+
+        Returns:
+            Depth, and (B, C, h, w) for the four ``channels``, fine (1/2) to coarse (1/16).
+        """
         x = image
         for i in (1, 2, 3, 4):
             x = self.get_submodule(f"down{i}")(self.get_submodule(f"block{i}")(x))
+        features = []
         for i in (1, 2, 3, 4):
-            x = self.get_submodule(f"up{i}")(self.get_submodule(f"block{i + 4}")(x))
-        return self.head(x)[..., : image.shape[-2], : image.shape[-1]]  # sides become multiples of 16 on the way
+            x = self.get_submodule(f"block{i + 4}")(x)
+            features.append(x)
+            x = self.get_submodule(f"up{i}")(x)
+        depth = self.head(x)[..., : image.shape[-2], : image.shape[-1]]  # sides become multiples of 16 on the way
+        return depth, tuple(reversed(features))

@@ -22,6 +22,7 @@ _HOME = {
     "save_weights": "loading",
     "WeightsError": "reading",
     "WeightsFile": "reading",
+    "read_facts": "reading",
     "read_weights": "reading",
     "unwrap_state": "reading",
 }
@@ -38,6 +39,7 @@ __all__ = [
     "identify",
     "load_network",
     "load_weights",
+    "read_facts",
     "read_weights",
     "save_weights",
     "unwrap_state",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
         load_weights,
         save_weights,
     )
-    from unhaze.weights.reading import WeightsError, WeightsFile, read_weights, unwrap_state
+    from unhaze.weights.reading import WeightsError, WeightsFile, read_facts, read_weights, unwrap_state
 
 
 def __getattr__(name: str) -> Any:

@@ -104,13 +104,21 @@ def convert_weights(
     return Conversion(match, path, len(state), flushed)
 
 
-def save_weights(state: Mapping[str, Tensor], path: str | Path, name: str, *, overwrite: bool = False) -> Path:
+def save_weights(
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    name: str,
+    facts: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
     """Write tensors as ``.safetensors``, with the name of their network.
 
     Args:
         state: Tensor by key, under our names.
         path: The file to write.
         name: Name of the network in the catalogue.
+        facts: What else the file should say about itself.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -122,7 +130,8 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path, name: str, *, ov
     except ModuleNotFoundError as error:
         raise MissingDependencyError("safetensors", "torch", "write weights") from error
     path = Path(path)
-    content = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, {"network": name})
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    content = save(tensors, {"network": name, **(facts or {})})
     with atomic_output(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content)
     return path

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
 
-__all__ = ["WeightsError", "WeightsFile", "read_weights", "unwrap_state"]
+__all__ = ["WeightsError", "WeightsFile", "read_facts", "read_weights", "unwrap_state"]
 
 # under which keys training scripts keep the weights; averaged ones first, as their authors evaluate with them
 WRAPPERS = (
@@ -65,6 +66,23 @@ class WeightsFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+def read_facts(path: str | Path) -> dict[str, str]:
+    """What a ``.safetensors`` file says about itself, without reading its tensors; empty for other files.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        WeightsError: The file is damaged.
+        MissingDependencyError: safetensors is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsNotFoundError(f"There is no weights file {path}; check the path.")
+    if not _is_safetensors(path):
+        return {}
+    with _open_safetensors(path) as file:
+        return dict(file.metadata() or {})
+
+
 def read_weights(path: str | Path) -> WeightsFile:
     """Read ``.safetensors``, or a file of ``torch.save`` by its restricted reader.
 
@@ -95,17 +113,23 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and size < path.stat().st_size
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError as error:
         raise MissingDependencyError("safetensors", "torch", f"read {path.name}") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
-            return tensors, dict(file.metadata() or {})
+            yield file
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged: {error}; get the file again.") from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _open_safetensors(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
+        return tensors, dict(file.metadata() or {})
 
 
 def _unpickle(path: Path) -> Any:

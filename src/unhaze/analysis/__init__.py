@@ -1,0 +1,1 @@
+"""Studies of what networks and depth estimators do with haze."""

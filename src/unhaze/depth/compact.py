@@ -1,0 +1,98 @@
+"""Depth as the default dehazer's own network sees it: small, fast, and trained on hazy pictures.
+
+Own design, see ``docs/models/field-s.md``; the network ships with unhaze and runs in onnxruntime.
+Deviations: none. No gradients pass through it.
+
+It gives the logarithm of the depth up to a constant. Its exponential is depth up to a positive scale, so far is large.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
+from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
+from unhaze.types import DepthMap
+
+__all__ = ["VARIANTS", "CompactDepth", "compact"]
+
+LONG_SIDE = 224  # of the pictures that the network was trained on [px]
+MULTIPLE = 32
+INPUT, OUTPUT = "view", "log_depth"
+
+
+class CompactDepth(DepthEstimator):
+    """Depth up to a positive scale, far is large; no features. The network works at half of 224 pixels.
+
+    Args:
+        weights: ONNX file of a field network; the one that ships with unhaze if ``None``.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        UsageError: The file is no field network.
+        MissingError: onnxruntime is not installed.
+    """
+
+    kind = "relative"
+    license = "Apache-2.0"
+    commercial = True
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.path = Path(weights) if weights else Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+        if not self.path.is_file():
+            raise WeightsNotFoundError(f"There is no network {self.path}; check the path, or install unhaze again.")
+        _session(self.path, os.getpid())
+        self.identity = f"compact/{LONG_SIDE}/{sha256(self.path.read_bytes()).hexdigest()[:12]}"
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> DepthMap[Tensor]:
+        """See :meth:`DepthEstimator.forward`."""
+        view = at_own_size(image.float(), LONG_SIDE, MULTIPLE).clamp(0, 1).cpu().contiguous().numpy()
+        session = _session(self.path, os.getpid())
+        # the network was exported for one picture at a time
+        logarithms = [session.run([OUTPUT], {INPUT: view[i : i + 1]})[0] for i in range(len(view))]
+        depth = torch.cat([torch.from_numpy(each) for each in logarithms]).exp()
+        return DepthMap(at_size_of(image, depth.to(image.device)), "relative")
+
+
+@cache
+def _session(path: Path, process: int) -> Any:
+    """The runtime, shared between copies of an estimator: it can be neither copied nor pickled, and is thread-safe.
+
+    Args:
+        path: The network.
+        process: The process that asks: its threads do not live on in a fork.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingError("onnxruntime is needed for the depth estimator compact; pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle workers would take cores from torch
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class
+        raise UsageError(f"{path} is no ONNX network, or a damaged one; give a field network.") from error
+    if INPUT not in {each.name for each in session.get_inputs()} or OUTPUT not in {
+        each.name for each in session.get_outputs()
+    }:
+        raise UsageError(f"{path} is another kind of network; give a field network.")
+    return session
+
+
+def compact(weights: str | Path | None = None) -> CompactDepth:
+    """The depth of the default dehazer; arguments and errors as for :class:`CompactDepth`."""
+    return CompactDepth(weights)
+
+
+VARIANTS = {"compact": compact}
+CARDS = {"compact": ("Apache-2.0", "shipped")}

@@ -1,0 +1,59 @@
+"""Distill-Any-Depth: the networks of Depth Anything V2, trained further by several teachers.
+
+Paper: He, Guo, Li, Li, Cui, Zhang, "Distill Any Depth: Distillation Creates a Stronger Monocular Depth Estimator",
+arXiv 2502.19204, 2025.
+Official code: Westlake-AGI-Lab/Distill-Any-Depth (MIT). Weights: the authors state MIT in their repository and
+Apache-2.0 on the hub. They started from those of Depth Anything V2, whose base and large are CC-BY-NC-4.0; whether base
+and large may be used commercially is therefore not clear.
+Deviations: image size and resizing, see :class:`~unhaze.depth._depth_anything.DepthAnything`. The official code
+squeezes every image to 700 x 700, whatever its aspect ratio; ``preprocessing="official"`` does the same.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from unhaze.depth._depth_anything import Origin, build
+
+__all__ = ["VARIANTS", "distill_any_depth_base", "distill_any_depth_large", "distill_any_depth_small"]
+
+OFFICIAL_SIDE = 700  # [px]
+CARDS = {
+    "distill-any-depth-small": ("MIT or Apache-2.0", "from the Hugging Face hub, a folder or a file"),
+    "distill-any-depth-base": (
+        "MIT or Apache-2.0 as its authors state, but made from CC-BY-NC-4.0 weights",
+        "from the Hugging Face hub, a folder or a file",
+    ),
+    "distill-any-depth-large": (
+        "MIT or Apache-2.0 as its authors state, but made from CC-BY-NC-4.0 weights",
+        "from the Hugging Face hub, a folder or a file",
+    ),
+}
+
+
+def _square(height: int, width: int) -> tuple[int, int]:
+    return OFFICIAL_SIDE, OFFICIAL_SIDE
+
+
+def _origin(size: str, commercial: bool | None) -> Origin:
+    name, file = f"distill-any-depth-{size}", f"{size}/model.safetensors"
+    return Origin(
+        name=name,
+        size=size,
+        weights=f"xingyang1/Distill-Any-Depth/{file}",
+        address=f"https://huggingface.co/xingyang1/Distill-Any-Depth/resolve/main/{file}",
+        license=CARDS[name][0],
+        commercial=commercial,
+        official_size=_square,
+    )
+
+
+distill_any_depth_small = partial(build, _origin("small", commercial=True))  # 24.8 M parameters
+distill_any_depth_base = partial(build, _origin("base", commercial=None))  # 97.5 M
+distill_any_depth_large = partial(build, _origin("large", commercial=None))  # 335.3 M
+
+VARIANTS = {
+    "distill-any-depth-small": distill_any_depth_small,
+    "distill-any-depth-base": distill_any_depth_base,
+    "distill-any-depth-large": distill_any_depth_large,
+}

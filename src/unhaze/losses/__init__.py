@@ -1,0 +1,1 @@
+"""Loss functions: functional first, a thin module where one needs memory."""
