@@ -16,6 +16,7 @@ __version__ = "0.1.0.dev0"
 # public name -> module that defines it; loaded on first use, so that `import unhaze` stays cheap
 _HOME = {
     "Dehazer": "unhaze.inference.dehazer",
+    "create_model": "unhaze.guided",
     "dehaze": "unhaze.inference.dehazer",
     "list_methods": "unhaze.inference.methods",
     "DehazeResult": "unhaze.types",
@@ -23,10 +24,20 @@ _HOME = {
     "UnhazeError": "unhaze.errors",
 }
 
-__all__ = ["DehazeResult", "Dehazer", "DepthMap", "UnhazeError", "__version__", "dehaze", "list_methods"]
+__all__ = [
+    "DehazeResult",
+    "Dehazer",
+    "DepthMap",
+    "UnhazeError",
+    "__version__",
+    "create_model",
+    "dehaze",
+    "list_methods",
+]
 
 if TYPE_CHECKING:
     from unhaze.errors import UnhazeError
+    from unhaze.guided import create_model
     from unhaze.inference.dehazer import Dehazer, dehaze
     from unhaze.inference.methods import list_methods
     from unhaze.types import DehazeResult, DepthMap

@@ -305,9 +305,9 @@ def default_sites(backbone: str) -> tuple[str, ...]:
     Args:
         backbone: Name in the catalogue.
     """
-    family = backbone.rsplit("-", 1)[0]
-    if family in DEFAULT_SITES:
-        return tuple(DEFAULT_SITES[family])
+    for name in (backbone, backbone.rsplit("-", 1)[0]):
+        if name in DEFAULT_SITES:
+            return DEFAULT_SITES[name]
     with torch.device("meta"):
         stages = create_backbone(backbone).stages
     return tuple(stage.name for stage in stages if not stage.name.startswith("dec"))

@@ -28,3 +28,27 @@ def test_what_cannot_work_is_told(unhaze, arguments):
     result = unhaze("bench", "models", *arguments)
     assert result.exit_code == 2
     assert "did you mean" in result.stderr or "no size" in result.stderr
+
+
+def test_what_fusions_add_stands_beside_what_is_reported(unhaze):
+    result = unhaze("bench", "fusions", "hgdf", "concat", "--model", "coa-deploy_rb8", "--model", "aodnet")
+    assert result.exit_code == 0, result.stderr
+    head, *lines = (line.split() for line in result.stdout.splitlines())
+    assert head[0] == "network+fusion"
+    rows = {cells[0]: cells[1:] for cells in lines}
+    assert list(rows) == [f"{n}+{f}" for n in ("coa-deploy_rb8", "aodnet-base") for f in ("hgdf", "concat")]
+    assert (rows["coa-deploy_rb8+hgdf"][2], rows["coa-deploy_rb8+hgdf"][4]) == ("+1.22M", "+1.59G")
+    assert rows["aodnet-base+hgdf"][2] == rows["coa-deploy_rb8+concat"][2] == "-"
+
+
+def test_what_fusions_add_as_json(unhaze):
+    result = unhaze("bench", "fusions", "hgdf", "--model", "dehazeformer-m", "--json")
+    (row,) = json.loads(result.stdout)["fusions"]
+    assert row["reported"] == {"parameters": "+780K", "macs": "+10.22G"}
+    assert row["sites"] == ["enc1", "enc2"]
+
+
+def test_an_unknown_fusion_is_told(unhaze):
+    result = unhaze("bench", "fusions", "hgfd")
+    assert result.exit_code == 2
+    assert "did you mean" in result.stderr

@@ -36,6 +36,20 @@ def test_info_tells_what_a_user_asks(unhaze):
     assert facts["stages"][0]["name"] == "enc1"
 
 
+def test_info_draws_where_depth_is_attached(unhaze):
+    told = unhaze("models", "info", "dehazeformer-t+hgdf").stdout
+    lines = {line.split()[0]: line for line in told.splitlines() if line.startswith("  ")}
+    assert set(lines) == {"enc1", "enc2", "mid", "dec2", "dec1"}
+    assert [name for name, line in lines.items() if "<- depth" in line] == ["enc1", "enc2"]
+    assert "687,404 in the network" in told
+    facts = json.loads(unhaze("models", "info", "dehazeformer-t+hgdf", "--json").stdout)
+    assert facts["added"] == sum(stage["added"] or 0 for stage in facts["stages"]) > 0
+    assert facts["stages"][0]["depth_feature"] == {"index": 0, "channels": 1}
+    wrong = unhaze("models", "info", "dehazeformer-t+hgfd")
+    assert wrong.exit_code == 2
+    assert "did you mean hgdf" in wrong.stderr
+
+
 def test_an_unknown_network_names_near_ones(unhaze):
     result = unhaze("models", "info", "dehazformer-t")
     assert result.exit_code == 2

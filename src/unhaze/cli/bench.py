@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,14 +12,26 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from unhaze.neural.cost import NetworkCost
+    from unhaze.neural.fusion_cost import FusionCost
 
 __all__ = ["bench"]
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 _COLUMNS = ("parameters", "GMACs", "thop parameters", "thop GMACs", "seconds", "MB")
+_FUSION_COLUMNS = ("parameters", "thop parameters", "reported", "thop GMACs", "reported GMACs")
+
+# rows of P2, Table 1
+_REPORTED_NETWORKS = {
+    "mb_taylorformer-b": "MB-Taylorformer",
+    "dehazeformer-m": "DehazeFormer",
+    "oknet-base": "OKNet",
+    "coa-deploy_rb8": "CoA",
+    "sgdnet-base": "SGDNet",
+}
+_REPORTED_FUSIONS = {"selfpromer": "SelfPromer", "prompthaze": "PromptHaze", "hgdf": "Ours"}
 
 bench = typer.Typer(
     help="Measure what networks cost.",
@@ -78,6 +90,75 @@ def models(
         print(json.dumps({"width": width, "height": height, "networks": [asdict(cost) for cost in costs]}, indent=2))
 
 
+@bench.command(context_settings=_HELP_NAMES)
+def fusions(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Fusion modules; default is all.", metavar="NAME", show_default=False)
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Network to add them to; default those of P2.", metavar="NAME", show_default=False),
+    ] = None,
+    json_output: opt.JsonOutput = False,
+) -> None:
+    """Print what fusion modules add to networks, without the depth estimator, beside what P2 reports.
+
+    Counted by the convention of papers, for one image of 224x224, with the maps of Depth Anything V2 small.
+    """
+    chosen, networks = names or _fusion_names(), model or list(_REPORTED_NETWORKS)
+    count = _fusion_counter()
+    costs = [count(network, fusion) for network in networks for fusion in chosen]
+    if json_output:
+        rows = [asdict(cost) | {"reported": _reported(cost)} for cost in costs]
+        print(json.dumps({"fusions": rows}, indent=2))
+        return
+    print(_line("network+fusion", _FUSION_COLUMNS, _FUSION_COLUMNS, 32))
+    for cost in costs:
+        print(_line(f"{cost.backbone}+{cost.fusion}", _fusion_cells(cost), _FUSION_COLUMNS, 32))
+
+
+def _fusion_names() -> list[str]:
+    from unhaze.fusion import list_fusions
+
+    return list_fusions()
+
+
+def _fusion_counter() -> Callable[..., FusionCost]:
+    from unhaze.errors import MissingDependencyError
+
+    try:
+        from unhaze.neural.fusion_cost import count_fusion
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError("torch", "torch", "count operations of networks") from error
+    return count_fusion
+
+
+def _fusion_cells(cost: FusionCost) -> tuple[str, ...]:
+    reported = _reported(cost) or {}
+    return (
+        f"{cost.parameters:,}",
+        f"{cost.convention_parameters / 1e6:.3f}M",
+        reported.get("parameters", "-"),
+        f"{cost.convention_macs / 1e9:.3f}",
+        reported.get("macs", "-"),
+    )
+
+
+def _reported(cost: FusionCost) -> dict[str, Any] | None:
+    """What P2 prints in Table 1 for the same network and module, as strings; ``None`` where it has no such row."""
+    from unhaze.evaluation.reported import reported_table
+
+    if cost.backbone not in _REPORTED_NETWORKS or cost.fusion not in _REPORTED_FUSIONS:
+        return None
+    table = reported_table("depth-fusion-1")
+    method = f"{_REPORTED_NETWORKS[cost.backbone]} +{_REPORTED_FUSIONS[cost.fusion]}"
+    values = next(row.values for row in table.rows if row.method == method)
+    by_metric = dict(zip((column.metric for column in table.columns), values, strict=True))
+    return {"parameters": by_metric["params"], "macs": by_metric["flops"]}
+
+
 def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
     from unhaze.errors import MissingDependencyError
 
@@ -116,5 +197,5 @@ def _cells(cost: NetworkCost) -> tuple[str, ...]:
     )
 
 
-def _line(name: str, cells: tuple[str, ...]) -> str:
-    return f"{name:20}" + "".join(f"  {cell:>{max(10, len(head))}}" for cell, head in zip(cells, _COLUMNS, strict=True))
+def _line(name: str, cells: Sequence[str], heads: Sequence[str] = _COLUMNS, width: int = 20) -> str:
+    return f"{name:{width}}" + "".join(f"  {c:>{max(10, len(h))}}" for c, h in zip(cells, heads, strict=True))

@@ -42,9 +42,26 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
 
 @models.command(context_settings=_HELP_NAMES)
 def info(
-    name: Annotated[str, typer.Argument(help="The network.", show_default=False)], json_output: opt.JsonOutput = False
+    name: Annotated[
+        str, typer.Argument(help="The network, or NETWORK+FUSION to see how depth is attached.", show_default=False)
+    ],
+    depth: Annotated[
+        str | None,
+        typer.Option(help="Depth estimator to attach, for its features; see: unhaze depth --list.", metavar="NAME"),
+    ] = None,
+    depth_weights: Annotated[
+        Path | None, typer.Option(help="Weights of the estimator: a file or a folder.", metavar="PATH")
+    ] = None,
+    json_output: opt.JsonOutput = False,
 ) -> None:
-    """Tell where a network comes from, what it expects of an image, and whether it can be run in tiles."""
+    """Tell where a network comes from, what it expects of an image, and whether it can be run in tiles.
+
+    For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
+    what is added. Without --depth, a depth map alone is fused.
+    """
+    if "+" in name:
+        _tell_attachment(name, depth, depth_weights, json_output=json_output)
+        return
     facts = _facts(name)
     if json_output:
         print(json.dumps(facts, indent=2))
@@ -128,6 +145,69 @@ def _facts(name: str) -> dict[str, Any]:
         "stages": [asdict(stage) for stage in network.stages],
         "contract": asdict(network.contract),
     }
+
+
+def _tell_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
+    facts = _attachment(name, depth, depth_weights)
+    if json_output:
+        print(json.dumps(facts, indent=2))
+        return
+    print(f"{facts['name']}, depth from {facts['depth'] or 'a map given with each picture'}\n")
+    width = max(len(stage["name"]) for stage in facts["stages"])
+    for stage in facts["stages"]:
+        print(_stage_line(stage, width))
+    print(f"\nParameters: {facts['parameters']:,} in the network, {facts['added']:,} added")
+    print(f"Tiles: {_on_tiles(facts['tiling'])}")
+
+
+def _stage_line(stage: dict[str, Any], width: int) -> str:
+    """One stage of the network, and what is fused there."""
+    line = f"  {stage['name']:{width}}  {stage['channels']:>4} channels at 1/{stage['stride']}"
+    if stage["added"] is None:
+        return line
+    level = stage["depth_feature"]
+    told = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
+    return f"{line}  <- {told}, {stage['added']:,} parameters"
+
+
+def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
+    """Stages of a network with a fusion module, and what is attached to each."""
+    guided = _guided_module("attach depth to a network")
+    options = None if depth_weights is None else {"weights": depth_weights}
+    model = guided.create_model(name, depth, depth_options=options)
+    stages = []
+    for stage in model.stages:
+        site = model.fusions.sites[stage.name] if stage.name in model.spec.sites else None
+        index = getattr(site, "level", None)
+        level = None if index is None else {"index": index, "channels": model.spec.levels[index].channels}
+        added = None if site is None else sum(p.numel() for p in site.parameters())
+        facts = {"name": stage.name, "channels": stage.channels, "stride": stage.stride}
+        stages.append({**facts, "depth_feature": level, "added": added})
+    return {
+        "name": model.spec.name,
+        "depth": model.spec.depth,
+        "stages": stages,
+        "parameters": sum(p.numel() for p in model.backbone.parameters()),
+        "added": sum(p.numel() for p in model.fusions.parameters()),
+        "tiling": model.contract.tiling,
+    }
+
+
+def _guided_module(purpose: str) -> Any:
+    """The module ``unhaze.guided``.
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+    """
+    from unhaze.errors import MissingDependencyError
+
+    try:
+        from unhaze import guided
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError("torch", "torch", purpose) from error
+    return guided
 
 
 def _on_tiles(radius: int | None) -> str:

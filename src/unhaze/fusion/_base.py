@@ -12,7 +12,7 @@ from unhaze.nn.depth_view import DepthView
 from unhaze.nn.stage import Block, Runner, run_block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["Fusion", "Site", "nearest_level"]
+__all__ = ["Fusion", "Site", "deepest_near", "nearest_level"]
 
 
 class Site(nn.Module):
@@ -54,12 +54,15 @@ class Fusion(nn.Module):
     Attributes:
         compares: Whether it wants depth of the restoration so far beside that of the hazy picture. The network is
             then run once without depth first.
+        learns_after: Optimiser steps after which every parameter gets gradients: zero convolutions that come one behind
+            the other, since each learns only when the next is no longer zero.
         looks_at_whole: Whether the result at a pixel depends on the whole picture, so that tiles change it.
     """
 
     site: ClassVar[type[Site]]
     compares: ClassVar[bool] = False
     looks_at_whole: ClassVar[bool] = True
+    learns_after: int = 1
 
     def __init__(self, sites: Sequence[Stage], levels: Sequence[DepthLevel], **switches: Any) -> None:
         super().__init__()
@@ -95,3 +98,16 @@ def nearest_level(stage: Stage, levels: Sequence[DepthLevel]) -> int:
     [0, 0, 1, 2]
     """
     return min(range(len(levels)), key=lambda i: abs(math.log(levels[i].stride / stage.stride)))
+
+
+def deepest_near(stage: Stage, levels: Sequence[DepthLevel]) -> int:
+    """Index of the feature map of the nearest stride; the last one of several, which knows most about depth.
+
+    >>> vit = (DepthLevel(384, 14),) * 4
+    >>> deepest_near(Stage("enc1", 32, 1), vit)
+    3
+    >>> deepest_near(Stage("enc3", 32, 4), (DepthLevel(48, 3.5), DepthLevel(96, 7)))
+    0
+    """
+    nearest = levels[nearest_level(stage, levels)].stride
+    return max(i for i, level in enumerate(levels) if level.stride == nearest)

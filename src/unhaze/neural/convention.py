@@ -23,7 +23,7 @@ from unhaze.backbones import coa, mb_taylorformer, oknet, sgdnet
 from unhaze.backbones._base import Backbone
 from unhaze.nn import window_transformer
 
-__all__ = ["ConventionCount", "count_by_convention"]
+__all__ = ["ConventionCount", "count_by_convention", "count_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,25 @@ def count_by_convention(meta_network: Backbone, height: int = 224, width: int = 
 
     Exact for the networks of P2, Table 1. Of other networks, layers that unhaze fuses are not seen.
     """
+    return count_calls(meta_network, lambda: meta_network.restore(torch.empty(1, 3, height, width, device="meta")))
+
+
+def count_calls(module: nn.Module, call: Callable[[], object]) -> ConventionCount:
+    """Count what ``call`` makes the parts of a module do, and nothing that it does elsewhere."""
     tally = _Tally()
 
-    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if type(module) in _LAYERS:
-            tally.layers.add(module)
-            tally.macs += _LAYERS[type(module)](module, inputs[0], output)
+    def note(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if type(part) in _LAYERS:
+            tally.layers.add(part)
+            tally.macs += _LAYERS[type(part)](part, inputs[0], output)
         for kind, rule in _BLOCKS.items():
-            if isinstance(module, kind):
-                rule(tally, module, inputs, output)
+            if isinstance(part, kind):
+                rule(tally, part, inputs, output)
 
-    handles = [module.register_forward_hook(note) for module in meta_network.modules()]
+    handles = [part.register_forward_hook(note) for part in module.modules()]
     try:
         with torch.no_grad():
-            meta_network.restore(torch.empty(1, 3, height, width, device="meta"))
+            call()
     finally:
         for handle in handles:
             handle.remove()
@@ -156,8 +161,9 @@ def _mean_of(x: Tensor) -> int:
     return (_pixels(x) + 1) * x.shape[1]
 
 
-def _window_mixer(tally: _Tally, block: Any, inputs: tuple[Any, ...], _y: Any) -> None:
+def _transformer_block(tally: _Tally, outer: Any, inputs: tuple[Any, ...], _y: Any) -> None:
     """Queries, keys and values before the map is mirrored; the bias for every pair, not once per distinct offset."""
+    block = outer.mixer
     if not block.attention:
         return
     x, pairs, hidden = inputs[0], block.window**4, block.bias[0].out_features
@@ -215,7 +221,7 @@ def _enlargements(tally: _Tally, network: Any, inputs: tuple[Any, ...], _y: Any)
 
 
 _BLOCKS: dict[type[nn.Module], Rule] = {
-    window_transformer.WindowMixer: _window_mixer,
+    window_transformer.TransformerBlock: _transformer_block,
     window_transformer.SkipMerge: _skip_merge,
     mb_taylorformer.BranchMerge: _branch_merge,
     mb_taylorformer.TaylorAttention: _position_weights,

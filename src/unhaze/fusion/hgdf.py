@@ -1,0 +1,310 @@
+"""HGDF: depth guides attention over channels, gates decide per channel and per pixel what of it is used.
+
+Paper: "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?" (P2), Methods, Eqs. 2 to 9. There is no
+public code, and the paper leaves sizes open. This reading takes those with which the overhead that P2 prints in Table 1
+comes out; ``unhaze bench fusions`` prints both.
+
+With ``x`` (B, C, H, W) what enters a stage, ``F`` the stage and ``d`` a feature map of the depth estimator::
+
+    d'  = Z_pre(proj(d))
+    x_a = x + MHSA(x)                                     Color Feature Encoder, Eq. 5
+    x_i = V softmax(K^T Q / alpha),  Q, V of x_a, K of d'  Depth-Aware Interaction, Eq. 6
+    w   = sigmoid(conv1x1(mean(x_i)))                     Adaptive Channel Gating, Eq. 7
+    x_g = x_a + w * x_i                                   Eq. 8
+    x_f = x_g + conv(GELU(conv(x_g)))                     feed-forward network, Eq. 9
+    g   = sigmoid(phi(x_f))                               Adaptive Spatial Gating, Eq. 3
+    y   = F(x) + Z_post(g * x_f + x)                      Eqs. 4 and 2
+
+What P2 leaves open, and why it is read so:
+
+* Sites. MB-TaylorFormer and DehazeFormer have the same overhead, and so have OKNet and SGDNet. The pairs have two
+  levels in common: widths C and 2C at full and half resolution. Parameters and operations of one site alone or of three
+  sites do not fit together, whatever the sizes.
+* Projection of depth. CoA has the widths of OKNet at a quarter of its resolution, but not a sixteenth of its
+  operations: for each of the three modules of Table 1 about 0.667 GMACs do not scale. So depth is projected at the size
+  at which the estimator gives it, 37x37 for Depth Anything V2, and resized afterwards. ``proj`` is two 3x3 convolutions
+  with a GELU between them. Z_pre is linear per pixel and runs there too, which is the same and cheaper.
+* Feed-forward network. 3x3 convolutions and eight times the width.
+* phi: a 1x1 convolution, GELU, and a 3x3 convolution to one channel.
+* MHSA works within windows of 8x8, so that memory grows linearly with the pixels, with heads of about eight channels.
+  Windows start at the top left. Where they stick out at the bottom or on the right, attention is masked: a window at
+  the border sees what there is of the map, and nothing else.
+* alpha is a learned scale times the number of pixels. The product sums over all pixels; without that factor the softmax
+  would saturate in large pictures, and a trained scale would not carry over to another size. Q and K are not normalised
+  as in later channel attention: K comes from a zero map at first, and would be divided by its own vanishing length.
+* Without a gate its factor is 1.
+* A zero convolution that is switched off starts like any other and stays where it is.
+
+Two zero convolutions in a row learn one after the other: with fresh weights only Z_post gets gradients, after one step
+all but what lies behind Z_pre, after two steps everything. ``zero_post=False`` gives up that a fresh module changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from unhaze.fusion._base import Fusion, Site, deepest_near
+from unhaze.nn.bands import in_bands, put_band, row_bands
+from unhaze.nn.depth_view import DepthView
+from unhaze.nn.stage import Block
+from unhaze.types import DepthLevel, Stage
+
+__all__ = [
+    "FUSION",
+    "ChannelGate",
+    "DepthAwareInteraction",
+    "GatedDepthSite",
+    "HierarchicalGatedDepthFusion",
+    "SpatialGate",
+    "WindowSelfAttention",
+]
+
+WINDOW = 8
+HEAD_WIDTH = 8  # at least, where the width allows it
+EXPANSION = 8
+
+
+class GatedDepthSite(Site):
+    """The module at one stage.
+
+    Args:
+        stage: Where it acts.
+        levels: Feature maps of the estimator.
+        channel_gate: ACG, Eqs. 7 and 8.
+        feed_forward: D-FFN, Eq. 9.
+        spatial_gate: ASG, Eqs. 3 and 4.
+        zero_pre: Whether Z_pre starts at zero.
+        zero_post: Whether Z_post starts at zero.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        levels: Sequence[DepthLevel],
+        *,
+        channel_gate: bool = True,
+        feed_forward: bool = True,
+        spatial_gate: bool = True,
+        zero_pre: bool = True,
+        zero_post: bool = True,
+    ) -> None:
+        super().__init__(stage, levels)
+        channels = stage.channels
+        self.level = deepest_near(stage, levels)
+        self.depth_project = nn.Sequential(
+            nn.Conv2d(levels[self.level].channels, channels, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+        self.pre = pointwise(channels, zero=zero_pre)
+        self.encoder = WindowSelfAttention(channels)
+        self.interaction = DepthAwareInteraction(channels)
+        self.channel_gate = ChannelGate(channels) if channel_gate else None
+        self.feed_forward = feed_forward_network(channels) if feed_forward else None
+        self.spatial_gate = SpatialGate(channels) if spatial_gate else None
+        self.post = pointwise(channels, zero=zero_post)
+
+    def forward(self, block: Block, x: Tensor, prompt: DepthView) -> Tensor:
+        """See :meth:`Site.forward`."""
+        return block(x) + self.post(self.guide(x, prompt))  # Eq. 2
+
+    def guide(self, x: Tensor, depth: DepthView) -> Tensor:
+        """G of Eq. 2, (B, C, H, W): ``x`` with what depth says about it."""
+        x_a = x + self.encoder(x)  # Eq. 5
+        x_i = self.interaction(x_a, self.depth_at(depth, (x.shape[-2], x.shape[-1])))  # Eq. 6
+        fused = x_a + (x_i if self.channel_gate is None else self.channel_gate(x_i))  # Eqs. 7, 8
+        if self.feed_forward is not None:
+            fused = fused + in_bands(self.feed_forward, fused, channels=EXPANSION * x.shape[1], halo=2)  # Eq. 9
+        return x + (fused if self.spatial_gate is None else self.spatial_gate(fused))  # Eqs. 3, 4
+
+    def depth_at(self, depth: DepthView, size: tuple[int, int]) -> Tensor:
+        """The guide d' at (rows, columns), (B, C, rows, columns).
+
+        The estimator's whole map is projected before a part of it is sampled, so a crop sees what the whole would see.
+        """
+        mapped = depth.mapped(self.level, lambda features: self.pre(self.depth_project(features)))
+        return mapped.feature_at(self.level, size)
+
+
+class WindowSelfAttention(nn.Module):
+    """Multi-head attention between the pixels of a window (MHSA of Eq. 5).
+
+    Args:
+        channels: C.
+        window: Side of a window.
+    """
+
+    def __init__(self, channels: int, window: int = WINDOW) -> None:
+        super().__init__()
+        self.window, self.num_heads = window, num_heads(channels)
+        self.query_key_value = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.project = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same; rows of windows are independent, so few exist at a time where none are kept."""
+        bands = row_bands(x, 8 * x.shape[1], multiple=self.window)
+        if len(bands) == 1:
+            return self._attend(x)
+        out = None
+        for first, last in bands:
+            out = put_band(out, self._attend(x[:, :, first:last]), first, x.shape[2])
+        assert out is not None
+        return out
+
+    def _attend(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        below, beside = (-side % self.window for side in (height, width))
+        padded = F.pad(x, (0, beside, 0, below)) if below or beside else x
+        query, key, value = self._split(self.query_key_value(padded).unflatten(1, (3, self.num_heads, -1)))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._mask(x, below, beside))
+        rows, columns = padded.shape[-2] // self.window, padded.shape[-1] // self.window
+        out = out.reshape(batch, rows, columns, self.num_heads, self.window, self.window, -1)
+        out = out.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, channels, *padded.shape[-2:])
+        return self.project(out[:, :, :height, :width])
+
+    def _split(self, qkv: Tensor) -> Tensor:
+        """(B, 3, heads, C / heads, H, W) to (3, windows, heads, pixels, C / heads)."""
+        side = self.window
+        windows = qkv.unflatten(5, (-1, side)).unflatten(4, (-1, side)).permute(1, 0, 4, 6, 2, 5, 7, 3)
+        return windows.flatten(5, 6).flatten(1, 3)
+
+    def _mask(self, x: Tensor, below: int, beside: int) -> Tensor | None:
+        """(windows, 1, 1, pixels), false for what is not of the map; ``None`` where windows fit."""
+        if not (below or beside):
+            return None
+        inside = F.pad(x.new_ones(x.shape[0], 1, 1, 1, *x.shape[-2:]), (0, beside, 0, below))
+        return self._split(inside)[0].mT > 0
+
+
+class DepthAwareInteraction(nn.Module):
+    """Attention over channels: colour asks and answers, depth decides which channels belong together (DAI, Eq. 6).
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (embedding(channels) for _ in range(3))
+        self.log_scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, color: Tensor, depth: Tensor) -> Tensor:
+        """Both are (B, C, H, W), as is the result."""
+        share = (color.shape[2] * color.shape[3]) ** -0.5  # of 1/alpha, on each side: half precision would overflow
+        query, value = self.query(color).flatten(2) * share, self.value(color).flatten(2)
+        key = self.key(depth).flatten(2) * share
+        weights = (key @ query.mT * (-self.log_scale).exp()).softmax(1)  # (B, C of key, C of query)
+        return (weights.mT @ value).view_as(color)
+
+
+class ChannelGate(nn.Module):
+    """Weighs channels by their means (ACG, Eq. 7).
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        return x * self.weigh(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+class SpatialGate(nn.Module):
+    """Weighs pixels (ASG, Eqs. 3 and 4).
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.phi = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GELU(), nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        return x * self.phi(x).sigmoid()
+
+
+class HierarchicalGatedDepthFusion(Fusion):
+    """HGDF at every site.
+
+    Args:
+        sites: Stages at which it acts.
+        levels: Feature maps of the estimator, fine to coarse.
+        channel_gate: ACG. The rows of P2, Table 3 are: all three parts off; ``spatial_gate`` alone; all three on.
+        feed_forward: D-FFN.
+        spatial_gate: ASG.
+        zero_pre: Whether Z_pre starts at zero (P2, Table 6).
+        zero_post: Whether Z_post starts at zero (P2, Table 6); without it a fresh module changes the network.
+
+    Attributes:
+        learns_after: Optimiser steps after which every parameter gets gradients: zero convolutions in a row.
+    """
+
+    site = GatedDepthSite
+    looks_at_whole = True
+
+    def __init__(
+        self,
+        sites: Sequence[Stage],
+        levels: Sequence[DepthLevel],
+        *,
+        channel_gate: bool = True,
+        feed_forward: bool = True,
+        spatial_gate: bool = True,
+        zero_pre: bool = True,
+        zero_post: bool = True,
+    ) -> None:
+        super().__init__(
+            sites,
+            levels,
+            channel_gate=channel_gate,
+            feed_forward=feed_forward,
+            spatial_gate=spatial_gate,
+            zero_pre=zero_pre,
+            zero_post=zero_post,
+        )
+        self.learns_after = int(zero_pre) + int(zero_post)
+
+
+def num_heads(channels: int) -> int:
+    """As many heads as divide the channels into :data:`HEAD_WIDTH` or more each.
+
+    >>> [num_heads(channels) for channels in (3, 8, 20, 24, 64)]
+    [1, 1, 2, 3, 8]
+    """
+    return max((n for n in range(1, channels // HEAD_WIDTH + 1) if channels % n == 0), default=1)
+
+
+def embedding(channels: int) -> nn.Sequential:
+    """A 1x1 and a 3x3 depthwise convolution."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 3, padding=1, groups=channels))
+
+
+def feed_forward_network(channels: int) -> nn.Sequential:
+    """D-FFN, without its connection."""
+    hidden = EXPANSION * channels
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 3, padding=1), nn.GELU(), nn.Conv2d(hidden, channels, 3, padding=1)
+    )
+
+
+def pointwise(channels: int, *, zero: bool) -> nn.Conv2d:
+    """A 1x1 convolution that may start at zero."""
+    layer = nn.Conv2d(channels, channels, 1)
+    if zero:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+FUSION = HierarchicalGatedDepthFusion
