@@ -1,11 +1,13 @@
 """The synthesis: what it says about a sample is true, and it depends on the index alone."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 
+from unhaze.data import synthetic
 from unhaze.data.synthetic import (
     SKY_DEPTH,
     Scene,
@@ -119,7 +121,8 @@ def test_linear_haze_is_that_of_light(bank):
     from unhaze.physics.scattering import add_haze
 
     samples = [
-        synthesize(bank, SynthesisConfig(0, 1, noise=0, blur=0, shrink=0, jpeg=0), 1, i, 48, 64) for i in range(8)
+        synthesize(bank, SynthesisConfig(clear=0, linear_light=1, noise=0, blur=0, shrink=0, jpeg=0), 1, i, 48, 64)
+        for i in range(8)
     ]
     for sample in samples:
         assert not sample.in_srgb
@@ -180,3 +183,60 @@ def test_scene_of_odd_size():
     scene = Scene("a", "clear", np.zeros((7, 3, 3), np.uint8), None, np.zeros((7, 3), np.uint8))
     sample = synthesize(SceneBank([scene]), SynthesisConfig(), 0, 0, 32, 64)
     assert sample.hazy.shape == (32, 64, 3)
+
+
+@pytest.fixture(scope="module")
+def street():
+    """A bright smooth sky over a textured ground, without depth."""
+    rng = np.random.default_rng(4)
+    image = rng.integers(0, 160, (120, 160, 3)).astype(np.uint8)
+    image[:50] = (150, 180, 230)
+    return image
+
+
+def test_the_sky_is_found(street):
+    sky = synthetic._sky(street, None, "clear")
+    assert sky[:30].min() > 250
+    assert sky[60:].max() < 5
+    assert synthetic._sky(street, None, "rgbd") is None
+    assert synthetic._sky(np.full_like(street, 40), None, "clear") is None
+    warm = np.where(street == 230, 90, street)  # a yellow wall
+    assert synthetic._sky(warm, None, "clear") is None
+    depth = np.full(street.shape[:2], 20, np.float32)
+    assert synthetic._sky(street, depth, "camvid") is None
+    depth[:50] = SKY_DEPTH
+    assert synthetic._sky(street, depth, "camvid")[:40].min() > 250
+
+
+def test_a_sky_of_the_colour_of_dense_haze_stays(street):
+    sky = synthetic._sky(street, None, "clear")
+    bank = SceneBank([Scene("a", "clear", street, None, np.zeros(street.shape[:2], np.uint8), sky)])
+    changes = dataclasses.replace(CLEAN, zoom=(1, 1), optical_depth=(2, 2.2), hazy_sky=1)
+    kept = 0
+    for index in range(24):
+        sample = synthesize(bank, changes, 1, index, 120, 160)
+        light = enlarge_airlight(sample.airlight, 120, 160)
+        if (sample.transmission[:35] > 0.99).all():
+            kept += 1
+            np.testing.assert_array_equal(sample.hazy[:35], sample.clear[:35])
+            assert np.abs(sample.clear[:35] / 255 - np.broadcast_to(light, (120, 160, 3))[:35]).mean() < 0.15
+    assert 12 <= kept < 24  # sometimes it is seen through the haze
+
+
+def test_high_key_pictures_are_bright_and_clear(street):
+    rng = np.random.default_rng(0)
+    clear = street.astype(np.float32) / 255
+    for _ in range(10):
+        bright = synthetic._high_key(clear, rng)
+        assert bright.mean() > clear.mean()
+        assert bright.min() < 0.1
+        assert bright.max() <= 1
+
+
+def test_rooms_are_farthest_inside():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        depth = np.exp(synthetic._room(rng, 48, 64))
+        assert np.isfinite(depth).all()
+        border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
+        assert depth[1:-1, 1:-1].max() >= border.max() * 0.999

@@ -1,10 +1,13 @@
 import hashlib
 import subprocess
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 import unhaze
 from unhaze.evaluation.provenance import (
+    METHOD_CODE,
     code_hash,
     describe_inputs,
     hash_file,
@@ -50,6 +53,14 @@ def test_code_hash_is_of_the_parts_asked_for():
     assert len(code_hash("metrics")) == 64
     assert code_hash("metrics") != code_hash("evaluation/scoring.py") != code_hash("metrics", "evaluation/scoring.py")
     assert code_hash("evaluation/reported.toml") != code_hash("nowhere")  # data counts as well
+
+
+def test_other_weights_are_another_method():
+    """Scores of a trained method must not be taken for those of the same method trained again."""
+    weights = Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+    root = Path(unhaze.__file__).parent
+    assert any(weights.is_relative_to(root / part) for part in METHOD_CODE)
+    assert code_hash("weights/field-s.onnx") != code_hash("nowhere")
 
 
 def test_inputs_are_described_without_paths():

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -64,8 +64,16 @@ class SynthesisConfig:
 
     Attributes:
         clear: No haze at all.
+        high_key: Of those, how many are made bright, pale, or are the enlargement of a small part: what looks like haze
+            and is none.
+        plain: Even haze of one bright grey, as the common test sets have it.
+        hazy_sky: The sky is of the colour of the haze and stays; times the share of the sky's light that is lost.
+        repaint: Regions of the scene get other colours (rooms; a quarter as often elsewhere).
+        relight: The scene is lit unevenly.
         linear_light: The scattering model is applied to linear light instead of to encoded values.
         agnostic: A scene with known depth is hazed by a random field all the same.
+        room: A random field has the depth of an empty room as its base, not that of open ground.
+        clear_front: The haze begins behind what is near.
         even: The optical depth is proportional to the depth; otherwise its spread is changed, as by a layer of haze.
         patchy: The density varies from place to place.
         optical_depth: Range of the mean optical depth of a view, drawn log-uniformly.
@@ -75,12 +83,19 @@ class SynthesisConfig:
         weights: How often a scene comes from rgbd, camvid, clear.
     """
 
-    clear: float = 0.1
+    clear: float = 0.12
+    high_key: float = 0.4
+    plain: float = 0.3
+    hazy_sky: float = 0.85
+    repaint: float = 0.45
+    relight: float = 0.3
     linear_light: float = 0.25
     agnostic: float = 0.25
+    room: float = 0.3
+    clear_front: float = 0.25
     even: float = 0.5
     patchy: float = 0.2
-    optical_depth: tuple[float, float] = (0.08, 2.2)
+    optical_depth: tuple[float, float] = (0.06, 2.2)
     uneven_airlight: float = 0.4
     noise: float = 0.4
     blur: float = 0.2
@@ -100,6 +115,7 @@ class Scene:
         image: (h, w, 3) uint8 RGB.
         depth: (h, w) float32 depth [m], or ``None`` where nothing is known.
         segments: (h, w) uint8, regions of similar colour; fields of random depth follow them.
+        sky: (h, w) uint8, how surely a pixel is sky, 255 for certain; ``None`` where there is none.
     """
 
     name: str
@@ -107,6 +123,7 @@ class Scene:
     image: ByteArray
     depth: FloatArray | None
     segments: ByteArray
+    sky: ByteArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,21 +236,29 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
     """
     rng = np.random.default_rng((seed, index))
     scene = bank.draw(rng, config.weights)
-    clear, known_depth, segments = _view(scene, rng, config.zoom, height, width)
-    agnostic = known_depth is None or rng.random() < config.agnostic
-    shape = _random_depth(clear, segments, rng) if agnostic or known_depth is None else known_depth
-    shape = _soften(shape, rng, config.even)
-    clear = _tone(clear, rng, recolor=0.4 if scene.group == "rgbd" else 0.0)
-    light = _airlight(rng)
+    is_clear, plain = bool(rng.random() < config.clear), bool(rng.random() < config.plain)
+    high_key = is_clear and rng.random() < config.high_key
+    view = _view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
+    clear = _vary(view, rng, config, indoors=scene.group == "rgbd")
+    light = _plain_airlight(rng) if plain else _airlight(rng)
     clear = _dim_below(clear, light, rng)
-    airlight = _airlight_grid(light, rng, config.uneven_airlight)
-    optical = _optical_depth(shape, rng, config)
-    in_srgb = bool(rng.random() >= config.linear_light)
-    if rng.random() < config.clear:
-        optical, in_srgb = np.zeros_like(optical), True
-    transmission = transmission_from_depth(optical, 1.0)
+    airlight = _airlight_grid(light, rng, 0 if plain else config.uneven_airlight)
+    if is_clear:
+        clear = _high_key(clear, rng) if high_key else clear
+        transmission, in_srgb = np.ones((height, width), np.float32), True
+        if view.sky is not None and rng.random() < 0.3:
+            clear = _overcast(clear, view.sky, airlight, rng)
+    else:
+        agnostic = view.depth is None or rng.random() < config.agnostic
+        depth = _random_depth(clear, view.segments, rng, config.room) if agnostic or view.depth is None else view.depth
+        if not plain and rng.random() < config.clear_front:
+            depth = _clear_front(depth, rng)
+        optical = _optical_depth(_soften(depth, rng, 1 if plain else config.even), rng, config, plain)
+        if view.sky is not None and rng.random() < config.hazy_sky * _share_lost(optical, view.sky):
+            clear, optical = _overcast(clear, view.sky, airlight, rng), optical * (1 - view.sky)
+        transmission, in_srgb = transmission_from_depth(optical, 1.0), bool(rng.random() >= config.linear_light)
     hazy = _haze(clear, transmission, airlight, in_srgb)
-    return Sample(_degrade(hazy, rng, config), _to_bytes(clear), transmission, airlight, known_depth, in_srgb)
+    return Sample(_degrade(hazy, rng, config), _to_bytes(clear), transmission, airlight, view.depth, in_srgb)
 
 
 def ground_plane_depth(labels: ByteArray) -> FloatArray:
@@ -315,7 +340,8 @@ def _load_scene(root: Path, name: str) -> Scene:
         None if depth is None else np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_AREA), np.float32)
     )
     group = name.partition("/")[0]
-    return Scene(name, group, np.asarray(small, np.uint8), small_depth, _segments(np.asarray(small, np.uint8), name))
+    pixels = np.asarray(small, np.uint8)
+    return Scene(name, group, pixels, small_depth, _segments(pixels, name), _sky(pixels, small_depth, group))
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:
@@ -350,9 +376,35 @@ def _nearest(features: FloatArray, centers: FloatArray) -> NDArray[np.intp]:
     return np.asarray(distance.argmin(axis=1))
 
 
-def _view(
-    scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], height: int, width: int
-) -> tuple[FloatArray, FloatArray | None, ByteArray]:
+def _sky(image: ByteArray, depth: FloatArray | None, group: str) -> ByteArray | None:
+    """Where the sky is: what is as far as skies are, or else what is bright, smooth, cold and joined to the top."""
+    if group == "rgbd":
+        return None
+    scaled = np.asarray(image, np.float32) / np.float32(255)
+    if depth is not None:
+        likely = depth > 0.9 * SKY_DEPTH
+    else:
+        gray = luminance(scaled)
+        smooth = cv2.blur(np.abs(gray - cv2.blur(gray, (9, 9))), (9, 9)) < 0.02
+        likely = smooth & (gray > 0.4) & (scaled[..., 2] > scaled[..., 0] - 0.04) & (scaled[..., 2] > 0.5)
+    labels = cv2.connectedComponents(likely.astype(np.uint8), connectivity=4)[1]
+    found = np.isin(labels, np.unique(labels[0])) & (labels > 0)
+    if found.mean() < 0.02:
+        return None
+    sure = guided_filter(luminance(scaled), found.astype(np.float32), 6, 1e-4)
+    return np.asarray(np.clip(sure * 340 - 42, 0, 255), np.uint8)
+
+
+class _View(NamedTuple):
+    """Part of a scene: clear (h, w, 3) in [0, 1]; the others as in the scene, the sky in [0, 1]."""
+
+    clear: FloatArray
+    depth: FloatArray | None
+    segments: ByteArray
+    sky: FloatArray | None
+
+
+def _view(scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], height: int, width: int) -> _View:
     """A random part of a scene with the shape asked for, mirrored half of the time."""
     full_height, full_width = scene.image.shape[:2]
     share = rng.uniform(*zoom) if rng.random() < 0.6 else 1.0
@@ -368,9 +420,54 @@ def _view(
         return np.ascontiguousarray(resized[:, ::-1] if mirrored else resized)
 
     smooth = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    image = np.asarray(take(scene.image, smooth), np.float32) / np.float32(255)
-    depth = None if scene.depth is None else np.asarray(take(scene.depth, smooth), np.float32)
-    return image, depth, np.asarray(take(scene.segments, cv2.INTER_NEAREST), np.uint8)
+    return _View(
+        np.asarray(take(scene.image, smooth), np.float32) / np.float32(255),
+        None if scene.depth is None else np.asarray(take(scene.depth, smooth), np.float32),
+        np.asarray(take(scene.segments, cv2.INTER_NEAREST), np.uint8),
+        None if scene.sky is None else np.asarray(take(scene.sky, smooth), np.float32) / np.float32(255),
+    )
+
+
+def _vary(view: _View, rng: np.random.Generator, config: SynthesisConfig, indoors: bool) -> FloatArray:
+    """The clear view with other paint, light and tone, so that few scenes stand for many."""
+    clear = view.clear
+    if rng.random() < config.repaint * (1 if indoors else 1 / 4):
+        spread = rng.uniform(0.1, 0.4)
+        brightness = rng.normal(0, spread, (SEGMENTS, 1)) + rng.normal(0, spread / 3, (SEGMENTS, 3))
+        paint, gray = brightness.astype(np.float32)[view.segments], luminance(clear)
+        for channel in range(3):
+            smooth = guided_filter(gray, np.ascontiguousarray(paint[..., channel]), 5, 1e-3)  # no staircases at edges
+            clear[..., channel] = np.clip(clear[..., channel] * np.exp(smooth), 0, 1)
+    if rng.random() < config.relight:
+        strength, (height, width) = np.float32(rng.uniform(0.1, 0.4)), clear.shape[:2]
+        light = np.exp(strength * _smooth_noise(rng, height, width, int(rng.integers(1, 4))))
+        clear = np.clip(clear * light[..., None], 0, 1)
+    return _tone(clear, rng, recolor=0.4 if indoors else 0.0)
+
+
+def _high_key(clear: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A bright and pale exposure whose darkest parts stay dark: it looks like haze, and is none."""
+    gray = clear.mean(axis=2, keepdims=True)
+    clear = gray + (clear - gray) * np.float32(rng.uniform(0.1, 1.0))
+    clear = np.clip(clear * np.float32(rng.uniform(1.0, 1.4)), 0, 1) ** np.float32(rng.uniform(0.45, 1.0))
+    lift = np.float32(rng.uniform(0, 0.08))
+    return np.asarray(lift + clear * (1 - lift), np.float32)
+
+
+def _overcast(clear: FloatArray, sky: FloatArray, airlight: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """The scene under a sky of the colour of the haze, changing a little towards the top, with faint clouds."""
+    height, width = sky.shape
+    y = np.linspace(0.5, -0.5, height, dtype=np.float32)[:, None]
+    change = np.float32(rng.normal(0, 0.08)) * y + np.float32(rng.normal(0, 0.02))
+    change = change + np.float32(abs(rng.normal(0, 0.02))) * _smooth_noise(rng, height, width, int(rng.integers(2, 9)))
+    color = enlarge_airlight(airlight, height, width) * (1 + change[..., None])
+    color = color + rng.normal(0, 0.008, 3).astype(np.float32)
+    return np.asarray(clear + (np.clip(color, 0, 1) - clear) * sky[..., None], np.float32)
+
+
+def _share_lost(optical: FloatArray, sky: FloatArray) -> float:
+    """Share of the light of the sky that the haze takes."""
+    return float(1 - np.exp(-(optical * sky).sum() / max(float(sky.sum()), 1e-3)))
 
 
 def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> FloatArray:
@@ -379,11 +476,11 @@ def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int)
     return np.asarray(cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generator) -> FloatArray:
+def _random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generator, room: float) -> FloatArray:
     """A depth that has nothing to do with the scene, or little: smooth, or following edges of the picture."""
     height, width = clear.shape[:2]
     kind = rng.choice(4, p=(0.15, 0.2, 0.4, 0.25))
-    log_depth = _ramp(rng, height, width)
+    log_depth = _room(rng, height, width) if rng.random() < room else _ramp(rng, height, width)
     if kind == 0:
         log_depth = np.zeros_like(log_depth)  # even veil
     elif kind == 1:
@@ -405,6 +502,22 @@ def _ramp(rng: np.random.Generator, height: int, width: int) -> FloatArray:
     slope, tilt = rng.normal(1.0, 0.9), rng.normal(0, 0.5)
     horizon = rng.uniform(0.35, 1.3)
     return np.asarray(slope * np.minimum(y, horizon) ** rng.uniform(0.7, 2.5) * 1.6 + tilt * x, np.float32)
+
+
+def _room(rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    """Logarithm of the depth of an empty box seen from inside: floor, ceiling, walls and the end of the room."""
+    y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] - np.float32(rng.normal(0, 0.15))
+    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :] - np.float32(rng.normal(0, 0.25))
+    floor, ceiling, left, right = np.exp(rng.normal(0, 0.5, 4)).astype(np.float32)
+    nearness = np.maximum(np.maximum(y / floor, -y / ceiling), np.maximum(x / right, -x / left))
+    return np.asarray(-np.log(np.maximum(nearness, np.float32(rng.uniform(0.08, 0.35)))), np.float32)
+
+
+def _clear_front(depth: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Depth beyond where the haze begins, which is behind up to two thirds of the view."""
+    first = np.quantile(depth[::4, ::4], rng.uniform(0.1, 0.67))
+    beyond = np.maximum(depth - np.float32(first), 0)
+    return np.asarray(beyond + np.float32(1e-2) * depth, np.float32)
 
 
 def _soften(depth: FloatArray, rng: np.random.Generator, even: float) -> FloatArray:
@@ -448,6 +561,11 @@ def _airlight(rng: np.random.Generator) -> FloatArray:
     return np.clip(value + tint * value, 0.15, 1.0).astype(np.float32)
 
 
+def _plain_airlight(rng: np.random.Generator) -> FloatArray:
+    """Bright grey."""
+    return np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.008, 3), 0, 1).astype(np.float32)
+
+
 def _dim_below(clear: FloatArray, light: FloatArray, rng: np.random.Generator) -> FloatArray:
     """In dim haze the scene is dim as well: no sun shines on it."""
     bright = float(np.percentile(clear[::4, ::4].max(axis=2), 97))
@@ -464,12 +582,12 @@ def _airlight_grid(light: FloatArray, rng: np.random.Generator, uneven: float) -
     return np.asarray(np.clip(grid, 0, 1), np.float32)
 
 
-def _optical_depth(depth: FloatArray, rng: np.random.Generator, config: SynthesisConfig) -> FloatArray:
+def _optical_depth(depth: FloatArray, rng: np.random.Generator, config: SynthesisConfig, plain: bool) -> FloatArray:
     height, width = depth.shape
     low, high = config.optical_depth
     mean = np.exp(rng.uniform(np.log(low), np.log(high))) if rng.random() < 0.5 else rng.uniform(0.2, high)
     optical = depth * np.float32(mean)
-    if rng.random() < config.patchy:
+    if not plain and rng.random() < config.patchy:
         noise = _smooth_noise(rng, height, width, int(rng.integers(2, 8)))
         optical = optical * np.exp(np.float32(rng.uniform(0.1, 0.4)) * noise)
     return np.asarray(np.minimum(optical, np.float32(rng.uniform(2.2, 4.0))), np.float32)

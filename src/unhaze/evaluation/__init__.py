@@ -1,6 +1,6 @@
 """Scores that can be trusted: named protocols, benchmarks with provenance, tables beside reported figures.
 
-:mod:`~unhaze.evaluation.protocols`, :mod:`~unhaze.evaluation.pairing`, :mod:`~unhaze.evaluation.reported` and
+:mod:`~unhaze.evaluation.protocols`, :mod:`~unhaze.data.pairing`, :mod:`~unhaze.evaluation.reported` and
 :mod:`~unhaze.evaluation.statistics` need no torch; scoring does.
 """
 

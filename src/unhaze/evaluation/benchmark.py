@@ -22,8 +22,8 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from unhaze.data.pairing import Listing, Pairing, list_pictures, pair_names
 from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError
-from unhaze.evaluation.pairing import Listing, Pairing, list_pictures, pair_names
 from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
 from unhaze.evaluation.provenance import METHOD_CODE, code_hash, hash_bytes, hash_file
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
@@ -84,7 +84,7 @@ class Benchmark:
         protocol: Name of a protocol.
         metrics: Names of metrics; ``None`` for those of the protocol.
         target_rule: Name from :data:`~unhaze.evaluation.protocols.TARGET_RULES`.
-        pairing: Rule that pairs results with targets, see :mod:`unhaze.evaluation.pairing`.
+        pairing: Rule that pairs results with targets, see :mod:`unhaze.data.pairing`.
         limit: Score only the first so many pictures of each run; ``None`` for all.
     """
 

@@ -8,15 +8,17 @@ Pictures in sub-folders pair within the sub-folder of the same name.
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from unhaze.errors import UsageError
 
-__all__ = ["RULES", "Listing", "Pairing", "list_pictures", "pair_names", "parse_rule"]
+__all__ = ["RULES", "Keys", "Listing", "Pairing", "list_pictures", "pair_names", "pair_with", "parse_rule"]
 
 _HAZY_WORD = re.compile(r"(?<![A-Za-z])hazy(?![A-Za-z])", re.IGNORECASE)
 _CLEAR_WORDS = ("GT", "gt", "clear", "clean", "Clear", "Gt")
@@ -103,14 +105,23 @@ def list_pictures(root: Path, suffixes: Iterable[str]) -> Listing:
     wanted = frozenset(suffixes)
     names: list[str] = []
     ignored: list[str] = []
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if not path.is_file() or any(part.startswith(".") for part in relative.parts):
-            continue
-        (names if path.suffix.lower() in wanted else ignored).append(relative.as_posix())
+    for name in _files_below(root, ""):
+        (names if posixpath.splitext(name)[1].lower() in wanted else ignored).append(name)
     if not names:
         raise UsageError(f"The folder {root.name or root} holds no picture.")
     return Listing(root, tuple(sorted(names)), tuple(sorted(ignored)))
+
+
+def _files_below(folder: str | Path, prefix: str) -> Iterator[str]:
+    # data sets have hundreds of thousands of files: a path object for each would take half a minute
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name
 
 
 def parse_rule(text: str) -> tuple[str, Keys | None]:
@@ -153,6 +164,22 @@ def pair_names(results: Sequence[str], targets: Sequence[str], rule: str = "auto
     return _detect(results, targets)
 
 
+def pair_with(
+    results: Sequence[str], targets: Sequence[str], name: str, keys: Keys, *, shared: bool, anywhere: bool = False
+) -> Pairing:
+    """Pair results with targets by a rule that is not among :data:`RULES`.
+
+    Args:
+        results: Names of results, relative to their folder, with forward slashes.
+        targets: Names of targets, likewise.
+        name: What the rule is called.
+        keys: The rule.
+        shared: Whether several results may have one target.
+        anywhere: The targets lie in one folder, in whatever sub-folders the results are.
+    """
+    return _pair(results, targets, name, keys, f"The rule {name} belongs to the data set.", shared, anywhere)
+
+
 def _regex_rule(expression: str) -> Keys:
     try:
         pattern = re.compile(expression)
@@ -187,7 +214,15 @@ def _detect(results: Sequence[str], targets: Sequence[str]) -> Pairing:
     return Pairing(chosen.rule, how, chosen.pairs, chosen.unmatched, chosen.ambiguous, chosen.unused)
 
 
-def _pair(results: Sequence[str], targets: Sequence[str], name: str, keys: Keys, how: str) -> Pairing:
+def _pair(
+    results: Sequence[str],
+    targets: Sequence[str],
+    name: str,
+    keys: Keys,
+    how: str,
+    shared: bool | None = None,
+    anywhere: bool = False,
+) -> Pairing:
     by_key: dict[str, list[str]] = defaultdict(list)
     for target in targets:
         by_key[_without_suffix(target)].append(target)
@@ -195,14 +230,14 @@ def _pair(results: Sequence[str], targets: Sequence[str], name: str, keys: Keys,
     unmatched: list[str] = []
     ambiguous: dict[str, str] = {}
     for result in sorted(results):
-        candidates = [target for key in _folder_keys(result, keys) for target in by_key.get(key, ())]
+        candidates = [target for key in _folder_keys(result, keys, anywhere) for target in by_key.get(key, ())]
         if not candidates:
             unmatched.append(result)
         elif len(candidates) > 1:
             ambiguous[result] = f"fits {len(candidates)} targets: {', '.join(sorted(candidates))}"
         else:
             found[result] = candidates[0]
-    shares = name.split(":", 1)[0] in _MANY_TO_ONE
+    shares = name.split(":", 1)[0] in _MANY_TO_ONE if shared is None else shared
     _separate_shared(found, ambiguous, lambda result: (found[result], _without_suffix(result) if shares else ""))
     used = set(found.values())
     unused = tuple(sorted(target for target in targets if target not in used))
@@ -219,10 +254,10 @@ def _separate_shared(
         found.pop(result, None)
 
 
-def _folder_keys(result: str, keys: Keys) -> list[str]:
-    path = PurePosixPath(result)
-    return [(path.parent / key).as_posix() for key in keys(path.stem)]
+def _folder_keys(result: str, keys: Keys, anywhere: bool) -> list[str]:
+    folder, name = posixpath.split(result)
+    return [key if anywhere else posixpath.join(folder, key) for key in keys(_without_suffix(name))]
 
 
 def _without_suffix(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+    return posixpath.splitext(name)[0]

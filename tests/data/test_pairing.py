@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unhaze.data.pairing import list_pictures, pair_names, parse_rule
 from unhaze.errors import UsageError
-from unhaze.evaluation.pairing import list_pictures, pair_names, parse_rule
 
 
 @pytest.mark.parametrize(

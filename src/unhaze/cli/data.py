@@ -1,0 +1,292 @@
+"""``unhaze data``: which data sets are known, and whether one is whole, what is in it, and packing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+
+if TYPE_CHECKING:
+    from unhaze.data.inspection import Statistics
+
+__all__ = ["data"]
+
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_SHOWN = 20  # names in a table; --json has them all
+_SAMPLED = 200  # of a data set without end
+_FINITE = 1 << 30
+
+data = typer.Typer(
+    help="List the data sets, check, measure, show or pack one.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP_NAMES,
+)
+
+Name = Annotated[str, typer.Argument(help="The data set; see: unhaze data list.", show_default=False)]
+Root = Annotated[Path, typer.Argument(help="Its folder.", metavar="FOLDER", show_default=False)]
+Split = Annotated[str | None, typer.Option(help="Its split; default is the first that it has.", metavar="NAME")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of the data set, such as hazy=foggy or night=0.3.", metavar="KEY=VALUE"),
+]
+
+
+@data.command("list", context_settings=_HELP_NAMES)
+def list_all(json_output: opt.JsonOutput = False) -> None:
+    """List all data sets, those that other packages bring included."""
+    from unhaze.data import describe_dataset, list_datasets
+
+    entries = []
+    for name in list_datasets():
+        entry = describe_dataset(name)
+        facts = {key: getattr(entry, key) for key in ("name", "summary", "splits", "paper", "source", "license")}
+        parts = getattr(entry, "parts", {})
+        entries.append({**facts, "published_pairs": {split: part.pairs for split, part in parts.items()}})
+    if json_output:
+        print(json.dumps(entries, indent=2))
+        return
+    width = max(len(entry["name"]) for entry in entries)
+    for entry in entries:
+        print(f"{entry['name']:{width}}  {entry['summary']} Splits: {', '.join(entry['splits'])}.")
+
+
+@data.command(context_settings=_HELP_NAMES)
+def check(
+    name: Name,
+    root: Root,
+    split: Split = None,
+    settings: Settings = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at names only, read no picture.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Count what differs from what was published as wrong, too.")
+    ] = False,
+    jobs: opt.Jobs = None,
+    json_output: opt.JsonOutput = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Check that every picture is there, has its partner, can be read and has its partner's size.
+
+    Exit code 0 if all is well, 1 if something is wrong, 2 if the data set cannot be found at all.
+    """
+    from dataclasses import asdict
+
+    from unhaze.data._base import PairedDataset
+
+    dataset = _open(name, root, split, settings)
+    report = dataset.report
+    unreadable = {} if quick or not isinstance(dataset, PairedDataset) else _read_all(dataset, jobs)
+    wrong = bool(report.problems or unreadable or (strict and report.remarks))
+    if json_output:
+        facts = {**asdict(report), "problems": report.problems, "remarks": report.remarks, "unreadable": unreadable}
+        print(json.dumps({**facts, "ok": not wrong}, indent=2, ensure_ascii=False))
+    else:
+        _print_rows(
+            [
+                ("data set", f"{report.dataset}, split {report.split}"),
+                ("folder", report.folder),
+                ("hazy", f"{report.hazy:,}"),
+                ("clear", f"{report.clear:,}"),
+                ("pairs", f"{report.pairs:,} (by the rule {report.rule})"),
+                ("published", " or ".join(f"{count:,}" for count in report.published) or "-"),
+                ("read", "not tried" if quick else f"{report.pairs - len(unreadable):,} pairs"),
+                *(("wrong", problem) for problem in report.problems),
+                *(("wrong", message) for message in list(unreadable.values())[:_SHOWN]),
+                *([("wrong", f"{len(unreadable) - _SHOWN} more")] if len(unreadable) > _SHOWN else []),
+                *(("note", remark) for remark in report.remarks),
+                ("result", "something is wrong" if wrong else "all is well"),
+            ]
+        )
+    if wrong:
+        raise typer.Exit(1)
+
+
+@data.command(context_settings=_HELP_NAMES)
+def stats(
+    name: Name,
+    root: Root,
+    split: Split = None,
+    settings: Settings = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Look at so many pairs only, evenly spread.", min=1, metavar="N")
+    ] = None,
+    jobs: opt.Jobs = None,
+    json_output: opt.JsonOutput = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure sizes, colours and haze, and find pictures that occur twice.
+
+    Exit code 1 if a picture cannot be read.
+    """
+    from dataclasses import asdict
+
+    from unhaze.data.inspection import spread, statistics
+    from unhaze.inference.machine import usable_cores
+
+    dataset = _open(name, root, split, settings)
+    dataset, limit = _finite(dataset, limit)
+    with _console.ProgressBar("Measuring", len(spread(len(dataset), limit))) as bar:
+        found = statistics(dataset, limit=limit, threads=jobs or usable_cores(), progress=bar.advance)
+    if json_output:
+        sizes = [{"width": w, "height": h, "pairs": n} for (w, h), n in found.sizes.items()]
+        print(json.dumps({**asdict(found), "sizes": sizes}, indent=2, ensure_ascii=False))
+    else:
+        _print_rows(_rows(found))
+    if found.unreadable:
+        raise typer.Exit(1)
+
+
+@data.command(context_settings=_HELP_NAMES)
+def sheet(
+    name: Name,
+    root: Root,
+    output: Annotated[Path, typer.Argument(help="The picture to write.", metavar="PICTURE", show_default=False)],
+    split: Split = None,
+    settings: Settings = None,
+    count: Annotated[int, typer.Option(help="Samples to show, evenly spread.", min=1, metavar="N")] = 12,
+    columns: Annotated[int, typer.Option(help="Samples side by side.", min=1, metavar="N")] = 2,
+    height: Annotated[int, typer.Option(help="Height of each picture [px].", min=8, metavar="N")] = 160,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Draw samples into one picture: hazy, clear, and depth where the data set has it (near is bright)."""
+    from unhaze.data.inspection import contact_sheet, spread
+    from unhaze.io.images import Picture, write_image
+
+    dataset, _ = _finite(_open(name, root, split, settings), count)
+    picture = contact_sheet([dataset[i] for i in spread(len(dataset), count)], height=height, columns=columns)
+    written = write_image(Picture(picture, None, "png"), output, overwrite=overwrite)
+    _console.say(f"{min(count, len(dataset))} samples of {name}: {written}")
+
+
+@data.command(context_settings=_HELP_NAMES)
+def pack(
+    name: Name,
+    root: Root,
+    output: Annotated[Path, typer.Argument(help="Folder for the shards.", metavar="OUTPUT", show_default=False)],
+    split: Split = None,
+    settings: Settings = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="What is stored: pixels are fastest to read, files take the space they took.", metavar="pixels|files"
+        ),
+    ] = "pixels",
+    shard_size: Annotated[int, typer.Option(help="Size of a shard [MB].", min=1, metavar="N")] = 1024,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave pairs out that cannot be read, and name them; default is to stop.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that lies there.")] = False,
+    json_output: opt.JsonOutput = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Pack a data set into large tar files, which are read from front to back.
+
+    Exit code 1 if pairs were left out. The packed data set opens under its own name.
+    """
+    from unhaze.data._base import PairedDataset
+    from unhaze.data.shards import pack as pack_shards
+    from unhaze.errors import UsageError
+
+    dataset = _open(name, root, split, settings, on_error="skip" if skip else "stop")
+    if not isinstance(dataset, PairedDataset):
+        raise UsageError(f"{name} is made on the fly, without end; there is nothing to pack.")
+    with _console.ProgressBar("Packing", len(dataset)) as bar:
+        index = pack_shards(
+            dataset,
+            output,
+            store=store,
+            shard_size=shard_size << 20,
+            overwrite=overwrite,
+            progress=bar.advance,
+        )
+    left_out = dataset.skipped
+    for message in left_out.values():
+        _console.complain(f"Left out: {message}")
+    if json_output:
+        facts = {"index": str(index), "pairs": len(dataset) - len(left_out), "left_out": left_out}
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    _console.say(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
+    if left_out:
+        raise typer.Exit(1)
+
+
+def _open(name: str, root: Path, split: str | None, settings: list[str] | None, **options: Any) -> Any:
+    from unhaze.data import create_dataset
+
+    dataset: Any = create_dataset(name, root, split, **_parse(settings or []), **options)
+    for warning in dataset.report.warnings:
+        _console.detail(warning)
+    return dataset
+
+
+def _parse(settings: list[str]) -> dict[str, Any]:
+    """``["night=0.3"]`` as ``{"night": 0.3}``; what is no Python value is text."""
+    import ast
+
+    from unhaze.errors import UsageError
+
+    options: dict[str, Any] = {}
+    for text in settings:
+        key, sign, value = text.partition("=")
+        if not sign or not key.isidentifier():
+            raise UsageError(f"--set takes KEY=VALUE, not {text!r}.")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
+    """A data set that is made on the fly has no last sample: the first few stand for it."""
+    from unhaze.data._base import Series
+
+    if len(dataset) < _FINITE:
+        return dataset, limit
+    few = limit or _SAMPLED
+    return Series(dataset, few, shuffle=False), few
+
+
+def _read_all(dataset: Any, jobs: int | None) -> dict[str, str]:
+    from unhaze.data.inspection import unreadable_pairs
+    from unhaze.inference.machine import usable_cores
+
+    with _console.ProgressBar("Reading", len(dataset)) as bar:
+        return unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=bar.advance)
+
+
+def _rows(found: Statistics) -> list[tuple[str, str]]:
+    def rgb(values: tuple[float, ...]) -> str:
+        return " ".join(f"{value:.3f}" for value in values)
+
+    sizes = [f"{width}x{height} px: {count:,}" for (width, height), count in list(found.sizes.items())[:5]]
+    more = [f"{len(found.sizes) - 5} more sizes"] if len(found.sizes) > 5 else []
+    return [
+        ("pairs", f"{found.pairs:,}, of which {found.looked_at:,} were looked at"),
+        *(("size", line) for line in sizes + more),
+        ("hazy", f"mean {rgb(found.hazy_mean)}, deviation {rgb(found.hazy_std)}"),
+        ("clear", f"mean {rgb(found.clear_mean)}, deviation {rgb(found.clear_std)}"),
+        ("dark channel", f"hazy {found.dark_hazy:.3f}, clear {found.dark_clear:.3f}"),
+        ("depth", f"{found.with_depth:,} pairs"),
+        *(("hazy twice", ", ".join(names)) for names in found.hazy_duplicates[:_SHOWN]),
+        *(("clear twice", ", ".join(names)) for names in found.clear_duplicates[:_SHOWN]),
+        *(("unreadable", message) for message in list(found.unreadable.values())[:_SHOWN]),
+    ]
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    width = max(len(label) for label, _ in rows)
+    for label, text in rows:
+        print(_console.one_line(f"{label:{width}}  {text}"))
