@@ -29,6 +29,7 @@ COMMANDS = {
     "depth": ("unhaze.cli.depth:depth", "Estimate depth, from the haze or with a network."),
     "eval": ("unhaze.cli.eval:eval_", "Score folders of results, or methods, by a named protocol."),
     "metric": ("unhaze.cli.metric:metric", "Compute one metric of one or more pictures."),
+    "analyze": ("unhaze.cli.analyze:analyze", "Measure what haze does to features and to estimated depth."),
     "data": ("unhaze.cli.data:data", "List data sets; check, measure, show or pack one."),
     "train": ("unhaze.cli.train:train", "Train a network by a published recipe."),
     "methods": ("unhaze.cli.methods:methods", "List the methods, or tell about one."),

@@ -1,0 +1,393 @@
+"""``unhaze analyze``: what haze does to the features of networks and to estimated depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+from unhaze.errors import MissingDependencyError, OutputError, UsageError, WeightsNotFoundError
+
+if TYPE_CHECKING:
+    from unhaze.analysis.consistency import Consistency, Measure
+    from unhaze.analysis.divergence import Divergence
+    from unhaze.analysis.probes import Origin, Probe
+    from unhaze.analysis.scenes import ClearScene
+    from unhaze.analysis.spread import Spread
+    from unhaze.depth._base import DepthEstimator
+
+__all__ = ["analyze"]
+
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+analyze = typer.Typer(
+    help="Measure what haze does to features and to estimated depth.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP_NAMES,
+)
+
+Data = Annotated[
+    Path,
+    typer.Option(help="A folder with rgbd or camvid (validation split), or with clear and depth.", metavar="FOLDER"),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "--out", "-o", help="Folder for the numbers and plots.", metavar="FOLDER")
+]
+Depth = Annotated[
+    list[str] | None,
+    typer.Option(help="A depth estimator; several to compare. See: unhaze depth --list.", metavar="NAME[=WEIGHTS]"),
+]
+Random = Annotated[
+    bool, typer.Option("--random", help="Measure random weights: beside given ones as a control, or where none are.")
+]
+Controls = Annotated[bool, typer.Option("--controls/--no-controls", help="Measure controls made by hand as well.")]
+Levels = Annotated[int, typer.Option(help="Levels of haze.", min=1, metavar="N")]
+Betas = Annotated[
+    str, typer.Option(help="Thinnest and densest haze, as scattering coefficients [1/m].", metavar="LOW,HIGH")
+]
+Airlight = Annotated[float, typer.Option(help="Grey of the haze, 0 to 1.", metavar="A")]
+Group = Annotated[str | None, typer.Option(help="One group of the data alone.", metavar="rgbd|camvid")]
+Count = Annotated[int, typer.Option(help="Pictures to take, spread over those there are.", min=1, metavar="N")]
+Size = Annotated[int, typer.Option(help="Long side to which larger pictures are reduced [px].", min=1, metavar="N")]
+DepthScale = Annotated[
+    float, typer.Option(help="Metres per unit of the maps in depth; 0.001 for millimetres.", metavar="METRES")
+]
+Seed = Annotated[int, typer.Option(help="Of random weights.", min=0, metavar="N")]
+Format = Annotated[str, typer.Option(help="Format of the plots.", metavar="svg|png")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+
+
+@analyze.callback()
+def _group() -> None:
+    """Measure what haze does to features and to estimated depth."""
+
+
+@analyze.command(context_settings=_HELP_NAMES)
+def consistency(
+    data: Data,
+    output: Output,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network, or a network with a fusion module; several to compare. field-s needs no weights.",
+            metavar="NAME[+FUSION]",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Weights of the networks, in their order.", metavar="FILE")
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the network where a file holds the fusion module alone.", metavar="FILE"),
+    ] = None,
+    depth: Depth = None,
+    random: Random = False,
+    controls: Controls = True,
+    levels: Levels = 6,
+    betas: Betas = "0.04,0.20",
+    airlight: Airlight = 0.85,
+    group: Group = None,
+    count: Count = 12,
+    size: Size = 320,
+    depth_scale: DepthScale = 0.001,
+    seed: Seed = 0,
+    format: Format = "svg",
+    overwrite: Overwrite = False,
+    json_output: opt.JsonOutput = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure how far haze moves features from those of the clear twin (P2, Figs. 1 to 3).
+
+    unhaze analyze consistency --model gcanet-base --weights gcanet.pth --data DATA --out study
+
+    A network with a fusion module is measured with it and without it. The first --depth is what it takes its depth
+    from; without one, that is the estimator it was made with, or the true depth.
+    """
+    _need_torch()
+    from unhaze.analysis.consistency import MEASURES, measure_consistency
+    from unhaze.analysis.probes import control_probes
+    from unhaze.analysis.scenes import haze_levels
+
+    names = ["consistency.json", "consistency.md", *(f"consistency-{measure}.{format}" for measure in MEASURES)]
+    _check_outputs(output, names, format, overwrite)
+    found = haze_levels(levels, *_range(betas))
+    estimators = _estimators(depth or [], random, seed)
+    probes = _probes(model or [], weights or [], backbone_weights, estimators, random, seed)
+    if not probes:
+        raise UsageError("There is nothing to measure; name a network with --model, or an estimator with --depth.")
+    probes += control_probes() if controls else ()
+    scenes = _scenes(data, group, count, size, depth_scale)
+    with _console.ProgressBar("Measuring", len(scenes)) as bar:
+        result = measure_consistency(probes, scenes, found, airlight=airlight, progress=bar.advance)
+    table = _consistency_table(result)
+    plots = _consistency_plots(result, format)
+    _write(output, {"consistency.json": result.to_json(), "consistency.md": table, **plots}, overwrite)
+    print(result.to_json() if json_output else table, end="\n" if json_output else "")
+    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+
+
+@analyze.command(context_settings=_HELP_NAMES)
+def kl(
+    data: Data,
+    output: Output,
+    depth: Depth = None,
+    random: Random = False,
+    controls: Controls = True,
+    levels: Levels = 6,
+    betas: Betas = "0.04,0.20",
+    airlight: Airlight = 0.85,
+    group: Group = None,
+    count: Count = 12,
+    size: Size = 320,
+    depth_scale: DepthScale = 0.001,
+    seed: Seed = 0,
+    format: Format = "svg",
+    overwrite: Overwrite = False,
+    json_output: opt.JsonOutput = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure the KL divergence between depth of clear and of hazy pictures (P2, Fig. 9).
+
+    unhaze analyze kl --depth compact --depth depth-anything-v2-small=vits.pth --data DATA --out study
+
+    By two definitions, because the paper does not say which it uses: nearness as a distribution over pixels, and its
+    histogram.
+    """
+    _need_torch()
+    from unhaze.analysis.divergence import control_estimators, measure_divergence
+    from unhaze.analysis.plots import plot_divergence
+    from unhaze.analysis.scenes import haze_levels
+
+    _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], format, overwrite)
+    found = haze_levels(levels, *_range(betas))
+    estimators = _estimators(depth or [], random, seed)
+    if not estimators:
+        raise UsageError("There is nothing to measure; name a depth estimator with --depth.")
+    estimators |= control_estimators() if controls else {}
+    scenes = _scenes(data, group, count, size, depth_scale)
+    with _console.ProgressBar("Measuring", len(scenes)) as bar:
+        result = measure_divergence(estimators, scenes, found, airlight=airlight, progress=bar.advance)
+    table = _divergence_table(result)
+    plot = plot_divergence(result, format)
+    _write(output, {"kl.json": result.to_json(), "kl.md": table, f"kl.{format}": plot}, overwrite)
+    print(result.to_json() if json_output else table, end="\n" if json_output else "")
+    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("torch", "torch", "analyse networks and depth estimators") from error
+
+
+def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: bool) -> None:
+    """Refuse before minutes of work what would be refused after them."""
+    from unhaze.analysis.plots import FORMATS
+    from unhaze.errors import UnknownNameError
+
+    if format not in FORMATS:
+        raise UnknownNameError("format of plots", format, FORMATS)
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
+    try:
+        import matplotlib as mpl  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("matplotlib", "eval", "draw curves") from error
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--betas is {text!r}; give two numbers, such as 0.04,0.20.") from error
+    return low, high
+
+
+def _scenes(data: Path, group: str | None, count: int, size: int, depth_scale: float) -> tuple[ClearScene, ...]:
+    from unhaze.analysis.scenes import load_scenes
+
+    return load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
+
+
+def _estimators(texts: Sequence[str], random: bool, seed: int) -> dict[str, tuple[DepthEstimator, Origin]]:
+    """Estimators by label, with where their weights come from."""
+    found: dict[str, tuple[DepthEstimator, Origin]] = {}
+    for text in texts:
+        name, _, weights = text.partition("=")
+        noise = _noise(name, seed) if random else None
+        try:
+            trained = _announced(name, weights)
+        except WeightsNotFoundError:
+            if weights or noise is None:
+                raise
+        else:
+            found[text if name in found else name] = (trained, "trained")
+        if noise is not None:
+            found[f"{name} (random)"] = (noise, "random")
+    return found
+
+
+def _noise(name: str, seed: int) -> DepthEstimator | None:
+    """An estimator with random weights; ``None`` where it cannot be made without trained ones."""
+    import torch
+
+    from unhaze.depth import create_depth
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return create_depth(name, untrained=True)
+        except UsageError:  # no such option; what else is wrong with the name is told when it is made with weights
+            return None
+
+
+def _announced(name: str, weights: str) -> DepthEstimator:
+    from unhaze.depth import create_depth
+
+    estimator = create_depth(name, **({"weights": weights} if weights else {}))
+    # it needs torch, and it is create_depth that tells a user so
+    from unhaze.depth._base import announce_license
+
+    announce_license(estimator)
+    return estimator
+
+
+def _probes(
+    names: Sequence[str],
+    files: Sequence[Path],
+    backbone_weights: Path | None,
+    estimators: dict[str, tuple[DepthEstimator, Origin]],
+    random: bool,
+    seed: int,
+) -> tuple[Probe, ...]:
+    """All that features are taken from, in the order in which it was named."""
+    from unhaze.analysis.probes import FIELD_METHOD, estimator_probe, field_probe, random_network_probe
+    from unhaze.backbones import resolve_backbone
+
+    left = list(files)
+    chosen = next((estimator for estimator, _ in estimators.values()), None)
+    probes: list[Probe] = []
+    for name in names:
+        if name == FIELD_METHOD:
+            probes.append(field_probe())
+            continue
+        backbone = resolve_backbone(name.partition("+")[0])
+        if not left and not random:
+            raise WeightsNotFoundError(
+                f"{name} needs trained weights; give them with --weights FILE, or measure random ones with --random."
+            )
+        if left:
+            probes += _trained(name, backbone, left.pop(0), backbone_weights, chosen)
+        if random:
+            probes.append(random_network_probe(backbone, seed))
+    if left:
+        raise UsageError(f"{left[0]} belongs to no network; name one with --model for each --weights.")
+    probes += [estimator_probe(estimator, label, origin) for label, (estimator, origin) in estimators.items()]
+    return tuple(probes)
+
+
+def _trained(
+    name: str, backbone: str, file: Path, backbone_weights: Path | None, estimator: DepthEstimator | None
+) -> list[Probe]:
+    """A network; where it has a fusion module, without it and with it."""
+    from unhaze.analysis.probes import fused_probe, network_probe
+    from unhaze.guided import is_guided, load_model
+    from unhaze.weights.loading import load_network
+
+    if not is_guided(name):
+        network, _ = load_network(file, backbone)
+        return [network_probe(network, backbone)]
+    full = "+".join((backbone, name.partition("+")[2]))
+    model = load_model(file, full, estimator, backbone_weights=backbone_weights)
+    return [network_probe(model.backbone, f"{full}, fusion off"), fused_probe(model, full)]
+
+
+def _consistency_table(result: Consistency) -> str:
+    """Distances at the thinnest and the densest haze, as Markdown."""
+    last = len(result.betas) - 1
+    ends = [0, last] if last else [0]
+    cells = [f"{label}, {result.betas[level]:g}" for label in ("relative L2", "1 - cos", "/ scene") for level in ends]
+    lines = [_row("probe", "weights", "stage", "channels", *cells), _row(*(["---"] * (4 + len(cells))))]
+    for stage in result.stages:
+        spreads = [stage.spread(measure, level) for measure in ("relative", "cosine", "scene") for level in ends]
+        lines.append(_row(stage.probe, stage.weights, stage.stage, stage.channels, *map(_shown, spreads)))
+    return "\n".join([*lines, "", _haze(result)]) + "\n"
+
+
+def _divergence_table(result: Divergence) -> str:
+    """Divergences at the thinnest and the densest haze, and to another scene, as Markdown."""
+    from unhaze.analysis.divergence import DEFINITIONS
+
+    last = len(result.betas) - 1
+    ends = [0, last] if last else [0]
+    cells = [
+        f"{definition}, {what}"
+        for definition in DEFINITIONS
+        for what in (*(f"{result.betas[level]:g}" for level in ends), "other scene")
+    ]
+    lines = [_row("estimator", "weights", *cells), _row(*(["---"] * (2 + len(cells))))]
+    for each in result.estimators:
+        spreads = [
+            spread
+            for definition in DEFINITIONS
+            for spread in (*(each.spread(definition, level) for level in ends), each.other(definition))
+        ]
+        lines.append(_row(each.name, each.weights, *map(_shown, spreads)))
+    return "\n".join([*lines, "", _haze(result)]) + "\n"
+
+
+def _haze(result: Consistency | Divergence) -> str:
+    """What the levels mean for these pictures."""
+    levels = ", ".join(f"{b:g}: {t:.2f}" for b, t in zip(result.betas, result.transmission, strict=True))
+    return (
+        f"Mean ± standard deviation over {len(result.pictures)} pictures. "
+        f"Scattering coefficient [1/m] and mean transmission: {levels}."
+    )
+
+
+def _shown(spread: Spread) -> str:
+    if math.isnan(spread.mean):
+        return "-"
+    return f"{spread.mean:.3f}" + ("" if math.isnan(spread.std) else f" ± {spread.std:.3f}")
+
+
+def _row(*cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _consistency_plots(result: Consistency, format: str) -> dict[str, bytes]:
+    """File name to plot; a measure without a meaning for any stage has none."""
+    from unhaze.analysis.consistency import MEASURES
+    from unhaze.analysis.plots import plot_consistency
+
+    def means_something(measure: Measure) -> bool:
+        return not all(math.isnan(stage.spread(measure, 0).mean) for stage in result.stages)
+
+    return {
+        f"consistency-{measure}.{format}": plot_consistency(result, measure, format)
+        for measure in filter(means_something, MEASURES)
+    }
+
+
+def _write(folder: Path, contents: dict[str, str | bytes], overwrite: bool) -> None:
+    from unhaze.io.atomic import atomic_output
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}; name another with --out.") from error
+    for name, content in contents.items():
+        with atomic_output(folder / name, overwrite=overwrite) as temporary:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
