@@ -1,11 +1,12 @@
 """Speed of dehazing against the alternatives, all in one run on the same machine.
 
-    python benchmarks/dehaze.py [--repeats 5] [--large] [--json FILE]
+    python benchmarks/dehaze.py [--repeats 5] [--large] [--only calls pipe folder startup] [--json FILE]
 
 Every call goes from the file to the file, in a process of its own after one call that does not count; the figure is the
-median over interleaved repeats, the memory is the peak of the process. Compared are: ``unhaze`` (dcp),
-``plain`` (the dark channel prior with a guided filter at full resolution, as a NumPy and OpenCV user would write it),
-``adrishyam`` from PyPI (skipped where it is not installed), and decoding and encoding alone.
+median over interleaved repeats, the memory is the peak of the process. Compared are: ``unhaze`` (its default method),
+``unhaze-dcp`` (its dark channel prior), ``plain`` (the dark channel prior with a guided filter at full resolution, as a
+NumPy and OpenCV user would write it), ``adrishyam`` from PyPI (skipped where it is not installed), and decoding and
+encoding alone. Frames go through ``unhaze pipe`` as y4m of 1280 x 720, its start included.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,8 @@ from typing import Any
 SIZES = {"1080p": (1920, 1080), "12 MP": (4000, 3000)}
 LARGE = {"100 MP": (12000, 8334)}
 FOLDER_PICTURES = 96
+FRAME, FRAMES, DIFFERENT_FRAMES = (1280, 720), 300, 8
+PARTS = ("calls", "pipe", "folder", "startup")
 
 
 def codec_only(source: Path, target: Path) -> Callable[[], None]:
@@ -40,17 +44,22 @@ def codec_only(source: Path, target: Path) -> Callable[[], None]:
     return call
 
 
-def unhaze_call(source: Path, target: Path) -> Callable[[], None]:
-    """The default classic method of this package."""
+def unhaze_call(source: Path, target: Path, **options: Any) -> Callable[[], None]:
+    """This package with its default method, or another."""
     import unhaze
 
-    dehazer = unhaze.Dehazer("dcp", max_pixels=None)
+    dehazer = unhaze.Dehazer(**options, max_pixels=None)
 
     def call() -> None:
         target.unlink(missing_ok=True)
         dehazer(source, maps=False, output=target)
 
     return call
+
+
+def dcp_call(source: Path, target: Path) -> Callable[[], None]:
+    """The dark channel prior of this package."""
+    return unhaze_call(source, target, method="dcp")
 
 
 def plain_call(source: Path, target: Path) -> Callable[[], None]:
@@ -89,7 +98,13 @@ def adrishyam_call(source: Path, target: Path) -> Callable[[], None]:
     return lambda: dehaze_image(input_path=str(source), output_dir=str(target.with_suffix("")))
 
 
-CALLS = {"unhaze": unhaze_call, "plain": plain_call, "adrishyam": adrishyam_call, "codec": codec_only}
+CALLS = {
+    "unhaze": unhaze_call,
+    "unhaze-dcp": dcp_call,
+    "plain": plain_call,
+    "adrishyam": adrishyam_call,
+    "codec": codec_only,
+}
 
 
 def worker(name: str, source: Path, target: Path) -> None:
@@ -141,24 +156,81 @@ def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
         for workers, each in rates.items():
             jobs = plan([str(inputs)], output=folder / f"out-{workers}-{repeat}")
             start = time.perf_counter()
-            summary = run_batch(Dehazer("dcp", threads=1), jobs, BatchOptions(jobs=workers))
+            summary = run_batch(Dehazer(threads=1), jobs, BatchOptions(jobs=workers))
             each.append(summary.done / (time.perf_counter() - start))
     single, several = (statistics.median(each) for each in rates.values())
     return {"one_by_one": round(single, 2), "all_cores": round(several, 2), "ratio": round(several / single, 2)}
 
 
-def startup(repeats: int) -> dict[str, float]:
-    """Seconds of ``unhaze --help`` and of a bare interpreter."""
-    executable = Path(sys.executable).with_name("unhaze")
-    commands = {"python": [sys.executable, "-c", "pass"], "help": [str(executable), "--help"]}
+def startup(folder: Path, repeats: int) -> dict[str, float]:
+    """Seconds of whole processes: a bare interpreter, the help, and one small and one 1080p picture."""
+    from unhaze.inference.options import DEFAULT_METHOD
+
+    executable = str(Path(sys.executable).with_name("unhaze"))
+    commands = {"python": [sys.executable, "-c", "pass"], "help": [executable, "--help"]}
+    for size, (width, height) in {"small": (320, 240), "1080p": SIZES["1080p"]}.items():
+        source = folder / f"{size}.jpg"
+        make_picture(width, height, source)
+        for method in dict.fromkeys((DEFAULT_METHOD, "dcp")):
+            commands[f"run {size}, {method}"] = [
+                executable, "run", str(source), "-o", str(folder / "out.jpg"), "--overwrite", "-q", "-m", method
+            ]  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(4 * repeats):
         for name, command in commands.items():
             start = time.perf_counter()
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             times[name].append(time.perf_counter() - start)
-    bare, shown = (statistics.median(each) for each in times.values())
-    return {"python": round(bare, 4), "help": round(shown, 4), "ratio": round(shown / bare, 1)}
+    return {name: round(statistics.median(each), 3) for name, each in times.items()}
+
+
+def pipe_rate(folder: Path, repeats: int) -> dict[str, float]:
+    """Frames per second of ``unhaze pipe``, from its start to its end."""
+    from unhaze.inference.options import DEFAULT_METHOD
+
+    header, frames = make_frames(folder)
+    executable = str(Path(sys.executable).with_name("unhaze"))
+    kinds: dict[str, list[str]] = {method: ["-m", method] for method in dict.fromkeys((DEFAULT_METHOD, "dcp"))}
+    kinds[f"{DEFAULT_METHOD}, --temporal 0.8"] = ["-m", DEFAULT_METHOD, "--temporal", "0.8"]
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(repeats):
+        for name, options in kinds.items():
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                [executable, "pipe", "-q", *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
+            feeder = threading.Thread(target=feed, args=(process.stdin, header, frames))
+            feeder.start()
+            if process.wait():
+                raise SystemExit("unhaze pipe failed.")
+            feeder.join()
+            rates[name].append(FRAMES / (time.perf_counter() - start))
+    return {name: round(statistics.median(each), 1) for name, each in rates.items()}
+
+
+def make_frames(folder: Path) -> tuple[bytes, list[bytes]]:
+    """The header and some frames of a y4m stream that pans over a hazy photograph."""
+    import cv2
+
+    from unhaze.io.images import read_image
+
+    width, height = FRAME
+    make_picture(width + 64, height, folder / "wide.jpg")
+    wide = read_image(folder / "wide.jpg").pixels
+    frames = []
+    for number in range(DIFFERENT_FRAMES):
+        view = wide[:, 8 * number : 8 * number + width]
+        frames.append(b"FRAME\n" + cv2.cvtColor(view, cv2.COLOR_RGB2YUV_I420).tobytes())
+    return f"YUV4MPEG2 W{width} H{height} F25:1 Ip A1:1 C420jpeg\n".encode(), frames
+
+
+def feed(stream: Any, header: bytes, frames: list[bytes]) -> None:
+    """Write a stream of ``FRAMES`` frames, back and forth over ``frames``."""
+    there_and_back = [*frames, *frames[-2:0:-1]]
+    with stream:
+        stream.write(header)
+        for number in range(FRAMES):
+            stream.write(there_and_back[number % len(there_and_back)])
 
 
 def make_picture(width: int, height: int, path: Path) -> None:
@@ -183,16 +255,35 @@ def has_adrishyam() -> bool:
     return find_spec("adrishyam") is not None
 
 
+def all_calls(folder: Path, repeats: int, *, large: bool) -> dict[str, Any]:
+    """Seconds and memory of every call at every size."""
+    names = ["unhaze", "unhaze-dcp", "plain", "codec"] + (["adrishyam"] if has_adrishyam() else [])
+    results = {}
+    for size, (width, height) in {**SIZES, **(LARGE if large else {})}.items():
+        source = folder / f"{width}.jpg"
+        make_picture(width, height, source)
+        chosen = names if width < 10000 else ["unhaze", "unhaze-dcp", "codec"]
+        results[size] = measure(chosen, source, folder, repeats if width < 4000 else max(1, repeats // 2))
+    return results
+
+
 def report(results: dict[str, Any]) -> None:
     """Print the figures as tables."""
-    for size, calls in results["calls"].items():
+    print(f"default method: {results['method']}, engine: {results['engine']}, cores: {results['cores']}")
+    for size, calls in results.get("calls", {}).items():
         print(f"\n{size}")
         ours = calls["unhaze"]["seconds"]
         for name, figures in calls.items():
             ratio = figures["seconds"] / ours
             print(f"  {name:10} {figures['seconds']:7.2f} s {figures['peak_mb']:8.0f} MB   {ratio:5.1f} x unhaze")
-    print("\nfolder of 1080p JPEG [pictures/s]:", results["folder"])
-    print("start-up [s]:", results["startup"])
+    print()
+    for part, title in {
+        "pipe": "1280 x 720 through unhaze pipe [frames/s]",
+        "folder": "folder of 1080p JPEG [pictures/s]",
+        "startup": "whole process [s]",
+    }.items():
+        if part in results:
+            print(f"{title}: {results[part]}")
 
 
 def main() -> None:
@@ -200,24 +291,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="also 100 megapixels")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=3, metavar=("NAME", "INPUT", "OUTPUT"))
     options = parser.parse_args()
     if options.worker:
         worker(options.worker[0], *map(Path, options.worker[1:]))
         return
-    names = ["unhaze", "plain", "codec"] + (["adrishyam"] if has_adrishyam() else [])
-    results: dict[str, Any] = {"cores": os.cpu_count(), "calls": {}}
+    import unhaze
+
+    default = unhaze.Dehazer()
+    results: dict[str, Any] = {"cores": os.cpu_count(), "method": default.method, "engine": str(default.engine)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for size, (width, height) in {**SIZES, **(LARGE if options.large else {})}.items():
-            source = folder / f"{width}.jpg"
-            make_picture(width, height, source)
-            chosen = names if width < 10000 else ["unhaze", "codec"]
-            repeats = options.repeats if width < 4000 else max(1, options.repeats // 2)
-            results["calls"][size] = measure(chosen, source, folder, repeats)
-        results["folder"] = folder_throughput(folder, options.repeats)
-    results["startup"] = startup(options.repeats)
+        if "calls" in options.only:
+            results["calls"] = all_calls(folder, options.repeats, large=options.large)
+        if "pipe" in options.only:
+            results["pipe"] = pipe_rate(folder, options.repeats)
+        if "folder" in options.only:
+            results["folder"] = folder_throughput(folder, options.repeats)
+        if "startup" in options.only:
+            results["startup"] = startup(folder, options.repeats)
     report(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -15,7 +15,7 @@ LIGHT = ("import unhaze", "from unhaze.cli import main; import sys; sys.argv = [
 PROBE = """
 import atexit, os, sys
 def check():
-    heavy = sorted({"torch", "cv2", "numpy", "PIL"} & set(sys.modules))
+    heavy = sorted({"torch", "cv2", "numpy", "PIL", "onnxruntime", "openvino"} & set(sys.modules))
     if heavy:
         print("imported:", *heavy, file=sys.stderr, flush=True)
         os._exit(9)

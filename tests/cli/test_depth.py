@@ -182,7 +182,7 @@ def test_list():
         ([], 2, "No picture is named"),
         (["FILE", "--cache"], 2, "add --model NAME"),
         (["FILE", "--weights", "x.pth"], 2, "add --model NAME"),
-        (["FILE", "--model", "compact", "--method", "dcp"], 2, "leave out --model"),
+        (["FILE", "--model", "compact", "--method", "cap"], 2, "leave out --model"),
         (["FILE", "--model", "compcat"], 2, "did you mean compact"),
         (["FILE", "--model", "file"], 2, "missing a required argument: 'path'"),
         (["FILE", "--model", "ra-depth"], 3, "ra-depth needs trained weights; give the folder"),

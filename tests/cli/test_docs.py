@@ -27,6 +27,7 @@ def section(name):
         ["models", "verify"],
         ["convert"],
         ["bench", "models"],
+        ["train"],
         ["doctor"],
     ],
     ids=" ".join,

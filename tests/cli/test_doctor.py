@@ -25,8 +25,29 @@ def test_words_for_people(unhaze):
     assert result.exit_code == 0
     assert result.stderr == ""
     assert result.stdout.splitlines()[-1] == "Everything works."
-    for word in ("numpy", "processors", "free memory", "jpeg ok"):
+    for word in (
+        "engine",
+        "ExecutionProvider" if json_engine(unhaze) == "onnxruntime" else "CPU",
+        "numpy",
+        "processors",
+        "free memory",
+        "jpeg ok",
+    ):
         assert word in result.stdout
+
+
+def json_engine(unhaze):
+    return json.loads(unhaze("doctor", "--json").stdout)["engine"]["name"]
+
+
+def test_the_engine_follows_the_environment(unhaze, monkeypatch):
+    monkeypatch.setenv("UNHAZE_ENGINE", "onnxruntime")
+    told = json.loads(unhaze("doctor", "--json").stdout)["engine"]
+    assert (told["error"], told["name"], told["provider"]) == (None, "onnxruntime", "CPUExecutionProvider")
+    monkeypatch.setenv("UNHAZE_ENGINE", "onyx")
+    result = unhaze("doctor", "--json")
+    assert result.exit_code == 1
+    assert "no engine named 'onyx'" in json.loads(result.stdout)["engine"]["error"]
 
 
 def test_a_missing_extra_is_no_fault_and_says_how_to_install_it(unhaze, monkeypatch):

@@ -101,6 +101,19 @@ def test_methods_are_scored_on_a_data_set_as_json(call, folders):
     assert json.loads((folders / "out/report.json").read_text()) == report
 
 
+def test_an_engine_is_for_the_methods_with_a_network(call, folders):
+    code, out, _ = call(
+        eval_,
+        *("--method", "dcp", "--method", "field-s", "--engine", "onnxruntime", "--data", folders),
+        *("--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 2, "--json", "--no-plots"),
+    )
+    assert code == 0
+    assert [(run["method"], run["options"]) for run in json.loads(out)["runs"]] == [
+        ("dcp", {"strength": 1.0}),
+        ("field-s", {"strength": 1.0, "engine": "onnxruntime"}),
+    ]
+
+
 def test_corrupt_pictures_end_with_exit_code_1(call, folders):
     (folders / "good/0_0.png").write_bytes(b"")
     code, out, err = call(
@@ -134,6 +147,8 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
         (["--pred", "good", "--target", "gt", "--target-rule", "crop"], 2, "sots-indoor"),
         (["--pred", "good", "--target", "gt", "--metrics", "lpips"], 3, "AlexNet"),
         (["--method", "dpc", "--data", "."], 2, "dcp"),
+        (["--method", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for methods"),
+        (["--method", "field-s", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
     ],
 )
 def test_faults_are_one_sentence_and_an_exit_code(call, folders, monkeypatch, arguments, code, words):

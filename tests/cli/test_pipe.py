@@ -102,8 +102,49 @@ def test_options_reach_the_dehazer(frames):
         ("--method", "cap"),
         ("--matrix", "bt709"),
     ]
-    outputs = [invoke(*variant, stdin=stream).stdout_bytes for variant in variants]
+    outputs = [invoke("--method", "dcp", *variant, stdin=stream).stdout_bytes for variant in variants]
     assert len(set(outputs)) == len(variants)
+
+
+def test_haze_is_smoothed_over_time_until_a_cut(frames):
+    """A still scene whose light flickers; then another scene."""
+    flickering = [np.clip(frames[0] + np.int16(4 * (i % 2)), 0, 255).astype(np.uint8) for i in range(4)]
+    other = 255 - frames[0]
+    stream = encode([*flickering, other], "444")
+    alone, same, smoothed = (
+        pixels_of(invoke(*options, stdin=stream).stdout_bytes)
+        for options in ((), ("--temporal", "0"), ("--temporal", "0.9", "--jobs", "3"))
+    )
+    for one, two in zip(alone, same, strict=True):
+        np.testing.assert_array_equal(one, two)
+    changed = [not np.array_equal(one, two) for one, two in zip(alone, smoothed, strict=True)]
+    assert changed[0] is changed[-1] is False
+    assert any(changed[1:-1])
+
+
+def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
+    torch = pytest.importorskip("torch")
+    from unhaze.backbones import create_backbone
+    from unhaze.weights import save_weights
+
+    torch.manual_seed(0)
+    weights = tmp_path / "aodnet.safetensors"
+    save_weights(create_backbone("aodnet-base").state_dict(), weights, "aodnet-base")
+    options = ("--input-format", "rgb24", "--size", f"{WIDTH}x{HEIGHT}", "--weights", str(weights))
+    stream = b"".join(frame.tobytes() for frame in frames)
+    result = invoke(*options, "--jobs", "2", stdin=stream)
+    assert result.exit_code == 0, result.stderr
+    with Dehazer(weights=weights) as dehazer:
+        expected = b"".join(dehazer(frame).image.tobytes() for frame in frames)
+    assert result.stdout_bytes == expected
+    refused = invoke(*options, "--temporal", "0.5", stdin=stream)
+    assert refused.exit_code == 2
+    assert "a network has none" in refused.stderr
+
+
+def test_verbose_tells_what_runs_a_network(frames):
+    result = invoke("-v", "--method", "field-s", "--engine", "onnxruntime", stdin=encode(frames[:1]))
+    assert "method field-s, engine onnxruntime" in result.stderr
 
 
 def test_the_end_is_told_on_stderr_only(frames):
@@ -143,6 +184,12 @@ def test_a_cut_stream_gives_its_whole_frames_and_one_sentence(frames, strength):
         (("--matrix", "xyz"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "xyz"),
         (("--method", "dpc"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean dcp"),
         (("--strength", "2"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "strength"),
+        (("--temporal", "0.99"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "between 0 and 0.95"),
+        (("--temporal", "nan"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "between 0 and 0.95"),
+        (("--method", "dcp", "--engine", "openvino"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "has no network"),
+        (("--method", "field-s", "--engine", "openvno"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean openvino"),
+        (("--tile", "64"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "add --model"),
+        (("--model", "aodnet-base"), b"YUV4MPEG2 W4 H4 Cmono\n", 3, "--weights"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_on_stdout(args, stdin, code, words):

@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from unhaze.inference.batch import run_batch
+from unhaze.inference.options import DEFAULT_METHOD
 from unhaze.io.manifest import read_report
 
 
@@ -86,7 +87,8 @@ def test_options_reach_the_dehazer(unhaze, make, small, tmp_path, strength):
 def test_each_option_changes_the_result(unhaze, photo, tmp_path, option, values):
     Image.fromarray((photo[::4, ::4] * 0.4 + 120).astype(np.uint8)).save(tmp_path / "a.png")
     for value in values:
-        assert unhaze("run", tmp_path / "a.png", "-o", tmp_path / f"{value}.png", option, value).exit_code == 0
+        options = ["--method", "dcp", option, value]
+        assert unhaze("run", tmp_path / "a.png", "-o", tmp_path / f"{value}.png", *options).exit_code == 0
     first, second = ((tmp_path / f"{value}.png").read_bytes() for value in values)
     assert first != second
 
@@ -240,9 +242,36 @@ def test_quiet_tells_failures_only(unhaze, make, tmp_path):
 def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png", "-v")
-    assert "method dcp" in result.stderr
+    assert f"method {DEFAULT_METHOD}, " in result.stderr
     assert "160 x 107" in result.stderr
     assert "decode" in result.stderr
+
+
+def test_verbose_tells_what_runs_a_network(unhaze, make, tmp_path):
+    make(tmp_path / "a.png")
+    options = ["--method", "field-s", "--engine", "onnxruntime", "-v"]
+    told = unhaze("run", tmp_path / "a.png", *options).stderr
+    assert "engine onnxruntime" in told
+    assert "CPUExecutionProvider" in told
+    piped = unhaze("run", "-", "-o", tmp_path / "b.png", *options, input=(tmp_path / "a.png").read_bytes())
+    assert "engine onnxruntime" in piped.stderr
+
+
+def test_pictures_that_look_clear_are_told(unhaze, make, tmp_path):
+    make(tmp_path / "hazy.png")
+    for name in ("one", "two"):
+        Image.fromarray(np.full((24, 32, 3), 128, np.uint8)).save(tmp_path / f"{name}.png")
+    one = tmp_path / "one.png"
+
+    def told(*inputs, **options):
+        return unhaze("run", *inputs, "--overwrite", "--method", "dcp", **options).stderr
+
+    assert told(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
+    assert told(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
+    assert told(one, tmp_path / "two.png").splitlines()[0] == "2 pictures look clear: left almost as they were"
+    assert "looks clear" not in told(tmp_path / "hazy.png")
+    streamed = told("-", "-o", tmp_path / "out.png", input=one.read_bytes())
+    assert streamed == "The picture looks clear: left almost as it was\n"
 
 
 def test_no_progress_bar_without_a_terminal(start_unhaze, make, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -10,7 +11,6 @@ pytest.importorskip("torch")
 
 from unhaze.cli.train import train
 from unhaze.errors import UnknownNameError, UsageError
-from unhaze.recipes import field as recipe
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def run():
 
 
 def test_list(run):
-    assert "field-default" in run("--list").stdout.splitlines()
+    lines = run("--list").stdout.splitlines()
+    assert {"field-default", "oknet-its", "sgdnet+hgdf-6k"} <= {line.split()[0] for line in lines}
+    assert all(len(line.split()) > 3 for line in lines), "each says what it is"
 
 
 def test_dry_run_prints_the_resolved_settings(run, tmp_path):
@@ -55,13 +57,38 @@ def test_wrong_usage_is_explained(run, arguments, error, message, tmp_path, monk
         run(*arguments)
 
 
-def test_a_run_gets_what_was_asked_for(run, tmp_path, monkeypatch):
-    calls = []
+def test_a_dry_run_foretells_time_and_memory(run):
+    small = ("--set", "network=aodnet", "--set", "data.crop=32", "--set", "data.batch=2", "--set", "loop.steps=7200")
+    told = json.loads(run("supervised-small", "--dry-run", *small).stdout)
+    assert told["samples"] == 14400
+    assert told["estimate"]["seconds_per_step"] > 0
+    assert told["estimate"]["hours"] == pytest.approx(2 * told["estimate"]["seconds_per_step"], abs=0.01)
+    assert told["estimate"]["peak_memory_mb"] > 50
 
-    def fake(config, data, out, *, resume):
-        calls.append((config.seed, data, out, resume))
-        return out / "field.onnx"
 
-    monkeypatch.setattr(recipe, "main", fake)
-    run("field-default", "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "seed=3", "--resume", "auto")
-    assert calls == [(3, tmp_path, tmp_path / "run", "auto")]
+def test_a_run_leaves_weights_and_a_page(run, tmp_path, photo):
+    for name in ("hazy", "clear"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), photo[:48, number : number + 48])
+    settings = {
+        "network": "aodnet",
+        "data.dataset": "folders",
+        "data.split": "",
+        "data.crop": 32,
+        "data.batch": 2,
+        "data.held_out": 1,
+        "loop.steps": 4,
+        "loop.log_every": 1,
+        "seed": 3,
+    }
+    changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    folder = tmp_path / "run"
+    run("supervised-small", "--data", str(tmp_path), "--out", str(folder), *changes)
+    assert json.loads((folder / "config.json").read_text())["config"]["seed"] == 3
+    assert (folder / "weights.safetensors").exists()
+    page = (folder / "report.html").read_text()
+    assert "val_psnr" in page
+    assert page.count("<svg") >= 2
+    assert "data:image/png;base64" in page
+    assert "http" not in page, "nothing is loaded from elsewhere"

@@ -166,3 +166,25 @@ def test_watching_until_told_to_end(start_unhaze, tmp_path, name):
         "c.jpg",
     ]
     assert tree(out) == ["a.png", "new/b.png"]
+
+
+def test_a_network_takes_the_place_of_a_method(once, tmp_path):
+    torch = pytest.importorskip("torch")
+    from unhaze.backbones import create_backbone
+    from unhaze.weights import save_weights
+
+    torch.manual_seed(0)
+    weights = tmp_path / "aodnet.safetensors"
+    save_weights(create_backbone("aodnet-base").state_dict(), weights, "aodnet-base")
+    make(tmp_path / "in/a.png")
+    result = once("--weights", weights)
+    assert result.exit_code == 0, result.stderr
+    assert tree(tmp_path / "out") == ["a.png"]
+    assert once("--tile", 64).exit_code == 2
+    assert once("--model", "aodnet-base").exit_code == 3
+
+
+def test_a_picture_that_looks_clear_is_told(once, tmp_path):
+    make(tmp_path / "in/a.png")
+    result = once("--method", "dcp")
+    assert "a.png (looks clear: left almost as it was)" in result.stderr

@@ -229,8 +229,9 @@ def check_export(name, fusion):
         assert relative(exported(*inputs), expected) < 1e-5
 
 
-# complex numbers, which these networks compute with, have no ONNX operators
-WITHOUT_ONNX = {"mitnet-base", "sgdnet-base", "oknet-base"}
+# These convolve phases. That of a real coefficient is 0, pi or -pi by its rounding error, so two Fourier libraries
+# differ by up to 2 % (SGDNet, onnxruntime against torch, with and without fusion); MITNet does not even convert.
+WITHOUT_ONNX = {"mitnet-base", "sgdnet-base"}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unhaze.backbones.field import FieldNetwork
-from unhaze.export.onnx import FIELD_INPUT, FIELD_OUTPUTS, FieldExport, export_field
+from unhaze.export.onnx import FIELD_INPUT, FIELD_OUTPUTS, FieldExport, export_field, round_weights
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -28,7 +28,7 @@ def test_parity_at_any_size(exported, size):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     found = session.run(list(FIELD_OUTPUTS), {FIELD_INPUT: image.numpy()})
     with torch.no_grad():
-        expected = FieldExport(network).eval()(image)
+        expected = FieldExport(round_weights(network)).eval()(image)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-4)
     assert found[0].min() < found[0].max()
@@ -43,3 +43,12 @@ def test_the_file_does_not_tell_where_it_was_made(exported):
 def test_one_file_without_data_beside_it(exported):
     _, path = exported
     assert [each.name for each in path.parent.iterdir()] == ["field.onnx"]
+
+
+def test_weights_are_rounded_to_half_precision_and_half_the_size(exported):
+    network, path = exported
+    before = torch.cat([each.flatten() for each in network.parameters()])
+    after = torch.cat([each.flatten() for each in round_weights(network).parameters()])
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-6)
+    assert path.stat().st_size < 2.2 * before.numel() + 100_000

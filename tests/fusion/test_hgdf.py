@@ -109,10 +109,11 @@ def plain_window_attention(module, x):
 
 
 def plain_interaction(module, color, depth):
-    """Eq. 6 with matrices of (pixels, channels), as the paper writes them."""
+    """Eq. 6 with matrices of (pixels, channels), as the paper writes them; every channel has length 1."""
     query, value = (chain(embed, color).flatten(2).mT for embed in (module.query, module.value))
     key = chain(module.key, depth).flatten(2).mT
-    alpha = float(module.log_scale.exp()) * query.shape[1]
+    query, key = (x / x.square().sum(1, keepdim=True).sqrt() for x in (query, key))
+    alpha = float(module.log_scale.exp())
     out = []
     for q, k, v in zip(query, key, value, strict=True):
         product = k.T @ q / alpha

@@ -129,3 +129,31 @@ def test_a_finished_estimate_is_taken_as_it_is():
     assert field.lift == 0
     assert field.confidence is confidence
     assert solve_field(view, Fixed(), DehazeOptions()).lift > 0
+
+
+def test_a_finished_estimate_is_protected_by_its_own_means():
+    """Full protection is that of the method, none is none, and between them the optical depth is shared out."""
+    view, protected = landscape(), np.full((12, 16), 0.9, np.float32)
+    gray = np.full((12, 16), 0.5, np.float32)
+    means = [
+        float(
+            solve_field(view, Fixed(finished=True, protected=protected), DehazeOptions(protect_sky=p))
+            .transmission(gray)
+            .mean()
+        )
+        for p in (0.0, 0.5, 1.0)
+    ]
+    assert means == pytest.approx([0.4, (0.4 * 0.9) ** 0.5, 0.9], abs=1e-4)
+
+
+def test_the_change_is_that_of_the_restored_picture():
+    from unhaze.inference.strips import restore_strips
+
+    view = landscape()
+    field = solve(view, keep_exposure=0.0, protect_sky=0.0)
+    restored = np.empty_like(view)
+    restore_strips(view, restored, field, DehazeOptions(keep_exposure=0.0, color_blend=1.0))
+    change = np.abs(luminance(restored) - luminance(view)).mean()
+    assert field.change == pytest.approx(change, rel=0.15)  # pixels that would leave the range change less
+    assert not field.looks_clear
+    assert solve(np.full((32, 48, 3), 0.5, np.float32)).looks_clear

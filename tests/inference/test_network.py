@@ -196,7 +196,7 @@ def test_numbers_that_are_none_are_refused(engine):
 def test_a_picture_that_does_not_fit_is_refused_with_the_reason(engine, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(path)
-    dehazer = create(engine, max_memory="170M")
+    dehazer = create(engine, max_memory="200M")
     with pytest.raises(OverBudgetError, match="whole picture at once"):
         dehazer(path)
     engine.tileable = True

@@ -120,7 +120,8 @@ def test_rescale_norm_takes_away_what_it_returns():
         norm.to_scale.bias.zero_()
         norm.to_shift.weight.fill_(1)
     x = 3 * torch.randn(2, 3, 5, 4, dtype=torch.float64) + 7
-    normed, scale, shift = norm(x)
+    (factor, offset), (scale, shift) = norm(x)
+    normed = factor * x + offset
     torch.testing.assert_close(normed.mean((1, 2, 3)), torch.zeros(2, dtype=torch.float64))
     torch.testing.assert_close(normed * scale + shift, x)
 

@@ -53,3 +53,12 @@ def test_unknown_settings_suggest(name, hint):
 def test_values_of_another_kind_are_refused(name, value):
     with pytest.raises(UsageError, match=name):
         override(preset("field-default")[1], {name: value})
+
+
+def test_the_second_part_continues_the_first():
+    _, first = preset("field-default")
+    _, second = preset("field-finetune")
+    assert second.network == first.network
+    assert second.start.endswith(f"field-default/checkpoints/step-{first.steps:07d}.pt")
+    assert second.data.hazy_sky > first.data.hazy_sky == 0
+    assert second.optimizer.decay < second.steps

@@ -24,6 +24,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
+from unhaze.nn.bands import in_bands
 from unhaze.nn.dense_depth import DENSE_BLOCK_KEYS, DenseDepthNetwork, DilatedDenseBlock
 from unhaze.nn.stage import Runner, run_block
 from unhaze.nn.window_transformer import BLOCK_KEYS, SkipMerge, transformer_blocks
@@ -189,15 +190,15 @@ class UNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter = double_conv(3, 64)
-        self.down1 = double_conv(64, 128)
-        self.down2 = double_conv(128, 256)
-        self.down3 = double_conv(256, 512)
-        self.down4 = double_conv(512, 512)
-        self.up1 = double_conv(1024, 256)
-        self.up2 = double_conv(512, 128)
-        self.up3 = double_conv(256, 64)
-        self.up4 = double_conv(128, 64)
+        self.enter = DoubleConv(3, 64)
+        self.down1 = DoubleConv(64, 128)
+        self.down2 = DoubleConv(128, 256)
+        self.down3 = DoubleConv(256, 512)
+        self.down4 = DoubleConv(512, 512)
+        self.up1 = DoubleConv(1024, 256)
+        self.up2 = DoubleConv(512, 128)
+        self.up3 = DoubleConv(256, 64)
+        self.up4 = DoubleConv(128, 64)
         self.head = nn.Conv2d(64, 3, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,16 +213,25 @@ class UNet(nn.Module):
         return self.head(self.up4(_beside(x1, half))), half, quarter
 
 
-def double_conv(channels: int, out_channels: int) -> nn.Sequential:
+class DoubleConv(nn.Sequential):
     """Twice: a convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+        self.widest = max(channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W)."""
+        if self.training:  # statistics of a batch are not those of a band
+            return super().forward(x)
+        return in_bands(super().forward, x, channels=self.widest, halo=2)
 
 
 def _beside(skip: Tensor, x: Tensor) -> Tensor:

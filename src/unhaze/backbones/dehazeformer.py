@@ -97,7 +97,9 @@ class DehazeFormer(Backbone):
         enc2 = run("enc2", self.enc2, self.down1(enc1))  # (B, 2C, H/2, W/2)
         mid = run("mid", self.mid, self.down2(enc2))  # (B, 4C, H/4, W/4)
         dec2 = run("dec2", self.dec2, self.merge2(self.up2(mid), self.skip2(enc2)))
-        dec1 = run("dec1", self.dec1, self.merge1(self.up1(dec2), self.skip1(enc1)))
+        x = self.merge1(self.up1(dec2), self.skip1(enc1))
+        del enc1, enc2, mid, dec2  # none is needed beside the widest level
+        dec1 = run("dec1", self.dec1, x)
         k, b = self.head(dec1).split((1, 3), 1)
         return Restored(k * image - b + image)  # soft reconstruction
 

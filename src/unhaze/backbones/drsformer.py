@@ -9,6 +9,7 @@ SPA-Data, without the mixture of experts.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
-from unhaze.nn.channel_attention import apply_channel_attention, channel_similarity
+from unhaze.nn.bands import in_bands
+from unhaze.nn.channel_attention import merge_projection, mix_channels, similarity_and_value
 from unhaze.nn.norms import ChannelNorm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
@@ -129,11 +131,12 @@ class SparseTransformerBlock(nn.Module):
         self.norm1 = ChannelNorm(channels)
         self.attention = SparseAttention(channels, num_heads)
         self.norm2 = ChannelNorm(channels)
-        self.feed = MixedScaleFeedForward(channels, int(channels * 2.66))
+        self.hidden = int(channels * 2.66)
+        self.feed = MixedScaleFeedForward(channels, self.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.feed(self.norm2(x))
+        x = self.attention(x, self.norm1)
+        return in_bands(lambda part: part + self.feed(self.norm2(part)), x, channels=2 * self.hidden, halo=4)
 
 
 class SparseAttention(nn.Module):
@@ -148,12 +151,19 @@ class SparseAttention(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
         self.share1, self.share2, self.share3, self.share4 = (nn.Parameter(torch.tensor([0.2])) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        query, key, value = self.spread(self.qkv(x)).chunk(3, 1)
-        query, key = (part.flatten(2).unflatten(1, (self.num_heads, -1)) for part in (query, key))
-        attention = self._sparse(channel_similarity(query, key) * self.temperature)
-        return apply_channel_attention(attention, value, self.project.weight, None)
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+        """(B, C, H, W) to the same; with ``norm``, attention to what it makes of ``x``, plus ``x``."""
+
+        def split(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = self.spread(self.qkv(part if norm is None else norm(part))).chunk(3, 1)
+            return query, key, value
+
+        channels = x.shape[1]
+        similarity, value = similarity_and_value(split, x, num_heads=self.num_heads, channels=3 * channels, halo=1)
+        mixing = merge_projection(self._sparse(similarity * self.temperature), self.project.weight)
+        if norm is None:
+            return mix_channels(mixing, value)
+        return in_bands(lambda part, of_part: part + mix_channels(mixing, of_part), x, value, channels=channels)
 
     def _sparse(self, scores: Tensor) -> Tensor:
         """The mixture of the four maps, (B, heads, C', C')."""
@@ -184,9 +194,16 @@ class MixedScaleFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
         near, far = F.relu_(self.spread3(x)).chunk(2, 1), F.relu_(self.spread5(x)).chunk(2, 1)
-        first = F.relu_(self.join3(torch.cat((near[0], far[0]), 1)))
-        second = F.relu_(self.join5(torch.cat((near[1], far[1]), 1)))
-        return self.leave(torch.cat((first, second), 1))
+        first = _in_pairs(self.join3, torch.cat((near[0], far[0]), 1))
+        second = _in_pairs(self.join5, torch.cat((near[1], far[1]), 1))
+        return self.leave(torch.cat((F.relu_(first), F.relu_(second)), 1))
+
+
+def _in_pairs(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution in groups of two channels, as a depthwise one and a sum, which is several times as fast."""
+    side, channels = conv.kernel_size[0], x.shape[1]
+    y = F.conv2d(x, conv.weight.reshape(channels, 1, side, side), padding=side // 2, groups=channels)
+    return y[:, 0::2] + y[:, 1::2]
 
 
 class ExpertMixture(nn.Module):
@@ -206,8 +223,12 @@ class ExpertMixture(nn.Module):
         weights = self.choose(x.mean((2, 3))).unflatten(1, (self.num_steps, -1)).softmax(-1)
         x = F.relu_(self.enter(x))
         for i, step in enumerate(self.steps):
-            x = F.relu(step(x, weights[:, i]) + x)
+            x = in_bands(partial(_step, step, weights[:, i]), x, channels=2 * x.shape[1], halo=6)
         return x
+
+
+def _step(step: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
+    return F.relu_(step(x, weights) + x)
 
 
 class ExpertStep(nn.Module):

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
+from unhaze.nn.bands import in_bands, put_band, row_bands
 from unhaze.nn.deform import deform_conv2d
 from unhaze.nn.norms import ChannelNorm
 from unhaze.nn.stage import Runner, run_block
@@ -200,8 +201,12 @@ class DeformableEmbedding(nn.Module):
                 nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        offset = self.offset(x).clamp(-self.max_offset, self.max_offset)
-        return F.hardswish(self.project(deform_conv2d(x, offset, self.weight, groups=x.shape[1])))
+        def convolve(part: Tensor) -> Tensor:
+            offset = self.offset(part).clamp(-self.max_offset, self.max_offset)
+            return F.hardswish(self.project(deform_conv2d(part, offset, self.weight, groups=part.shape[1])))
+
+        # a tap moves by at most the largest offset, from one pixel away, and reads one pixel farther
+        return in_bands(convolve, x, channels=2 * x.shape[1], halo=math.ceil(self.max_offset) + 2)
 
 
 class TransformerBlock(nn.Module):
@@ -212,11 +217,12 @@ class TransformerBlock(nn.Module):
         self.norm1 = ChannelNorm(channels, centred=False)
         self.attention = TaylorAttention(channels, num_heads, query_norm)
         self.norm2 = ChannelNorm(channels, centred=False)
-        self.feed = GatedFeedForward(channels, int(channels * expansion))
+        self.hidden = int(channels * expansion)
+        self.feed = GatedFeedForward(channels, self.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.feed(self.norm2(x))
+        x = self.attention(x, self.norm1)
+        return in_bands(lambda part: part + self.feed(self.norm2(part)), x, channels=2 * self.hidden, halo=1)
 
 
 class TaylorAttention(nn.Module):
@@ -242,21 +248,45 @@ class TaylorAttention(nn.Module):
             for heads in (sides.count(side),)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        qkv = self.spread(self.qkv(x)).view(batch, 3, self.num_heads, -1, height * width)
-        query, key, value = self._scaled(qkv[:, 0]), self._scaled(qkv[:, 1]), qkv[:, 2]  # (B, heads, C', N)
-        # one product gives the numerator and, in the last row, the denominator
-        key_value = torch.cat((value, torch.ones_like(value[:, :, :1])), 2) @ key.transpose(2, 3)
-        sums = key_value @ query
-        numerator = sums[:, :, :-1] + value.sum(3, keepdim=True)
-        denominator = sums[:, :, -1:] + (height * width + 1e-6)
-        weight = self._position_weight(query, key, height, width).flatten(2).unsqueeze(2)
-        out = numerator * (weight * self.temperature / denominator)
-        return self.project(out.view(batch, channels, height, width))
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """Attention to what ``norm`` makes of ``x``, plus ``x``."""
+        query_key, key_value, value = self._summed(x, norm)
+        pixels, reach = x.shape[2] * x.shape[3], max(max(WINDOWS[self.num_heads]) // 2, 1)
+
+        def attend(part: Tensor, of_part: Tensor) -> Tensor:
+            height, width = part.shape[2:]
+            query, key = of_part.unflatten(1, (2, self.num_heads, -1)).unbind(1)  # (B, heads, C', H, W)
+            sums = key_value @ query.flatten(3)
+            numerator, denominator = sums[:, :, :-1] + value, sums[:, :, -1:] + (pixels + 1e-6)
+            weight = self._position_weight(query, key, height, width).flatten(2).unsqueeze(2)
+            out = numerator * (weight * self.temperature / denominator)
+            return part + self.project(out.reshape(part.shape))
+
+        return in_bands(attend, x, query_key, channels=2 * x.shape[1], halo=reach)
+
+    def _summed(self, x: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, (B, 2C, H, W), the sum of keys times values, and the sum of values.
+
+        One product gives what the numerator needs and, in its last row, what the denominator needs.
+        """
+        channels, height = x.shape[1], x.shape[2]
+        query_key: Tensor | None = None
+        key_value, total = x.new_zeros(()), x.new_zeros(())
+        for first, last in row_bands(x, 3 * channels, halo=1):
+            start = max(first - 1, 0)
+            qkv = self.spread(self.qkv(norm(x[:, :, start : last + 1])))[:, :, first - start : last - start]
+            split = qkv.unflatten(1, (3, self.num_heads, -1))  # (B, 3, heads, C', H, W)
+            scaled, value = self._scaled(split[:, :2]), split[:, 2].flatten(3)
+            counted = torch.cat((value, torch.ones_like(value[:, :, :1])), 2)
+            key_value = key_value + counted @ scaled[:, 1].flatten(3).transpose(2, 3)
+            total = total + value.sum(3, keepdim=True)
+            band = scaled.flatten(1, 3)
+            query_key = band if last - first == height else put_band(query_key, band, first, height)
+        assert query_key is not None
+        return query_key, key_value, total
 
     def _scaled(self, x: Tensor) -> Tensor:
-        return x / (torch.linalg.vector_norm(x, dim=2, keepdim=True) / self.query_norm + 1e-6)
+        return x / (torch.linalg.vector_norm(x, dim=3, keepdim=True) / self.query_norm + 1e-6)
 
     def _position_weight(self, query: Tensor, key: Tensor, height: int, width: int) -> Tensor:
         """(B, heads, H, W) in (0, 1), from convolutions of queries and keys, one per head."""

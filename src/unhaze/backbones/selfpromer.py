@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -119,9 +118,9 @@ class SelfPromer(Backbone):
         x = self.leave_codes(quantised)
         for i in (3, 2, 1):
             if self.restores:
-                enlarged = F.interpolate(thought, encoded[i - 1].shape[2:])
-                aligned = self.get_submodule(f"align{i}")(encoded[i - 1], enlarged)
+                aligned = self.get_submodule(f"align{i}")(encoded.pop(), thought)
                 x = x + self.get_submodule(f"guide{i}")(aligned)
+                del aligned
             x = self.get_submodule(f"up{i}")(F.interpolate(x, scale_factor=2))
             x = run(f"dec{i}", self.get_submodule(f"dec{i}"), x)
         return Restored(self.head(x), aux={"indices": indices, "codebook_loss": loss})
@@ -222,15 +221,29 @@ class Alignment(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, encoded: Tensor, thought: Tensor) -> Tensor:
-        first = self.get_submodule("enter1")(torch.cat((encoded, thought), 1))
-        second = self.get_submodule("enter2")(torch.cat((thought, encoded), 1))
-        return self.join(torch.cat((self._deform(1, encoded, first), self._deform(2, second, encoded)), 1))
+        channels = encoded.shape[1]
+        enter1, enter2 = self.get_submodule("enter1"), self.get_submodule("enter2")
+        assert isinstance(enter1, nn.Conv2d)
+        assert isinstance(enter2, nn.Conv2d)
+        for_encoded, for_thought = enter1.weight.split((channels, thought.shape[1]), 1)
+        first = _entered(encoded, for_encoded, thought, for_thought, enter1.bias)
+        of_first, of_second = self.join.weight.chunk(2, 1)
+        aligned = F.conv2d(self._deform(1, encoded, first), of_first, self.join.bias)
+        for_thought, for_encoded = enter2.weight.split((thought.shape[1], channels), 1)
+        second = _entered(encoded, for_encoded, thought, for_thought, enter2.bias)
+        return aligned + F.conv2d(self._deform(2, second, encoded), of_second)
 
     def _deform(self, i: int, x: Tensor, guide: Tensor) -> Tensor:
         offset, mask = self.get_submodule(f"offset{i}")(guide).split((18, 9), 1)
         conv = self.get_submodule(f"deform{i}")
         assert isinstance(conv, nn.Conv2d)
         return deform_conv2d(x, offset, conv.weight, conv.bias, mask.sigmoid())
+
+
+def _entered(encoded: Tensor, for_encoded: Tensor, thought: Tensor, for_thought: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution of both maps beside each other; enlarging the small one commutes with it, so comes last."""
+    enlarged = F.interpolate(F.conv2d(thought, for_thought, bias), encoded.shape[2:])
+    return F.conv2d(encoded, for_encoded) + enlarged
 
 
 def selfpromer_lq(**overrides: Any) -> SelfPromer:

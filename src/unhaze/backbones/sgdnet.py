@@ -19,7 +19,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
-from unhaze.nn.channel_attention import apply_channel_attention, channel_similarity
+from unhaze.nn.bands import in_bands
+from unhaze.nn.channel_attention import (
+    apply_channel_attention,
+    channel_similarity,
+    merge_projection,
+    mix_channels,
+    similarity_and_value,
+)
 from unhaze.nn.norms import ChannelNorm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
@@ -173,8 +180,9 @@ class LargeKernelBlock(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.mixer(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        channels = x.shape[1]
+        x = in_bands(lambda part: part + self.mixer(self.norm1(part)), x, channels=2 * channels, halo=13)
+        return in_bands(lambda part: part + self.mlp(self.norm2(part)), x, channels=4 * channels, halo=2)
 
 
 class SelectiveKernel(nn.Module):
@@ -296,15 +304,24 @@ class Interaction(nn.Module):
         self.key_value = nn.Conv2d(channels, 2 * channels, 1, bias=False)
         self.key_value_spread = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels, bias=False)
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
-        self.enhance = Enhancement(channels, int(channels * 2.66))
+        self.hidden = int(channels * 2.66)
+        self.enhance = Enhancement(channels, self.hidden)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        query = self.query_spread(self.query(self.norm(x)))
-        key, value = self.key_value_spread(self.key_value(self.norm(other))).chunk(2, 1)
-        query, key = (part.flatten(2).unflatten(1, (self.num_heads, -1)) for part in (query, key))
-        attention = (channel_similarity(query, key) * self.temperature).softmax(-1)
-        x = x + apply_channel_attention(attention, value, self.project.weight, None)
-        return self.enhance(self.norm(x))
+        def split(part: Tensor, of_other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            query = self.query_spread(self.query(self.norm(part)))
+            key, value = self.key_value_spread(self.key_value(self.norm(of_other))).chunk(2, 1)
+            return query, key, value
+
+        def enhanced(part: Tensor, of_value: Tensor) -> Tensor:
+            return self.enhance(self.norm(part + mix_channels(mixing, of_value)))
+
+        channels = x.shape[1]
+        similarity, value = similarity_and_value(
+            split, x, other, num_heads=self.num_heads, channels=3 * channels, halo=1
+        )
+        mixing = merge_projection((similarity * self.temperature).softmax(-1), self.project.weight)
+        return in_bands(enhanced, x, value, channels=2 * self.hidden, halo=2)
 
 
 class Enhancement(nn.Module):

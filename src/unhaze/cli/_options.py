@@ -17,6 +17,7 @@ __all__ = [
     "Compile",
     "DehazeOptions",
     "Device",
+    "Engine",
     "Format",
     "Jobs",
     "JsonOutput",
@@ -66,6 +67,14 @@ KeepExposure = Annotated[
     typer.Option(help="How much of the brightness lost with the haze is given back, 0 to 1.", metavar="X"),
 ]
 
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the network of a method that has one; auto is OpenVINO where it is installed.",
+        metavar="auto|onnxruntime|openvino",
+    ),
+]
+
 # -- networks ---------------------------------------------------------------------------------------------------------
 
 ModelName = Annotated[
@@ -102,6 +111,34 @@ TileSize = Annotated[
 ]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Run a network through torch.compile; pays for many pictures of one size.")
+]
+
+Depth = Annotated[
+    str | None,
+    typer.Option(
+        "--depth",
+        help="Where NETWORK+FUSION gets depth from: an estimator (unhaze depth --list), or a depth map for a single "
+        "picture; default is what its weights name.",
+        metavar="NAME|FILE",
+    ),
+]
+DepthWeights = Annotated[
+    Path | None, typer.Option("--depth-weights", help="Weights of the depth estimator.", metavar="PATH")
+]
+BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--backbone-weights", help="Weights of the network, where --weights holds a fusion alone.", metavar="FILE"
+    ),
+]
+Prompts = Annotated[
+    int,
+    typer.Option(
+        "--prompts",
+        help="How often the result prompts the next one, for a fusion that compares depth (selfpromer).",
+        min=1,
+        metavar="N",
+    ),
 ]
 
 # -- files ------------------------------------------------------------------------------------------------------------

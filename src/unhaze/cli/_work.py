@@ -13,6 +13,7 @@ from unhaze.errors import OutputError, UnknownNameError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from unhaze.inference.batch import BatchOptions, Record, Summary
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from unhaze.inference.planning import Existing
     from unhaze.io.manifest import ReportWriter
 
-__all__ = ["NetworkSettings", "Settings", "Teller", "parse_count", "with_name"]
+__all__ = [
+    "NetworkSettings",
+    "Settings",
+    "Teller",
+    "looks_clear",
+    "parse_count",
+    "tell_engine",
+    "tell_notes",
+    "with_name",
+]
 
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -52,11 +62,31 @@ class NetworkSettings:
     precision: str = "fp32"
     tile: int | None = None
     compile: bool = False
+    depth: str | None = None
+    depth_weights: Path | None = None
+    backbone_weights: Path | None = None
+    prompts: int = 1
 
     @property
     def wanted(self) -> bool:
         """Whether a network takes the place of a method."""
         return self.model is not None or self.weights is not None
+
+    def check(self) -> None:
+        """Find options that have nothing to act on.
+
+        Raises:
+            UsageError: There are such options, but no network.
+        """
+        if not self.wanted and self != NetworkSettings():
+            raise UsageError(
+                "--device, --precision, --tile, --compile, --depth and what goes with it are for networks; "
+                "add --model NAME."
+            )
+
+    def as_options(self) -> dict[str, Any]:
+        """For :class:`unhaze.Dehazer`."""
+        return asdict(self) if self.wanted else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +109,7 @@ class Settings:
     max_pixels: str
     jobs: int | None
     network: NetworkSettings = NetworkSettings()
+    engine: str = "auto"
 
     def check(self) -> None:
         """Find mistakes before any file is looked at.
@@ -87,23 +118,20 @@ class Settings:
             UsageError: A value is not one of those that exist, or out of range.
         """
         from unhaze.inference.methods import method_info
+        from unhaze.inference.onnx_engine import ENGINES
 
         for kind, value, known in (
             ("reaction to an error", self.on_error, ("skip", "stop")),
             ("way to treat metadata", self.metadata, ("keep", "strip")),
+            ("engine", self.engine, ENGINES),
         ):
             if value not in known:
                 raise UnknownNameError(kind, value, known)
         method_info(self.method)
-        self._check_network()
+        self.network.check()
+        if self.network.wanted and set(self.sides) - {"compare", "depth"}:
+            raise UsageError("A network makes no maps but depth, if it is told of it; change --save, or use a method.")
         self.batch_options()
-
-    def _check_network(self) -> None:
-        if not self.network.wanted:
-            if self.network != NetworkSettings():
-                raise UsageError("--device, --precision, --tile and --compile are for networks; add --model NAME.")
-        elif self.save:
-            raise UsageError("A network makes no maps; leave out --save, or use a method.")
 
     @property
     def existing(self) -> Existing:
@@ -146,14 +174,18 @@ class Settings:
         from unhaze.inference.dehazer import Dehazer
 
         options = self.batch_options()
-        return Dehazer(
+        dehazer = Dehazer(
             self.method,
             **asdict(self.restoration),
             max_memory=options.max_memory,
             max_pixels=options.max_pixels,
             threads=1 if side_by_side else None,
-            **(asdict(self.network) if self.network.wanted else {}),
+            engine=self.engine,
+            **self.network.as_options(),
         )
+        if self.network.wanted and "depth" in self.sides and not dehazer.knows_depth:
+            raise UsageError(f"{dehazer.method} knows nothing of depth; leave out --save, or use NETWORK+FUSION.")
+        return dehazer
 
 
 class Teller:
@@ -172,6 +204,7 @@ class Teller:
         self.lost_report = False
         self._report, self._keep = report, keep
         self._last_output: str | None = None
+        self._clear: list[str] = []  # inputs that hold little haze
         self._start = time.perf_counter()
 
     def __call__(self, record: Record) -> None:
@@ -181,6 +214,8 @@ class Teller:
             self.records.append(record)
         if record.status == "done":
             self._last_output = record.output
+            if looks_clear(record.notes):
+                self._clear.append(record.input)
         self._append(record)
         _console.detail(_in_detail(record))
 
@@ -194,13 +229,17 @@ class Teller:
         _console.complain(f"failed: {with_name(record.input, record.reason)}")
 
     def tell_summary(self) -> None:
-        """One line with the counts, on stderr."""
+        """On stderr one line on pictures that were left almost as they were, if any, and one with the counts."""
         summary = self.summary
         line = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
         if summary.not_started:
             line += f", {summary.not_started} not started"
         if self._last_output and summary.done == 1:
             line += f" ({self._last_output})"
+        if len(self._clear) == 1:
+            _console.say(f"{self._clear[0]} looks clear: left almost as it was")
+        elif self._clear:
+            _console.say(f"{len(self._clear)} pictures look clear: left almost as they were")
         _console.say(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -230,6 +269,32 @@ class Teller:
         except OutputError as error:  # the pictures matter more than the report
             _console.complain(f"unhaze: {error}")
             self._report, self.lost_report = None, True
+
+
+def looks_clear(notes: Iterable[str]) -> bool:
+    """Whether the notes on a picture say that it holds little haze."""
+    from unhaze.inference.dehazer import LOOKS_CLEAR
+
+    return LOOKS_CLEAR in notes
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Tell the notes on a picture without a name, on stderr."""
+    from unhaze.inference.dehazer import LOOKS_CLEAR
+
+    for note in notes:
+        if note == LOOKS_CLEAR:
+            _console.say(f"The picture {note}")
+        else:
+            _console.detail(f"note: {note}")
+
+
+def tell_engine(dehazer: Dehazer, more: str = "") -> None:
+    """Tell what does the work, on stderr, if details are wanted."""
+    if not _console.is_verbose():
+        return
+    parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
+    _console.detail(", ".join(filter(None, parts)))
 
 
 def with_name(name: str, sentence: str | None) -> str:

@@ -16,8 +16,16 @@ from unhaze.cli import _options as opt
 
 __all__ = ["doctor", "examine"]
 
-_CORE = ("numpy", "opencv-python-headless", "pillow", "tifffile", "typer", "rich")
-_EXTRAS = {"pillow-heif": "heif", "rawpy": "raw", "imagecodecs": "tiff", "torch": "torch", "matplotlib": "eval"}
+_CORE = ("numpy", "opencv-python-headless", "pillow", "tifffile", "onnxruntime", "typer", "rich")
+_EXTRAS = {
+    "openvino": "openvino",
+    "pillow-heif": "heif",
+    "rawpy": "raw",
+    "imagecodecs": "tiff",
+    "torch": "torch",
+    "matplotlib": "eval",
+}
+_WITH_NETWORK = "field-s"
 
 
 def doctor(json_output: opt.JsonOutput = False) -> None:
@@ -38,8 +46,10 @@ def examine() -> dict[str, Any]:
     formats = {name: _trial(name) for name in _write_formats()}
     core = {name: _installed(name) for name in _CORE}
     dehazing = _try_dehazing()
+    engine = _try_engine()
     folder = _temporary_folder()
-    works = all(core.values()) and dehazing["error"] is None and not any(formats.values()) and folder["error"] is None
+    works = all(core.values()) and not any(formats.values())
+    works = works and not any(part["error"] for part in (dehazing, engine, folder))
     return {
         "ok": works,
         "unhaze": __version__,
@@ -50,6 +60,7 @@ def examine() -> dict[str, Any]:
         "machine": _machine(),
         "opencv": _opencv(),
         "default_method": opt.DEFAULT_METHOD,
+        "engine": engine,
         "dehazing": dehazing,
         "temporary_folder": folder,
         "formats": {name: error or "ok" for name, error in formats.items()},
@@ -99,6 +110,20 @@ def _try_dehazing() -> dict[str, Any]:
     return {"error": None, "seconds": round(time.perf_counter() - start, 3)}
 
 
+def _try_engine() -> dict[str, Any]:
+    """What runs the network of the trained method."""
+    from dataclasses import asdict
+
+    from unhaze.inference.dehazer import Dehazer
+
+    try:
+        engine = Dehazer(_WITH_NETWORK).engine
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "name": None, "version": None, "provider": None}
+    assert engine is not None
+    return {"error": None, **asdict(engine)}
+
+
 def _temporary_folder() -> dict[str, Any]:
     folder = tempfile.gettempdir()
     try:
@@ -135,7 +160,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     from unhaze.inference.machine import format_bytes
 
     memory = facts["machine"]["available_memory"]
-    dehazing, folder = facts["dehazing"], facts["temporary_folder"]
+    dehazing, engine, folder = facts["dehazing"], facts["engine"], facts["temporary_folder"]
     lines = {
         "unhaze": facts["unhaze"],
         "python": f"{facts['python']} ({sys.executable})",
@@ -145,6 +170,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "processors": facts["machine"]["processors"],
         "free memory": format_bytes(memory) if memory else "unknown",
         "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
+        "engine": engine["error"] or f"{engine['name']} {engine['version']} ({engine['provider']})",
         "method": facts["default_method"],
         "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
         "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",

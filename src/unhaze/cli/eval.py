@@ -59,6 +59,7 @@ def eval_(
         typer.Option(help="Show what papers report for this data set, such as sots-indoor.", metavar="NAME"),
     ] = None,
     strength: Annotated[float, typer.Option(help="Strength of the methods, -1 to 1.", metavar="X")] = 1.0,
+    engine: opt.Engine = "auto",
     limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
     jobs: opt.Jobs = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and permutations.", min=0, metavar="N")] = 0,
@@ -89,7 +90,7 @@ def eval_(
 
     plan = plan_benchmark(
         _benchmark(
-            _runs(pred or [], method or [], strength),
+            _runs(pred or [], method or [], {"strength": strength}, engine),
             (target, hazy, data),
             protocol=protocol,
             metrics=None if metrics is None else tuple(filter(None, metrics.replace(" ", "").split(","))),
@@ -113,15 +114,22 @@ def eval_(
         raise typer.Exit(1)
 
 
-def _runs(folders: list[str], methods: list[str], strength: float) -> tuple[Run, ...]:
+def _runs(folders: list[str], methods: list[str], options: dict[str, Any], engine: str) -> tuple[Run, ...]:
+    """Runs over folders and over methods; an engine is for those methods that have a network."""
+    from unhaze.errors import UsageError
     from unhaze.evaluation.benchmark import Run
+    from unhaze.inference.methods import method_info
 
     runs = []
     for text in folders:
         label, sign, folder = text.partition("=")
         path = Path(folder if sign else text)
         runs.append(Run(label if sign else path.resolve().name, results=path))
-    runs += [Run(name, method=name, options={"strength": strength}) for name in methods]
+    with_network = [name for name in methods if method_info(name).has_network]
+    if engine != "auto" and not with_network:
+        raise UsageError("--engine is for methods that have a network; leave it out, or add one with --method.")
+    chosen = {} if engine == "auto" else {"engine": engine}
+    runs += [Run(name, method=name, options=options | (chosen if name in with_network else {})) for name in methods]
     return tuple(runs)
 
 

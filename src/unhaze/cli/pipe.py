@@ -6,12 +6,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.cli._work import NetworkSettings, tell_engine
 from unhaze.errors import UsageError
 from unhaze.inference.options import DehazeOptions
 
@@ -39,6 +40,21 @@ def pipe(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    temporal: Annotated[
+        float,
+        typer.Option(
+            help="How much of the haze of a frame is taken from the frames before, 0 to 0.95; more flickers less. "
+            "Begins anew at scene cuts.",
+            metavar="X",
+        ),
+    ] = 0.0,
+    engine: opt.Engine = "auto",
+    model: opt.ModelName = None,
+    weights: opt.Weights = None,
+    device: opt.Device = NetworkSettings.device,
+    precision: opt.Precision = NetworkSettings.precision,
+    tile: opt.TileSize = None,
+    compile: opt.Compile = False,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -65,9 +81,13 @@ def pipe(
     """
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
+    network = NetworkSettings(model, weights, device, precision, tile, compile)
+    network.check()
     from unhaze.inference.dehazer import Dehazer
+    from unhaze.inference.temporal import check_temporal
     from unhaze.io.frames import FrameConverter, FrameReader, parse_size
 
+    check_temporal(temporal)
     # one thread per frame: frames side by side share the cores better than strips of one frame
     with Dehazer(
         method,
@@ -76,12 +96,15 @@ def pipe(
         protect_sky=protect_sky,
         keep_exposure=keep_exposure,
         threads=1,
+        engine=engine,
+        **network.as_options(),
     ) as dehazer:
+        tell_engine(dehazer)
         reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), parse_size(size) if size else None)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
             _console.say(_INTERLACED)
-        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, jobs)
+        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, temporal, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
 
@@ -91,17 +114,17 @@ def _refuse_terminal(direction: str, is_terminal: bool) -> None:
         raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {EXAMPLE}")
 
 
-def _dehazed(dehazer: Dehazer, reader: FrameReader, converter: FrameConverter, jobs: int | None) -> Iterator[Frame]:
+def _dehazed(
+    dehazer: Dehazer, reader: FrameReader, converter: FrameConverter, temporal: float, jobs: int | None
+) -> Iterator[Frame]:
     import cv2
 
-    from unhaze.inference.stream import DehazeStream
-
-    stream = DehazeStream[Any, Any](dehazer, decode=converter.to_pixels, encode=converter.to_frame, jobs=jobs)
+    frames = dehazer.stream(reader, temporal=temporal, decode=converter.to_pixels, encode=converter.to_frame, jobs=jobs)
     before = cv2.getNumThreads()
-    if stream.jobs > 1:
+    if jobs != 1:
         cv2.setNumThreads(1)  # the threads of all frames together would get in one another's way
     try:
-        yield from stream(reader)
+        yield from frames
     finally:
         cv2.setNumThreads(before)
 

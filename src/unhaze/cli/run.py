@@ -12,7 +12,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, Settings, Teller, with_name
+from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
 
@@ -58,12 +58,17 @@ def run(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
     device: opt.Device = NetworkSettings.device,
     precision: opt.Precision = NetworkSettings.precision,
     tile: opt.TileSize = None,
     compile: opt.Compile = False,
+    depth: opt.Depth = None,
+    depth_weights: opt.DepthWeights = None,
+    backbone_weights: opt.BackboneWeights = None,
+    prompts: opt.Prompts = NetworkSettings.prompts,
     metadata: opt.MetadataChoice = "keep",
     max_memory: opt.MaxMemory = None,
     max_pixels: opt.MaxPixels = "500M",
@@ -106,7 +111,10 @@ def run(
         max_memory,
         max_pixels,
         jobs,
-        NetworkSettings(model, weights, device, precision, tile, compile),
+        NetworkSettings(
+            model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
+        ),
+        engine,
     )
     settings.check()
     if STREAM in (*inputs, output):
@@ -162,7 +170,7 @@ def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller:
 
     options = settings.batch_options()
     at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
-    _console.detail(f"method {dehazer.method}, pictures at once: {at_once}, threads for each: {dehazer.threads}")
+    tell_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
     with _console.ProgressBar("Dehazing", len(jobs)) as bar:
 
         def on_record(record: Record) -> None:
@@ -255,10 +263,10 @@ def _run_stream(
 
     source = _read_stdin() if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
+    tell_engine(dehazer)
     _check_stream_budget(dehazer, source, settings)
     rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
-    for note in rendered.notes:
-        _console.detail(f"note: {note}")
+    tell_notes(rendered.notes)
     if target is None:
         sys.stdout.buffer.write(rendered.data)
         sys.stdout.buffer.flush()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
 
 __all__ = ["train"]
 
@@ -22,18 +25,35 @@ def train(
     resume: Annotated[
         str | None, typer.Option(help="Go on: auto takes the newest checkpoint of --out.", metavar="auto|FILE")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved settings as JSON, and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the resolved settings as JSON, with time and memory from two steps, and stop."
+        ),
+    ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the presets, and stop.")] = False,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """Train a network from scratch; a run that was stopped goes on exactly where it was with --resume auto."""
+    """Train a network by a published recipe, or a small one of ours.
+
+    A run that was stopped goes on exactly where it was with --resume auto. The folder of the run holds the settings, a
+    log of one JSON object per line, strips of validation pictures, checkpoints, the weights, and report.html.
+
+    Try:
+
+      unhaze train supervised-small --data pictures/ -o run --set loop.steps=500
+
+      torchrun --nproc-per-node 2 -m unhaze train hgdf-small --data pictures/ -o run
+    """
     import json
 
     from unhaze.errors import MissingDependencyError, UsageError
-    from unhaze.recipes.presets import list_presets, override
+    from unhaze.recipes.presets import list_presets, override, summary
     from unhaze.recipes.presets import preset as find_preset
 
     if list_all:
-        typer.echo("\n".join(list_presets()))
+        width = max(map(len, list_presets()))
+        typer.echo("\n".join(f"{name:{width}}  {summary(name)}".rstrip() for name in list_presets()))
         return
     if preset is None:
         raise UsageError(f"Name a preset: {', '.join(list_presets())}.")
@@ -45,13 +65,35 @@ def train(
         raise MissingDependencyError("torch", "torch", "train a network") from error
     config = override(config, _pairs(changes or []))
     if dry_run:
-        typer.echo(json.dumps(recipe.describe(config), indent=1))
+        rehearse = getattr(recipe, "rehearse", None)
+        estimate = {"estimate": rehearse(config)} if rehearse else {}
+        typer.echo(json.dumps({**recipe.describe(config), **estimate}, indent=1))
         return
     if data is None:
         raise UsageError("Training needs data; give its folder with --data.")
     folder = out or Path("runs") / preset
-    weights = recipe.main(config, data, folder, resume=resume)
-    typer.echo(f"trained for {config.steps} steps; the network is {weights}", err=True)
+    with _console.Meter() as meter:
+        weights = recipe.main(config, data, folder, resume=resume, report=lambda now: meter.show(_told(now)))
+    _finish(folder, preset, weights)
+
+
+def _told(now: Any) -> str:
+    """One line on where a training stands."""
+    import datetime
+
+    left = "" if now.seconds_left is None else f", {datetime.timedelta(seconds=round(now.seconds_left))} left"
+    loss = f", loss {now.values['loss']:.4g}" if "loss" in now.values else ""
+    scores = "".join(f", {name} {value:.4g}" for name, value in now.validation.items())
+    return f"step {now.step} of {now.steps}{left}, {now.pictures_per_second:.3g} pictures/s{loss}{scores}"
+
+
+def _finish(folder: Path, preset: str, weights: Path) -> None:
+    from unhaze.training.distributed import is_main
+    from unhaze.training.report import write_report
+
+    if is_main():
+        page = write_report(folder, preset)
+        _console.say(f"The network is {weights}; how it went is told in {page}")
 
 
 def _pairs(changes: list[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import Settings, Teller
+from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine
 from unhaze.errors import UsageError
 from unhaze.inference.options import DehazeOptions
 
@@ -63,6 +63,17 @@ def watch(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    engine: opt.Engine = "auto",
+    model: opt.ModelName = None,
+    weights: opt.Weights = None,
+    device: opt.Device = NetworkSettings.device,
+    precision: opt.Precision = NetworkSettings.precision,
+    tile: opt.TileSize = None,
+    compile: opt.Compile = False,
+    depth: opt.Depth = None,
+    depth_weights: opt.DepthWeights = None,
+    backbone_weights: opt.BackboneWeights = None,
+    prompts: opt.Prompts = NetworkSettings.prompts,
     metadata: opt.MetadataChoice = "keep",
     max_memory: opt.MaxMemory = None,
     max_pixels: opt.MaxPixels = "500M",
@@ -96,6 +107,10 @@ def watch(
         max_memory,
         max_pixels,
         jobs,
+        NetworkSettings(
+            model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
+        ),
+        engine,
     )
     settings.check()
     if not folder.is_dir():
@@ -130,7 +145,7 @@ class _Watcher:
         )
         self._teller = Teller(report)
         self._dehazers: dict[bool, Dehazer] = {}
-        self._dehazer(1)  # what is missing shall be told at once, not when the first picture comes
+        tell_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
         self._seen: dict[Path, Signature] = {}
         self._settled: dict[Path, Signature] = {}  # done, skipped or failed; not looked at until it changes
         self._written: set[Path] = set()
@@ -190,7 +205,8 @@ class _Watcher:
         self._teller(record)
         if record.status == "done":
             self._written.update(Path(name) for name in (record.output, *record.sides) if name)
-            _console.say(f"done: {record.input} -> {record.output}")
+            clear = " (looks clear: left almost as it was)" if looks_clear(record.notes) else ""
+            _console.say(f"done: {record.input} -> {record.output}{clear}")
         elif record.status == "failed":
             self._teller.tell_failure(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -10,18 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unhaze.backbones.field import MULTIPLE, FieldNetwork
 from unhaze.errors import MissingDependencyError
 
-__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field"]
+__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field", "round_weights"]
 
 FIELD_INPUT = "view"
 FIELD_OUTPUTS = ("transmission", "airlight", "log_depth", "confidence")
 _OPSET = 18
 _LARGEST_SIDE = 4096
+_LEAST_HALVED = 64  # weights with fewer values stay float32: nothing to gain
 
 
 class FieldExport(nn.Module):
@@ -37,8 +40,20 @@ class FieldExport(nn.Module):
         return torch.exp(-output.optical_depth), output.airlight, output.log_depth, torch.sigmoid(output.confidence)
 
 
+def round_weights(network: FieldNetwork) -> FieldNetwork:
+    """A copy whose larger weights have float16 values, still stored as float32: what ``export_field`` writes."""
+    rounded = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            if parameter.numel() >= _LEAST_HALVED:
+                parameter.copy_(parameter.half().float())
+    return rounded
+
+
 def export_field(network: FieldNetwork, path: str | Path) -> Path:
     """Write ``network`` as one ONNX file with free height and width, multiples of ``MULTIPLE``.
+
+    Weights are stored as float16 and widened when the file is loaded; the network runs in float32.
 
     Args:
         network: Not changed.
@@ -55,7 +70,7 @@ def export_field(network: FieldNetwork, path: str | Path) -> Path:
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "train", "export a network") from error
     path = Path(path)
-    wrapped = FieldExport(network).eval()
+    wrapped = FieldExport(round_weights(network)).eval()
     rows = torch.export.Dim("rows", min=1, max=_LARGEST_SIDE // MULTIPLE)
     columns = torch.export.Dim("columns", min=1, max=_LARGEST_SIDE // MULTIPLE)
     example = torch.zeros(1, 3, 6 * MULTIPLE, 8 * MULTIPLE)
@@ -74,8 +89,27 @@ def export_field(network: FieldNetwork, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     model = program.model_proto
     _drop_traces(model.graph)
+    _store_halved(model.graph)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def _store_halved(graph: Any) -> None:
+    """Store large float32 weights as float16, and a cast to float32 that the runtime does once, on loading."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weight)
+        if values.size >= _LEAST_HALVED:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _drop_traces(graph: Any) -> None:

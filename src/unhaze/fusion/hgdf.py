@@ -29,9 +29,9 @@ What P2 leaves open, and why it is read so:
 * MHSA works within windows of 8x8, so that memory grows linearly with the pixels, with heads of about eight channels.
   Windows start at the top left. Where they stick out at the bottom or on the right, attention is masked: a window at
   the border sees what there is of the map, and nothing else.
-* alpha is a learned scale times the number of pixels. The product sums over all pixels; without that factor the softmax
-  would saturate in large pictures, and a trained scale would not carry over to another size. Q and K are not normalised
-  as in later channel attention: K comes from a zero map at first, and would be divided by its own vanishing length.
+* alpha is a learned scale, and each channel of Q and K has length 1. Eq. 6 is that of Restormer (Zamir et al., CVPR
+  2022), whose code does so; without it the product grows with the pixels, and divided by their number instead it is so
+  small at first that depth hardly matters: for random weights a hundredth as much.
 * Without a gate its factor is 1.
 * A zero convolution that is switched off starts like any other and stays where it is.
 
@@ -195,11 +195,17 @@ class DepthAwareInteraction(nn.Module):
 
     def forward(self, color: Tensor, depth: Tensor) -> Tensor:
         """Both are (B, C, H, W), as is the result."""
-        share = (color.shape[2] * color.shape[3]) ** -0.5  # of 1/alpha, on each side: half precision would overflow
+        share = (color.shape[2] * color.shape[3]) ** -0.5  # cancels below; without it half precision would overflow
         query, value = self.query(color).flatten(2) * share, self.value(color).flatten(2)
         key = self.key(depth).flatten(2) * share
-        weights = (key @ query.mT * (-self.log_scale).exp()).softmax(1)  # (B, C of key, C of query)
+        lengths = _lengths(key)[:, :, None] * _lengths(query)[:, None]
+        weights = (key @ query.mT / lengths * (-self.log_scale).exp()).softmax(1)  # (B, C of key, C of query)
         return (weights.mT @ value).view_as(color)
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """Euclidean length of each channel of (B, C, pixels), kept from zero; (B, C)."""
+    return torch.linalg.vector_norm(x, dim=2).clamp(min=1e-6)
 
 
 class ChannelGate(nn.Module):

@@ -26,9 +26,12 @@ from unhaze.inference.layouts import (
 from unhaze.inference.machine import format_bytes, parse_bytes, usable_cores
 from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
+from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
 from unhaze.inference.planning import DEFAULT_SUFFIX, output_ending
+from unhaze.inference.stream import DehazeStream, WholeFrames
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
+from unhaze.inference.temporal import TemporalSmoother, check_temporal
 from unhaze.io.color import tone_curve
 from unhaze.io.images import (
     DEFAULT_MAX_PIXELS,
@@ -42,21 +45,25 @@ from unhaze.io.images import (
 from unhaze.types import DehazeResult, DepthMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
 
     from unhaze.inference.methods._base import Method
+    from unhaze.inference.onnx_engine import EngineInfo
     from unhaze.io.color import ToneCurve
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["Dehazer", "default_output", "dehaze"]
+__all__ = ["LOOKS_CLEAR", "Dehazer", "default_output", "dehaze"]
 
-# measured: interpreter, libraries, one view and the strips in flight
-_BASE_MEMORY = 160 << 20
+LOOKS_CLEAR = "looks clear: left almost as it was"
+"""The note on a picture that holds so little haze that the result can hardly be told from it."""
+
+# measured: interpreter, libraries, engine, one view and the strips in flight
+_BASE_MEMORY = 190 << 20
 # measured peak bytes per byte of decoded pixels, from decoding to encoding in the same format
 _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
@@ -78,14 +85,18 @@ class Dehazer:
         max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
             for no limit.
         max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
-        threads: Processor cores used for one picture; default all that this process may use. A network uses those
-            that torch is set to.
+        threads: Processor cores used for one picture; default all that this process may use. A network given by
+            ``model`` uses those that torch is set to.
+        engine: What runs the network of a method that has one, such as ``field-s``: ``"onnxruntime"``, ``"openvino"``
+            or ``"auto"``, which is what the environment variable ``UNHAZE_ENGINE`` says, else OpenVINO where it is
+            installed, else onnxruntime.
         model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
             they alone are given. Of the options above ``strength`` applies, 0 to 1: how much of the network's result
-            is mixed into the picture. There are no maps.
+            is mixed into the picture. There are no maps, except that a network with a fusion module (``"sgdnet+hgdf"``)
+            gives the depth that it was told.
         weights: File with the trained weights of the network.
-        device, precision, tile, compile: How the network is run, see
-            :class:`~unhaze.inference.network.NetworkOptions`.
+        device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
+            where one with a fusion module gets depth from, see :class:`~unhaze.inference.network.NetworkOptions`.
 
     Raises:
         UsageError: An option is out of range; ``UnknownNameError`` for an unknown method or network.
@@ -108,12 +119,17 @@ class Dehazer:
         max_memory: int | str | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
         threads: int | None = None,
+        engine: str = "auto",
         model: str | None = None,
         weights: str | Path | None = None,
         device: str = "auto",
         precision: str = "fp32",
         tile: int | None = None,
         compile: bool = False,
+        depth: str | None = None,
+        depth_weights: str | Path | None = None,
+        backbone_weights: str | Path | None = None,
+        prompts: int = 1,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}, but at least one is needed.")
@@ -125,10 +141,11 @@ class Dehazer:
         self._network: NetworkRun | None = None
         self._method: Method | None = None
         if model is None and weights is None:
-            self._method = create_method(method)
+            self._method = create_method(method, engine=engine, threads=self.threads)
         else:
-            _refuse_method_options(method, self.options)
-            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile)
+            _refuse_method_options(method, self.options, engine)
+            told = (depth, depth_weights, backbone_weights, prompts)
+            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
             self._network = open_network(model, how, strength)
             self.method = self._network.engine.name
         self._lock = Lock()
@@ -190,6 +207,57 @@ class Dehazer:
             f"A picture of type {type(image).__name__} is not handled; "
             "give a path, bytes, a PIL image, a NumPy array or a torch tensor."
         )
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """What runs the network of the method, which is made ready for it; ``None`` where there is none.
+
+        Raises:
+            MissingError: The engine is installed but does not work.
+        """
+        engine = getattr(self._method, "engine", None)
+        return engine.info if isinstance(engine, OnnxEngine) else None
+
+    @property
+    def knows_depth(self) -> bool:
+        """Whether results have a depth map: of a method, or of a network that is told of depth."""
+        return self._network is None or self._network.engine.knows_depth
+
+    def stream(
+        self,
+        frames: Iterable[Any],
+        *,
+        temporal: float = 0.0,
+        decode: Callable[[Any], Pixels] | None = None,
+        encode: Callable[[Pixels, Any], Any] | None = None,
+        jobs: int | None = None,
+    ) -> Iterator[Any]:
+        """Dehaze the frames of a video, in order, several at a time.
+
+        With ``threads=1`` for the dehazer frames side by side share the processor cores best.
+
+        Args:
+            frames: Arrays (H, W, 3) RGB or (H, W) of uint8, uint16 or float32; or anything that ``decode`` makes
+                them of.
+            temporal: 0 to 0.95, how much of the haze of a frame is taken from the frames before, so that it does not
+                flicker; it begins anew at scene cuts. 0 treats every frame on its own.
+            decode: Makes pixels of a frame.
+            encode: Makes the result of the restored pixels and the frame.
+            jobs: Frames worked on at once; by default one per processor core.
+
+        Raises:
+            UsageError: ``jobs`` or ``temporal`` is out of range, or frames of a network shall be smoothed.
+        """
+        if self._network is not None and check_temporal(temporal):
+            raise UsageError("temporal smooths the haze that a method finds; a network has none, so leave it out.")
+        stream = DehazeStream[Any, Any](
+            self if self._network is None else WholeFrames(self),
+            decode=decode,
+            encode=encode,
+            field_filter=TemporalSmoother(temporal) if temporal else None,
+            jobs=jobs,
+        )
+        return stream(frames)
 
     def restore(self, picture: Picture, *, maps: bool = False, in_place: bool = False) -> DehazeResult[Picture]:
         """Dehaze a decoded file; alpha, metadata and encoding go along untouched.
@@ -258,6 +326,7 @@ class Dehazer:
             height, width = pixels.shape[:2]
             confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
         restored = self.apply(pixels, field, curve, out=pixels if in_place else None)
+        engine = self.engine
         return DehazeResult(
             image=restored,
             transmission=transmission,
@@ -267,9 +336,10 @@ class Dehazer:
             info={
                 "method": self.method,
                 **asdict(self.options),
+                "engine": None if engine is None else asdict(engine),
                 "view": [field.slope.shape[1], field.slope.shape[0]],
                 "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
-                "notes": [],
+                "notes": [LOOKS_CLEAR] if field.looks_clear and self.options.strength > 0 else [],
             },
         )
 
@@ -346,9 +416,9 @@ def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> Deh
     return changed
 
 
-def _refuse_method_options(method: str, options: DehazeOptions) -> None:
+def _refuse_method_options(method: str, options: DehazeOptions, engine: str) -> None:
     """A network takes no method and of its options only the strength."""
-    given = {"method": (method, DEFAULT_METHOD)} | {
+    given = {"method": (method, DEFAULT_METHOD), "engine": (engine, "auto")} | {
         name: (getattr(options, name), getattr(DehazeOptions, name)) for name in _METHOD_OPTIONS
     }
     for name, (value, default) in given.items():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-__all__ = ["MINIMUM_TRANSMISSION", "VIEW_SIZE", "HazeField", "solve_field", "working_view"]
+__all__ = ["CLEAR_CHANGE", "MINIMUM_TRANSMISSION", "VIEW_SIZE", "HazeField", "solve_field", "working_view"]
 
 VIEW_SIZE = 640  # long side of the view [px]
 MINIMUM_TRANSMISSION = 0.12  # below it a picture of 8 bits holds noise, not scene
@@ -39,6 +39,10 @@ EXPOSURE_SHARE = 0.75  # how far the log-average brightness is brought back towa
 EXPOSURE_CEILING = 0.45  # a bright veil is no brightness of the scene
 EXPOSURE_MAXIMUM = 1.5
 
+# Mean change of brightness below which a picture is called clear: 2.5 steps of 8 bits. Of 45 clear photographs
+# ``field-s`` changes 26 by less, and of 25 hazy ones the two in which it misses the haze.
+CLEAR_CHANGE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class HazeField:
@@ -52,6 +56,8 @@ class HazeField:
         airlight: (3,) float32 RGB in (0, 1], or (h, w, 3) where it changes over the picture.
         confidence: (h, w) float32 in [0, 1].
         lift: Curvature of the brightening curve at strength 1; 0 leaves the brightness alone.
+        change: How much the brightness of the picture changes when all of this haze is removed: mean of
+            ``|J - I|`` over the view, white is 1.
     """
 
     slope: FloatArray
@@ -59,6 +65,12 @@ class HazeField:
     airlight: FloatArray
     confidence: FloatArray
     lift: float
+    change: float = 1.0
+
+    @property
+    def looks_clear(self) -> bool:
+        """Whether there is so little haze that removing it can hardly be seen."""
+        return self.change < CLEAR_CHANGE
 
     def transmission(self, gray: FloatArray) -> FloatArray:
         """Transmission (h, w) in [MINIMUM_TRANSMISSION, 1] for the luminance (h, w) of the picture at this size."""
@@ -93,8 +105,9 @@ def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> Haz
         view = np.asarray(small, np.float32).reshape(height, width, 3)
     gray = luminance(view)
     sky = np.zeros_like(gray) if estimate.finished else _sky(gray, estimate.airlight)
-    transmission = estimate.transmission
-    if not estimate.finished:
+    if estimate.finished:
+        transmission = _blend_protection(estimate, options.protect_sky)
+    else:
         transmission = _protect(estimate, view, sky, options.protect_sky)
     radius = max(1, round(estimate.guide_radius * max(height, width)))
     slope, offset = guided_coefficients(gray, transmission, radius, estimate.guide_eps)
@@ -102,7 +115,8 @@ def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> Haz
         _confidence(estimate.transmission, sky, options) if estimate.confidence is None else estimate.confidence
     )
     field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0)
-    return field if estimate.finished else replace(field, lift=_lift(gray, field) * options.keep_exposure)
+    lift = 0.0 if estimate.finished else _lift(gray, field) * options.keep_exposure
+    return replace(field, lift=lift, change=_change(gray, field))
 
 
 def _gray_airlight(airlight: FloatArray) -> FloatArray:
@@ -136,6 +150,14 @@ def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
     return box_mean(is_sky[labels] * likely, radius)
 
 
+def _blend_protection(estimate: HazeEstimate, protection: float) -> FloatArray:
+    """Share ``protection`` of the optical depth that the method's own protection takes back."""
+    if estimate.protected is None:
+        return estimate.transmission
+    share = np.float32(protection)
+    return np.asarray(estimate.transmission ** (1 - share) * estimate.protected**share, np.float32)
+
+
 def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:
     """Raise the transmission where there is no scene to recover: in skies, and where the colour is the haze's own."""
     radius = max(1, round(7 * _unit(view)))
@@ -150,6 +172,12 @@ def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protecti
 def _confidence(transmission: FloatArray, sky: FloatArray, options: DehazeOptions) -> FloatArray:
     seen = np.clip((transmission - 0.05) / 0.35, 0, 1)
     return np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
+
+
+def _change(gray: FloatArray, field: HazeField) -> float:
+    """Mean of |J - I| over the view, in brightness; J - I = (1 / t - 1) (I - A) by He et al. 2011, Eq. 1."""
+    gain = 1 / field.transmission(gray) - 1
+    return float(np.mean(gain * np.abs(gray - _gray_airlight(field.airlight))))
 
 
 def _lift(gray: FloatArray, field: HazeField) -> float:

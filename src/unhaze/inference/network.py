@@ -107,6 +107,11 @@ class NetworkEngine(Protocol):
         """Whether tiles give the result of the whole picture."""
         ...
 
+    @property
+    def knows_depth(self) -> bool:
+        """Whether it is told of depth, and gives it back."""
+        ...
+
     def memory_needed(self, height: int, width: int, budget: int | None = None) -> int:
         """Estimate of the bytes it takes beside the picture, where ``budget`` bytes may be used."""
         ...

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unhaze.inference.field import HazeField
+    from unhaze.types import DehazeResult
 
     Pixels = NDArray[Any]
 
-__all__ = ["DehazeStream", "FieldDehazer", "FieldFilter"]
+__all__ = ["DehazeStream", "FieldDehazer", "FieldFilter", "WholeFrames"]
 
 FrameT = TypeVar("FrameT")
 ResultT = TypeVar("ResultT")
@@ -43,6 +44,26 @@ class FieldDehazer(Protocol):
 
     def apply(self, pixels: Pixels, field: HazeField) -> Pixels:
         """Remove the haze that ``field`` describes; same shape and type."""
+
+
+class WholeFrames:
+    """Lets a network that has no haze field take the place of a method in a stream.
+
+    Args:
+        dehazer: Restores whole pictures; any thread may call it.
+    """
+
+    def __init__(self, dehazer: Callable[..., DehazeResult[Any]]) -> None:
+        self._dehazer = dehazer
+
+    def solve(self, pixels: Pixels) -> Any:
+        """Nothing: all the work is in :meth:`apply`."""
+        return None
+
+    def apply(self, pixels: Pixels, field: Any) -> Pixels:
+        """Restore a frame."""
+        restored: Pixels = self._dehazer(pixels, maps=False).image
+        return restored
 
 
 class DehazeStream(Generic[FrameT, ResultT]):

@@ -1,1 +1,31 @@
 """Loss functions: functional first, a thin module where one needs memory."""
+
+from __future__ import annotations
+
+from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections, contrastive_ratio
+from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss, softmax_weights, weighted_l1
+from unhaze.losses.frequency import amplitude_loss, frequency_loss, target_with_phase_of
+from unhaze.losses.pixel import charbonnier, over_pyramid, pixel_loss, target_of_size
+from unhaze.losses.ssim import ssim_loss
+from unhaze.losses.vgg19 import VGG19Features, load_vgg19, untrained_vgg19
+
+__all__ = [
+    "ContrastiveLoss",
+    "FrozenProjections",
+    "VGG19Features",
+    "amplitude_loss",
+    "charbonnier",
+    "contrastive_ratio",
+    "frequency_loss",
+    "load_vgg19",
+    "over_pyramid",
+    "perceived_depth_loss",
+    "perceived_image_loss",
+    "pixel_loss",
+    "softmax_weights",
+    "ssim_loss",
+    "target_of_size",
+    "target_with_phase_of",
+    "untrained_vgg19",
+    "weighted_l1",
+]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unhaze.depth._base import announce_license
 from unhaze.errors import OverBudgetError, UsageError
 from unhaze.guided import GuidedDehazer, is_guided, load_model
 from unhaze.inference.machine import available_memory, format_bytes
@@ -67,6 +68,10 @@ def open_engine(model: str | None, options: NetworkOptions) -> TorchEngine:
             backbone_weights=options.backbone_weights,
         )
         assert guided.spec is not None
+        if guided.estimator is None:
+            raise UsageError(f"{guided.spec.name} needs depth; name an estimator or a depth map with --depth.")
+        if guided.estimator.name != "file":
+            announce_license(guided.estimator)
         return TorchEngine(guided, guided.spec.name, options)
     if options.depth is not None:
         raise UsageError("Depth is for networks with a fusion module, such as sgdnet+hgdf; leave --depth out.")
@@ -145,6 +150,11 @@ class TorchEngine:
             pixels = restored[0].permute(1, 2, 0).numpy()
             told = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
         return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), told)
+
+    @property
+    def knows_depth(self) -> bool:
+        """Whether it is told of depth, and gives it back."""
+        return isinstance(self._network, GuidedDehazer)
 
     @property
     def _fixed_memory(self) -> int:

@@ -86,9 +86,7 @@ def count_fusion(
 
 
 def _view(levels: Sequence[DepthLevel], side: int) -> DepthView:
-    """Depth without numbers, of the picture and of its restoration: features at the estimator's size, the map at the
-    picture's.
-    """
+    """Depth without numbers, of a picture and its restoration: features at the estimator's size, the map at theirs."""
     sides = [max(1, round(side / level.stride)) for level in levels]
     features = tuple(torch.empty(1, level.channels, n, n) for level, n in zip(levels, sides, strict=True))
     alone = DepthView(torch.empty(1, 1, CONVENTION_SIZE, CONVENTION_SIZE), features)

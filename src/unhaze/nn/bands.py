@@ -12,12 +12,10 @@ __all__ = ["in_bands", "put_band", "row_bands"]
 
 # [B] for the widest map inside a band: small enough for caches and for memory that is used again, large enough that
 # calls cost nothing
-BAND = 4 << 20
+BAND = 2 << 20
 
 
-def row_bands(
-    x: Tensor, channels: int, *, halo: int = 0, multiple: int = 1, start: int = 0
-) -> list[tuple[int, int]]:
+def row_bands(x: Tensor, channels: int, *, halo: int = 0, multiple: int = 1, start: int = 0) -> list[tuple[int, int]]:
     """First row and row behind the last of the bands in which a map is best computed.
 
     One band holds everything while gradients are recorded, which would keep all bands anyway, and while the network is

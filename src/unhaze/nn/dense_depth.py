@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from unhaze.nn.bands import in_bands
+
 __all__ = ["DENSE_BLOCK_KEYS", "DEPTH_KEYS", "DenseDepthNetwork", "DilatedDenseBlock"]
 
 # official names of a block's layers
@@ -38,6 +40,9 @@ class DilatedDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
+        return in_bands(self._grow, x, channels=self.project.in_channels, halo=10)
+
+    def _grow(self, x: Tensor) -> Tensor:
         grown = x
         for i in range(5):
             grown = torch.cat((grown, F.relu_(self.get_submodule(f"conv{i + 1}")(grown))), 1)

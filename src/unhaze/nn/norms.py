@@ -29,5 +29,7 @@ class ChannelNorm(nn.Module):
         if self.bias is not None:
             rows = x.permute(0, 2, 3, 1)  # a view of channels-last maps, on which all of this is fastest
             return F.layer_norm(rows, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
-        scale = (torch.var(x, 1, correction=0, keepdim=True) + self.eps).rsqrt()
+        # torch.var over the channels of channels-last maps takes several times as long
+        variance = (x - x.mean(1, keepdim=True)).square_().mean(1, keepdim=True)
+        scale = (variance + self.eps).rsqrt()
         return x * scale * self.weight.view(-1, 1, 1)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from unhaze.nn.bands import in_bands, put_band, row_bands
+
 __all__ = [
     "BLOCK_KEYS",
     "ConvKind",
@@ -41,7 +43,7 @@ BLOCK_KEYS = (
 
 
 class RescaleNorm(nn.Module):
-    """RescaleNorm: layer normalisation over the whole map that also returns what it took away.
+    """RescaleNorm: layer normalisation over the whole map that also returns what it takes away.
 
     Args:
         channels: C of the (B, C, H, W) input.
@@ -59,13 +61,12 @@ class RescaleNorm(nn.Module):
             assert layer.bias is not None
             nn.init.constant_(layer.bias, start)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The normalised map, and the factor and offset, (B, C, 1, 1), that bring its statistics back."""
+    def forward(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Factor and offset, (B, C, 1, 1), that normalise the map, and those that bring its statistics back."""
         variance, mean = torch.var_mean(x, (1, 2, 3), correction=0, keepdim=True)
         std = (variance + self.eps).sqrt()
         factor = self.weight / std
-        normed = torch.addcmul(self.bias - mean * factor, x, factor)  # one pass over the map
-        return normed, self.to_scale(std), self.to_shift(mean)
+        return (factor, self.bias - mean * factor), (self.to_scale(std), self.to_shift(mean))
 
 
 class WindowMixer(nn.Module):
@@ -94,6 +95,7 @@ class WindowMixer(nn.Module):
             )
         else:
             self.conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, padding_mode="reflect")
+        self.halo = 2  # rows that the convolution beside the attention sees above and below
         self.projected = attention or conv == "depthwise"
         if self.projected:
             self.value = nn.Conv2d(channels, channels, 1)
@@ -107,38 +109,47 @@ class WindowMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        if not self.projected:
-            return self.conv(x)
-        if not self.attention:
-            return self.project(self.conv(self.value(x)))
-        value, attended = self._attend(x)
-        return self.project(self.conv(value).add_(attended))
+        if self.attention:
+            return self.mix_rows(x, 0, x.shape[2], x.shape[2], self.position_bias())
+        return self.project(self.conv(self.value(x))) if self.projected else self.conv(x)
 
-    def _attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The values and what attention makes of them, both (B, C, H, W)."""
-        batch, channels, height, width = x.shape
-        x = self._fill_windows(x)  # before the 1x1 convolutions, which commute with mirroring: a third of the copy
+    def mix_rows(self, x: Tensor, first: int, last: int, height: int, bias: Tensor) -> Tensor:
+        """Rows ``first`` to ``last`` of the result, between which no window is cut.
+
+        Args:
+            x: (B, C, H', W), those rows and the ``halo`` rows above and below that the image has.
+            first: The first row.
+            last: Behind the last row.
+            height: Rows of the image.
+            bias: From :meth:`position_bias`.
+        """
+        channels, above = x.shape[1], min(first, self.halo)
+        rows = slice(above, above + last - first)
         weight = torch.cat((self.query_key.weight, self.value.weight))
         assert self.query_key.bias is not None
         assert self.value.bias is not None
         qkv = F.conv2d(x, weight, torch.cat((self.query_key.bias, self.value.bias)))
-        rows, columns, side = x.shape[2] // self.window, x.shape[3] // self.window, self.window
-        split = qkv.view(batch, 3, self.num_heads, -1, rows, side, columns, side)
+        mixed = self.conv(qkv[:, 2 * channels :])[:, :, rows]
+        return self.project(mixed + self._attend(qkv[:, :, rows], first == 0, last == height, bias))
+
+    def _attend(self, qkv: Tensor, top: bool, bottom: bool, bias: Tensor) -> Tensor:
+        """Attention within the windows of (B, 3C, H, W), which begins and ends with windows or with the image."""
+        batch, _, height, width = qkv.shape
+        side, above = self.window, self.shift if top else 0
+        below, right = (-(height + above) % side if bottom else 0), -(width + self.shift) % side
+        if self.shift or below or right:
+            qkv = F.pad(qkv, (self.shift, right, above, below), "reflect")
+        rows, columns = qkv.shape[2] // side, qkv.shape[3] // side
+        split = qkv.reshape(batch, 3, self.num_heads, -1, rows, side, columns, side)
         query, key, value = split.permute(1, 0, 4, 6, 2, 5, 7, 3).reshape(
             3, batch * rows * columns, self.num_heads, side * side, -1
         )  # (windows, heads, pixels, C / heads) each
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._position_bias())
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         out = out.reshape(batch, rows, columns, self.num_heads, side, side, -1).permute(0, 3, 6, 1, 4, 2, 5)
-        out = out.reshape(batch, channels, rows * side, columns * side)
-        crop = (..., slice(self.shift, self.shift + height), slice(self.shift, self.shift + width))
-        return qkv[:, 2 * channels :][crop], out[crop]
+        out = out.reshape(batch, -1, rows * side, columns * side)
+        return out[:, :, above : above + height, self.shift : self.shift + width]
 
-    def _fill_windows(self, x: Tensor) -> Tensor:
-        """``x`` mirrored until windows that start at ``-shift`` cover it."""
-        bottom, right = (-(side + self.shift) % self.window for side in x.shape[2:])
-        return F.pad(x, (self.shift, right, self.shift, bottom), "reflect") if bottom or right or self.shift else x
-
-    def _position_bias(self) -> Tensor:
+    def position_bias(self) -> Tensor:
         """(1, heads, pixels, pixels): a bias for every pair; each of the few distinct offsets is computed once."""
         bias = self.bias(self.offsets)[self.offset_index]
         return bias.permute(2, 0, 1).unsqueeze(0)
@@ -185,6 +196,7 @@ class TransformerBlock(nn.Module):
         self.mixer = WindowMixer(channels, num_heads, window, shift, attention=attention, conv=conv)
         hidden = int(channels * mlp_ratio)
         self.mlp = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, channels, 1))
+        self.widest = max(3 * channels, hidden) if attention else hidden
         for name, layer in (*self.mixer.named_modules(), *self.mlp.named_modules()):
             if isinstance(layer, nn.Conv2d):
                 _start(layer, gain=1.0 if name == "query_key" else (8 * network_blocks) ** -0.25)
@@ -192,11 +204,28 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         if self.norm is None:
-            x = x + self.mixer(x)
-        else:
-            normed, scale, shift = self.norm(x)
-            x = torch.addcmul(x + shift, self.mixer(normed), scale)
+            return in_bands(self._without_attention, x, channels=self.widest, halo=self.mixer.halo)
+        return self._with_attention(x, *self.norm(x))
+
+    def _without_attention(self, x: Tensor) -> Tensor:
+        x = x + self.mixer(x)
         return x + self.mlp(x)
+
+    def _with_attention(self, x: Tensor, norm: tuple[Tensor, Tensor], back: tuple[Tensor, Tensor]) -> Tensor:
+        """Rows of windows at a time; statistics of the whole map come from outside."""
+        bias, out = self.mixer.position_bias(), None
+        window, halo = self.mixer.window, self.mixer.halo
+        for first, last in row_bands(x, self.widest, halo=halo, multiple=window, start=-self.mixer.shift):
+            above = max(first - halo, 0)
+            part = x[:, :, above : last + halo]
+            mixed = self.mixer.mix_rows(torch.addcmul(norm[1], part, norm[0]), first, last, x.shape[2], bias)
+            part = torch.addcmul(part[:, :, first - above : last - above] + back[1], mixed, back[0])
+            part = part + self.mlp(part)
+            if last - first == x.shape[2]:
+                return part
+            out = put_band(out, part, first, x.shape[2])
+        assert out is not None
+        return out
 
 
 def _start(layer: nn.Conv2d, gain: float) -> None:
@@ -255,4 +284,5 @@ class SkipMerge(nn.Module):
         """Both maps are (B, C, H, W)."""
         pooled = x.mean((2, 3), keepdim=True) + skip.mean((2, 3), keepdim=True)
         share = self.mlp(pooled).unflatten(1, (2, -1)).softmax(1)
-        return torch.addcmul(x * (share[:, 0] + 1), skip, share[:, 1])
+        of_x, of_skip = share[:, 0] + 1, share[:, 1]
+        return in_bands(lambda a, b: torch.addcmul(a * of_x, b, of_skip), x, skip, channels=x.shape[1])

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,13 +28,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from unhaze import __version__
-from unhaze.backbones.field import FieldNetwork, FieldOutput, count_parameters
+from unhaze.backbones.field import MULTIPLE, FieldNetwork, FieldOutput, count_parameters
 from unhaze.data.synthetic import Sample, SceneBank, SynthesisConfig, synthesize
 from unhaze.errors import UsageError
-from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from unhaze.training.checkpoint import load_checkpoint
 from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.logging import JsonLog, write_strips
+from unhaze.training.logging import write_strips
+from unhaze.training.loop import LoopConfig, Progress, run_steps
 from unhaze.training.memory import keep_freed_memory
 from unhaze.training.schedules import warmup_cosine
 from unhaze.training.seed import random_state, restore_random_state, seed_everything
@@ -46,7 +44,7 @@ __all__ = ["Config", "State", "main", "setup", "step", "train"]
 FILTER_RADIUS = 0.02  # of the guided filter, share of the long side
 FILTER_EPS = 1e-3
 MINIMUM_TRANSMISSION = 0.1
-_PREFETCHED = 2
+_LOADERS, _PREFETCHED = 3, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,12 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """AdamW with warm-up and cosine decay.
+    """AdamW with warm-up, a constant rate, and a cosine decay at the end.
 
     Attributes:
         lr: Peak learning rate.
         warmup: Steps until it is reached.
+        decay: Last steps of the training, over which it falls.
         final: Share of it that is left at the end.
         weight_decay: Decoupled, on everything that is not a bias.
         clip: Largest norm of the gradient.
@@ -72,6 +71,7 @@ class OptimizerConfig:
 
     lr: float = 1.2e-3
     warmup: int = 200
+    decay: int = 10600
     final: float = 0.01
     weight_decay: float = 1e-3
     clip: float = 1.0
@@ -79,7 +79,12 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the terms; 0 leaves one out."""
+    """Weights of the terms; 0 leaves one out.
+
+    Attributes:
+        ceiling: PSNR [dB] beyond which ``decibel`` gains little; the higher, the more a picture counts that is nearly
+            clear, and the more thin haze is missed.
+    """
 
     restored: float = 2.0
     decibel: float = 0.04
@@ -89,16 +94,21 @@ class LossConfig:
     airlight: float = 2.0
     depth: float = 0.1
     confidence: float = 0.02
+    ceiling: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """A part of the training: ``steps`` steps on ``batch`` views of ``short`` x ``long`` pixels, multiples of 32."""
+    """A part of the training: ``steps`` steps on ``batch`` views of ``short`` x ``long`` pixels, multiples of 32.
+
+    With ``vary`` each step draws its own size: both sides within a factor of exp(vary) of those.
+    """
 
     steps: int
     batch: int
     short: int
     long: int
+    vary: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ class Config:
 
     Attributes:
         stages: One after the other; the learning rate runs over all of them.
+        start: Checkpoint of another run whose averaged weights are the first of this one; none for random weights.
         portrait: Share of the steps that see upright pictures.
         precision: ``"bf16"`` runs the network, not the loss, in bfloat16.
         threads: Of torch; results differ in the last bits between numbers of threads.
@@ -123,6 +134,7 @@ class Config:
         StageConfig(3500, 8, 160, 224),
         StageConfig(800, 8, 192, 256),
     )
+    start: str = ""
     portrait: float = 0.2
     ema: float = 0.999
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -190,6 +202,8 @@ def setup(config: Config) -> State:
     keep_freed_memory()
     seed_everything(config.seed)
     network = create_network(config.network)
+    if config.start:
+        _load_start(network, config.start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [each for each in network.parameters() if each.ndim > 1]
     others = [each for each in network.parameters() if each.ndim <= 1]
@@ -198,16 +212,24 @@ def setup(config: Config) -> State:
     return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
 
 
+def _load_start(network: FieldNetwork, path: str) -> None:
+    """Load the averaged weights of another run."""
+    if not Path(path).is_file():
+        raise UsageError(f"There is no checkpoint {path} to start from; give the last one of the run before by start=.")
+    saved = load_checkpoint(Path(path))
+    try:
+        network.load_state_dict(saved["ema"]["network"])
+    except (KeyError, RuntimeError) as error:
+        raise UsageError(f"{path} is no checkpoint of this network; start from a run with the same widths.") from error
+
+
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     """One optimiser step; the values of the loss terms."""
-    rate = config.optimizer.lr * warmup_cosine(
-        state.steps_done, total=config.steps, warmup=config.optimizer.warmup, final=config.optimizer.final
-    )
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = learning_rate(config, state.steps_done)
     output = predict(state.network, batch.hazy, config.precision)
-    terms, _ = losses(output, batch)
     weights = asdict(config.loss)
+    terms, _ = losses(output, batch, weights.pop("ceiling"))
     total = torch.stack([weights[name] * value for name, value in terms.items() if weights[name]]).sum()
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
@@ -217,6 +239,16 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     state.steps_done += 1
     values = {"loss": total, "norm": norm, **terms}
     return {name: float(value.detach()) for name, value in values.items()}
+
+
+def learning_rate(config: Config, number: int) -> float:
+    """Of step ``number``, from 0."""
+    settings = config.optimizer
+    if number < settings.warmup:
+        return settings.lr * (number + 1) / settings.warmup
+    first = max(settings.warmup, config.steps - settings.decay)
+    share = warmup_cosine(max(0, number - first), total=config.steps - first, warmup=0, final=settings.final)
+    return settings.lr * share
 
 
 def predict(network: FieldNetwork, hazy: Tensor, precision: str) -> FieldOutput:
@@ -254,7 +286,7 @@ def least_transmission(hazy: Tensor, airlight: Tensor) -> Tensor:
     return torch.maximum(dark, bright).amax(dim=1, keepdim=True).clamp(0, 1)
 
 
-def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+def losses(output: FieldOutput, batch: Batch, ceiling: float = 40.0) -> tuple[dict[str, Tensor], Tensor]:
     """Terms of the loss by the names of :class:`LossConfig`, and the restored pictures.
 
     All are taken at half the size of the view, that of the predicted maps, where they cost a quarter.
@@ -270,8 +302,8 @@ def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor
     closeness = torch.exp(-10 * error.detach().abs().mean(dim=1, keepdim=True))
     terms = {
         "restored": error.abs().mean(),
-        # mean PSNR in units of 10 dB; beyond 40 dB nobody sees a difference
-        "decibel": torch.log10(squared + 1e-4).mean(),
+        # mean PSNR in units of 10 dB; beyond the ceiling nobody sees a difference
+        "decibel": torch.log10(squared + 10 ** (-ceiling / 10)).mean(),
         "gradient": _gradients(error).abs().mean(),
         "transmission": _mean((transmission - true_transmission).abs(), batch.in_srgb),
         "optical_depth": _mean(optical_error.abs(), batch.in_srgb),
@@ -286,8 +318,14 @@ def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor
 def make_batch(bank: SceneBank, config: Config, number: int) -> Batch:
     """The batch of step ``number``, from 0."""
     first, stage = _stage_of(config, number)
-    upright = np.random.default_rng((config.seed, 2**31, number)).random() < config.portrait
-    height, width = (stage.long, stage.short) if upright else (stage.short, stage.long)
+    rng = np.random.default_rng((config.seed, 2**31, number))
+    upright = rng.random() < config.portrait
+    factors = np.exp(rng.uniform(-stage.vary, stage.vary, 2))
+    short, long = sorted(
+        max(1, round(side * factor / MULTIPLE)) * MULTIPLE
+        for side, factor in zip((stage.short, stage.long), factors, strict=True)
+    )
+    height, width = (long, short) if upright else (short, long)
     indices = range(first, first + stage.batch)
     return collate([synthesize(bank, config.data, config.seed, index, height, width) for index in indices])
 
@@ -313,7 +351,14 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> State:
+def train(
+    config: Config,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> State:
     """Train from the newest checkpoint on, or from the start.
 
     Args:
@@ -321,50 +366,50 @@ def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Pa
         data: Folder with clear pictures, see :mod:`unhaze.data.synthetic`.
         out: Folder of the run: ``config.json``, ``log.jsonl``, ``strips/``, ``checkpoints/``.
         resume: ``"auto"`` for the newest checkpoint in ``out`` if there is one, or a checkpoint file.
+        report: Told where the training stands.
 
     Raises:
         UsageError: The data is missing, ``out`` holds another run, or the checkpoint is of other settings or data.
     """
-    out = Path(out)
     state = setup(config)
-    if path := _checkpoint_to_resume(out, resume):
-        saved = load_checkpoint(path)
-        if json.loads(saved["config"]) != _plain(config):
-            raise UsageError(f"{path} was trained with other settings; resume with the same, or choose another --out.")
-        bank = SceneBank.load(data, "train")
-        if json.loads(saved["provenance"])["data"] != _provenance(bank)["data"]:
-            raise UsageError(f"{path} was trained on other pictures; give the same folder, or choose another --out.")
-        state.load_state_dict(saved)
-    elif (out / "log.jsonl").exists():
-        raise UsageError(f"{out} holds a run already; go on with it by --resume auto, or choose another --out.")
-    else:
-        bank = SceneBank.load(data, "train")
-    log = JsonLog(out / "log.jsonl", resume_at=state.steps_done)
-    provenance = _provenance(bank)
-    (out / "config.json").write_text(json.dumps({"config": _plain(config), **provenance}, indent=1), "utf-8")
-    started = time.perf_counter()
-    for number, batch in _batches(bank, config, state.steps_done):
+    bank = SceneBank.load(data, "train")
+    stream: list[Iterator[tuple[int, Batch]]] = []  # begun when a checkpoint has said with which step
+
+    def advance(number: int) -> dict[str, float]:
+        if not stream:
+            stream.append(_batches(bank, config, number))
+        _, batch = next(stream[0])
         terms = step(state, batch, config)
-        done = number + 1
-        if done % config.log_every == 0:
-            log.write(step=done, seconds=time.perf_counter() - started, **terms)
-        if done % config.strip_every == 0 or done == config.steps:
-            _write_strips(state, batch, config, out / "strips" / f"step-{done:07d}.png")
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            contents = {
-                **state.state_dict(),
-                "config": json.dumps(_plain(config)),
-                "provenance": json.dumps(provenance),
-            }
-            save_checkpoint(out / "checkpoints", done, contents)
+        if state.steps_done % config.strip_every == 0 or state.steps_done == config.steps:
+            _write_strips(state, batch, config, Path(out) / "strips" / f"step-{state.steps_done:07d}.png")
+        return terms
+
+    run_steps(
+        state,
+        LoopConfig(steps=config.steps, checkpoint_every=config.checkpoint_every, log_every=config.log_every),
+        out=out,
+        settings=asdict(config),
+        data=_data_facts(bank),
+        advance=advance,
+        batch=max(stage.batch for stage in config.stages),
+        resume=resume,
+        report=report,
+    )
     return state
 
 
-def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
+def main(
+    config: Config,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
     """Train, and export the averaged network as ``field.onnx`` into ``out``; its path."""
     from unhaze.export.onnx import export_field
 
-    state = train(config, data, out, resume=resume)
+    state = train(config, data, out, resume=resume, report=report)
     return export_field(state.average.network, Path(out) / "field.onnx")
 
 
@@ -389,8 +434,8 @@ def _stage_of(config: Config, number: int) -> tuple[int, StageConfig]:
 
 
 def _batches(bank: SceneBank, config: Config, first: int) -> Iterator[tuple[int, Batch]]:
-    """Batches of the remaining steps, made in a thread while the network trains."""
-    with ThreadPoolExecutor(1, thread_name_prefix="synthesis") as pool:
+    """Batches of the remaining steps in order, made in threads while the network trains."""
+    with ThreadPoolExecutor(_LOADERS, thread_name_prefix="synthesis") as pool:
         pending: list[Future[Batch]] = []
         for number in range(first, config.steps):
             for ahead in range(number + len(pending), min(number + _PREFETCHED + 1, config.steps)):
@@ -439,35 +484,20 @@ def _depth_loss(log_depth: Tensor, batch: Batch) -> Tensor:
     return _mean((difference - difference.mean(dim=(1, 2, 3), keepdim=True)).abs(), batch.depth_known)
 
 
-def _checkpoint_to_resume(out: Path, resume: str | Path | None) -> Path | None:
-    if resume is None:
-        return None
-    return latest_checkpoint(out / "checkpoints") if str(resume) == "auto" else Path(resume)
-
-
 def _plain(config: Config) -> dict[str, Any]:
     """The configuration as JSON reads it back."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return plain
 
 
-def _provenance(bank: SceneBank) -> dict[str, Any]:
+def _data_facts(bank: SceneBank) -> dict[str, Any]:
     digest = hashlib.sha256()
     for scene in bank.scenes:
         digest.update(scene.name.encode())
         digest.update(scene.image.tobytes())
-    return {
-        "data": {"scenes": len(bank), "sha256": digest.hexdigest()},
-        "versions": {
-            "unhaze": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
+    return {"scenes": len(bank), "sha256": digest.hexdigest()}
 
 
-@torch.no_grad()
 def _write_strips(state: State, batch: Batch, config: Config, path: Path) -> None:
     """Hazy, restored, clear, transmission and true transmission of a few samples."""
     few = Batch(*(each[:6] for each in batch))

@@ -6,27 +6,96 @@ import ast
 import dataclasses
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 
 from unhaze.catalog import Catalog
 from unhaze.errors import UnknownNameError, UsageError
 
-__all__ = ["field_default", "list_presets", "override", "preset"]
+__all__ = ["field_default", "field_finetune", "list_presets", "override", "preset", "summary"]
 
 ConfigT = TypeVar("ConfigT")
 
-_PRESETS = {"field-default": "unhaze.recipes.presets:field_default"}
+_PRESETS = {
+    "field-default": "unhaze.recipes.presets:field_default",
+    "field-finetune": "unhaze.recipes.presets:field_finetune",
+    "dehazeformer-its": "unhaze.recipes.published:dehazeformer_its",
+    "dehazeformer-6k": "unhaze.recipes.published:dehazeformer_6k",
+    "dehazeformer-t-6k": "unhaze.recipes.published:dehazeformer_t_6k",
+    "mb_taylorformer-its": "unhaze.recipes.published:mb_taylorformer_its",
+    "oknet-its": "unhaze.recipes.published:oknet_its",
+    "oknet-ots": "unhaze.recipes.published:oknet_ots",
+    "sgdnet-rw2ah": "unhaze.recipes.published:sgdnet_rw2ah",
+    "deanet-its": "unhaze.recipes.published:deanet_its",
+    "sadnet-its": "unhaze.recipes.published:sadnet_its",
+    "coa-teacher-its": "unhaze.recipes.published:coa_teacher_its",
+    "drsformer-did": "unhaze.recipes.published:drsformer_did",
+    "drsformer-spa": "unhaze.recipes.published:drsformer_spa",
+    "dcmpnet-official": "unhaze.recipes.mutual_promotion:dcmpnet_official",
+    "dcmpnet-paper": "unhaze.recipes.mutual_promotion:dcmpnet_paper",
+    "dcmpnet-small": "unhaze.recipes.mutual_promotion:dcmpnet_small",
+    "supervised-small": "unhaze.recipes.published:supervised_small",
+    "hgdf-small": "unhaze.recipes.published:hgdf_small",
+    "mb_taylorformer+hgdf-6k": "unhaze.recipes.published:mb_taylorformer_hgdf_6k",
+    "dehazeformer+hgdf-6k": "unhaze.recipes.published:dehazeformer_hgdf_6k",
+    "mitnet+hgdf-6k": "unhaze.recipes.published:mitnet_hgdf_6k",
+    "sadnet+hgdf-6k": "unhaze.recipes.published:sadnet_hgdf_6k",
+    "oknet+hgdf-6k": "unhaze.recipes.published:oknet_hgdf_6k",
+    "deanet+hgdf-6k": "unhaze.recipes.published:deanet_hgdf_6k",
+    "dnmgdt+hgdf-6k": "unhaze.recipes.published:dnmgdt_hgdf_6k",
+    "coa+hgdf-6k": "unhaze.recipes.published:coa_hgdf_6k",
+    "sgdnet+hgdf-6k": "unhaze.recipes.published:sgdnet_hgdf_6k",
+}
 _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
 
 
 def field_default() -> Any:
-    """The weights that ship with unhaze: about half an hour on one free core of a processor with AVX-512."""
-    return import_module("unhaze.recipes.field").Config()
+    """The weights that ship with unhaze, first part: about half an hour on one free core of a processor with AVX-512.
+
+    The haze is plain synthesis here; skies, high-key pictures and other rooms come in :func:`field_finetune`.
+    """
+    recipe = import_module("unhaze.recipes.field")
+    data = recipe.SynthesisConfig(
+        clear=0.1,
+        high_key=0,
+        plain=0,
+        hazy_sky=0,
+        repaint=0,
+        relight=0,
+        room=0,
+        clear_front=0,
+        optical_depth=(0.08, 2.2),
+    )
+    return recipe.Config(data=data)
+
+
+def field_finetune() -> Any:
+    """The weights that ship with unhaze, second part; ``start`` takes the last checkpoint of ``field-default``."""
+    recipe = import_module("unhaze.recipes.field")
+    return recipe.Config(
+        seed=2,
+        start="runs/field-default/checkpoints/step-0010800.pt",
+        optimizer=recipe.OptimizerConfig(lr=6e-4, warmup=100, decay=4000),
+        loss=recipe.LossConfig(ceiling=34),
+        stages=(recipe.StageConfig(3000, 8, 128, 192, 0.3), recipe.StageConfig(3500, 8, 160, 224, 0.25)),
+    )
 
 
 def list_presets() -> list[str]:
     """Names of all presets, sorted."""
     return _CATALOG.names()
+
+
+def summary(name: str) -> str:
+    """What a preset says of itself in its first line, found without importing its file; empty if nothing."""
+    module, _, function = _PRESETS.get(name, ":").partition(":")
+    path = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+    if not path.is_file():
+        return ""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
 
 
 def preset(name: str) -> tuple[Any, Any]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from unhaze.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JsonLog", "write_strips"]
+__all__ = ["JsonLog", "TensorBoardLog", "write_strips"]
 
 
 class JsonLog:
@@ -36,6 +38,31 @@ class JsonLog:
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
+
+
+class TensorBoardLog:
+    """The same values for TensorBoard.
+
+    Args:
+        folder: For its files.
+        resume_at: Values of later steps, of work that was lost, are hidden.
+
+    Raises:
+        MissingDependencyError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | Path, resume_at: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError("tensorboard", "tensorboard", "write TensorBoard files") from error
+        self._writer = SummaryWriter(str(folder), purge_step=resume_at + 1 if resume_at else None)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of one step."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
 
 def write_strips(path: str | Path, rows: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from unhaze.catalog import Catalog
+from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
     from unhaze.inference.methods._base import Method, MethodInfo
@@ -32,14 +33,25 @@ def list_methods() -> list[str]:
     return _CATALOG.names()
 
 
-def create_method(name: str) -> Method:
+def create_method(name: str, *, engine: str = "auto", threads: int | None = None) -> Method:
     """Create the method called ``name``.
+
+    Args:
+        name: From :func:`list_methods`.
+        engine: What runs its network, see :data:`~unhaze.inference.onnx_engine.ENGINES`.
+        threads: Processor cores for its network; default all that this process may use.
 
     Raises:
         UnknownNameError: There is no such method; near names are listed.
         MissingError: Something the method needs is not installed.
+        UsageError: An engine was chosen for a method that has no network.
     """
-    return cast("Method", _CATALOG.load(name)())
+    found = _CATALOG.load(name)
+    if getattr(found.info, "has_network", False):
+        return cast("Method", found(engine=engine, threads=threads))
+    if engine != "auto":
+        raise UsageError(f"The method {name} has no network, so no engine can be chosen for it; leave the engine out.")
+    return cast("Method", found())
 
 
 def method_info(name: str) -> MethodInfo:

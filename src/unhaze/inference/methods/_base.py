@@ -24,6 +24,7 @@ class MethodInfo:
         paper: Citation.
         url: Where to read it.
         needs: What has to be installed or given beyond the core; empty where nothing is.
+        has_network: Whether it runs a network, and so is created with ``engine=`` and ``threads=``.
     """
 
     name: str
@@ -31,6 +32,7 @@ class MethodInfo:
     paper: str
     url: str
     needs: str = ""
+    has_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class HazeEstimate:
             transmission and the sky.
         finished: Whether skies and exposure are dealt with already, as a trained method does. Otherwise the
             transmission is raised in skies and brightness is given back, as the options say.
+        protected: (h, w) float32, the transmission with skies fully protected; only from a method that is finished.
+            ``None`` where it protects nothing. The option says how much of it is used.
         guide_radius: Radius of the guided filter that aligns the transmission to edges, as a share of the long side.
         guide_eps: Its regularisation; smaller keeps weaker edges.
     """
@@ -52,6 +56,7 @@ class HazeEstimate:
     airlight: FloatArray
     confidence: FloatArray | None = None
     finished: bool = False
+    protected: FloatArray | None = None
     guide_radius: float = 30 / 640
     guide_eps: float = 1e-3
 

@@ -1,24 +1,23 @@
 """A small trained network that sees the whole picture and predicts its haze.
 
 Own design, see ``unhaze.backbones.field`` for the network and ``docs/models/field-s.md`` for its training, its figures
-and what it fails on. Runs in onnxruntime; torch is not needed.
+and what it fails on. Runs in onnxruntime or OpenVINO; torch is not needed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from unhaze.errors import MissingDependencyError, WeightsNotFoundError
-from unhaze.inference.machine import usable_cores
+from unhaze.errors import WeightsNotFoundError
 from unhaze.inference.methods._base import HazeEstimate, MethodInfo
+from unhaze.inference.onnx_engine import OnnxEngine
+from unhaze.physics.color import luminance
 from unhaze.physics.guided import box_mean
 
 if TYPE_CHECKING:
@@ -36,6 +35,12 @@ GUIDE_RADIUS, GUIDE_EPS = 0.02, 1e-3
 LEAST_TRANSMISSION, LEAST_IN_SKY = 0.28, 0.55
 SKY_DISTANCE = 0.05  # from the airlight, at which a third of that protection is left
 SKY_RADIUS = 2  # of the mean of the distance, in pixels of the transmission
+
+# A sky of the colour of the haze has nothing behind it: even small errors of the airlight would darken it unevenly.
+SKY_SHARE = 0.9  # of its optical depth that protection takes back
+SKY_NEAR = (0.08, 0.2)  # distance from the airlight: certainly sky .. certainly not
+SKY_SMOOTH = (0.004, 0.015)  # standard deviation of brightness over 3 x 3 pixels: certainly sky .. certainly not
+SKY_LEAST_AREA = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,17 @@ class FieldMaps:
 
 
 class FieldMethod:
-    """The field network in onnxruntime; any thread may call it.
+    """The field network in an ONNX engine; any thread may call it.
 
     Args:
         weights: ONNX file; the one that ships with unhaze by default.
+        engine: One of :data:`~unhaze.inference.onnx_engine.ENGINES`.
         threads: Processor cores for the network; default all that this process may use.
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        MissingDependencyError: onnxruntime is not installed.
+        UnknownNameError: There is no such engine.
+        MissingError: The engine is not installed.
     """
 
     info = MethodInfo(
@@ -72,24 +79,14 @@ class FieldMethod:
         summary="Small trained network: natural colours, clear pictures stay as they are, thin haze may remain.",
         paper="Own design; He and Sun: Fast Guided Filter. 2015, for the way to full resolution.",
         url="https://arxiv.org/abs/1505.00996",
-        needs="onnxruntime: pip install 'unhaze[onnx]'",
+        has_network=True,
     )
 
-    def __init__(self, weights: str | Path | None = None, *, threads: int | None = None) -> None:
+    def __init__(self, weights: str | Path | None = None, *, engine: str = "auto", threads: int | None = None) -> None:
         self.weights = Path(weights) if weights else Path(str(files("unhaze") / "weights" / "field-s.onnx"))
-        self.threads = threads or usable_cores()
         if not self.weights.is_file():
             raise WeightsNotFoundError(f"The weights {self.weights} are missing; install unhaze again.")
-        self._lock = Lock()
-        self._runtime = _import_runtime()
-
-    @cached_property
-    def _session(self) -> Any:
-        options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        # idle workers that spin would take the cores from the pixels
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return self._runtime.InferenceSession(str(self.weights), options, providers=["CPUExecutionProvider"])
+        self.engine = OnnxEngine(self.weights, engine=engine, threads=threads)
 
     def maps(self, view: FloatArray) -> FieldMaps:
         """Everything the network says about ``view`` (h, w, 3) float32 RGB in [0, 1]."""
@@ -97,10 +94,9 @@ class FieldMethod:
         shrinks = height * width < view.shape[0] * view.shape[1]
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         batch = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
-        with self._lock:
-            session = self._session
-        transmission, airlight, log_depth, confidence = session.run(None, {"view": batch})
-        return FieldMaps(transmission[0, 0], airlight[0], log_depth[0, 0], confidence[0, 0])
+        said = self.engine.run(view=batch)
+        transmission, log_depth, confidence = (said[name][0, 0] for name in ("transmission", "log_depth", "confidence"))
+        return FieldMaps(transmission, said["airlight"][0], log_depth, confidence)
 
     def estimate(self, view: FloatArray) -> HazeEstimate:
         """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1]."""
@@ -109,8 +105,10 @@ class FieldMethod:
         size = tuple(min(sides) for sides in zip(maps.transmission.shape, view.shape[:2], strict=True))
         small, transmission, confidence = (_shrink(each, size) for each in (view, maps.transmission, maps.confidence))
         bounded = np.maximum(transmission, least_transmission(small, maps.airlight))
-        bounded = np.maximum(bounded, sky_floor(small, maps.airlight))
-        return HazeEstimate(bounded, maps.airlight, confidence, True, GUIDE_RADIUS, GUIDE_EPS)
+        bounded = np.maximum(bounded, np.float32(LEAST_TRANSMISSION))
+        kept = 1 - np.float32(SKY_SHARE) * sky_mask(small, maps.airlight)
+        protected = np.maximum(bounded, sky_floor(small, maps.airlight)) ** kept
+        return HazeEstimate(bounded, maps.airlight, confidence, True, protected, GUIDE_RADIUS, GUIDE_EPS)
 
 
 def _shrink(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
@@ -136,6 +134,27 @@ def sky_floor(view: FloatArray, airlight: FloatArray) -> FloatArray:
     return np.asarray(floor, np.float32)
 
 
+def sky_mask(view: FloatArray, airlight: FloatArray) -> FloatArray:
+    """How surely each pixel is a sky of the colour of the haze, (h, w) in [0, 1]: smooth and joined to the top."""
+    gray = luminance(view)
+    mean = box_mean(gray, 1)
+    deviation = np.sqrt(np.maximum(box_mean(gray * gray, 1) - mean * mean, 0))
+    distance = np.abs(view - airlight).max(axis=2)
+    likely = _falling(deviation, *SKY_SMOOTH) * _falling(distance, *SKY_NEAR)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > 0.35).astype(np.uint8), connectivity=4)
+    is_sky = np.zeros(count, np.float32)
+    is_sky[np.unique(labels[0])] = 1
+    is_sky[stats[:, cv2.CC_STAT_AREA] < SKY_LEAST_AREA * gray.size] = 0
+    is_sky[0] = 0  # the background: everything that is not likely
+    return box_mean(is_sky[labels] * likely, 1)
+
+
+def _falling(x: FloatArray, low: float, high: float) -> FloatArray:
+    """1 below ``low``, 0 above ``high``, smooth in between."""
+    u = np.clip((high - x) / np.float32(high - low), 0, 1)
+    return np.asarray(u * u * (3 - 2 * u), np.float32)
+
+
 def network_shape(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of what the network sees of a picture.
 
@@ -145,11 +164,3 @@ def network_shape(height: int, width: int) -> tuple[int, int]:
     scale = NETWORK_SIZE / max(height, width)
     rows, columns = (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width))
     return rows, columns
-
-
-def _import_runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "onnx", "run the trained network") from error
-    return onnxruntime

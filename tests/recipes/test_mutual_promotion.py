@@ -1,0 +1,486 @@
+"""DCMPNet's training: which network learns from which loss in either variant, and exact resume."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from unhaze.backbones import dcmpnet
+from unhaze.backbones.dcmpnet import STAGES, DCMPNet, DCMPNetPaper
+from unhaze.depth.dcmpnet_de import dcmpnet_de
+from unhaze.depth.ra_depth import ra_depth
+from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.losses import softmax_weights, untrained_vgg19
+from unhaze.nn.window_transformer import transformer_blocks
+from unhaze.recipes import mutual_promotion as recipe
+from unhaze.recipes._paired import Batch, DataConfig
+from unhaze.recipes.mutual_promotion import Config, LossConfig, NetworkConfig
+from unhaze.recipes.presets import preset
+from unhaze.training.loop import LoopConfig
+from unhaze.training.optim import OptimizerConfig
+from unhaze.weights.loading import load_weights
+
+ROOT = Path(__file__).parents[2]
+PAPER = Config(
+    teacher="true",
+    data=DataConfig(crop=32, batch=2, held_out=2, workers=0),
+    loss=LossConfig(contrastive=0.0),
+    optimizer=OptimizerConfig("adam", lr=1e-3, clip=1.0),
+    depth_optimizer=OptimizerConfig("adam", lr=1e-3, clip=1.0),
+    loop=LoopConfig(steps=3, checkpoint_every=2, log_every=1, validate_every=3),
+    device="cpu",
+)
+OFFICIAL = dataclasses.replace(PAPER, variant="official")
+
+
+class SmallUNet(nn.Module):
+    """Gives the maps that the U-Net gives, for a hundredth of its parameters."""
+
+    norm = nn.BatchNorm2d
+
+    def __init__(self):
+        super().__init__()
+        self.whole = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = nn.Sequential(nn.Conv2d(3, 64, 2, stride=2), self.norm(64))
+        self.fourth = nn.Conv2d(64, 128, 2, stride=2)
+
+    def forward(self, image):
+        half = self.second(image)
+        return self.whole(image), half, self.fourth(half)
+
+
+def one_block_each():
+    return tuple(
+        transformer_blocks(stage.channels, 1, heads, 2, share, conv="depthwise", network_blocks=5)
+        for stage, heads, share in zip(STAGES, (2, 2, 2, 1, 1), (1, 1, 1, 0, 0), strict=True)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(dcmpnet, "UNet", SmallUNet)
+    monkeypatch.setattr(recipe, "UNet", SmallUNet)
+    monkeypatch.setattr(dcmpnet, "local_global_levels", one_block_each)
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    torch.manual_seed(0)
+    return untrained_vgg19("raw")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photo, hazy_photo):
+    """Four pairs of 48x40 pixels as the data set ``folders`` has them."""
+    root = tmp_path_factory.mktemp("data")
+    for name in ("hazy", "clear"):
+        (root / name).mkdir()
+    for number in range(4):
+        part = (slice(90 * number, 90 * number + 80), slice(120 * number, 120 * number + 96))
+        for name, picture in (("hazy", hazy_photo[0]), ("clear", photo)):
+            cv2.imwrite(str(root / name / f"{number}.png"), cv2.resize(picture[part], (48, 40)))
+    return root
+
+
+def batch_of(seed=0, known=(True, True), side=32):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(2, 3, 4, 4, generator=generator)
+    clear = F.interpolate(coarse, size=(side, side), mode="bilinear").clamp(0, 1)
+    near = F.interpolate(torch.rand(2, 1, 4, 4, generator=generator), size=(side, side), mode="bilinear")
+    return Batch(clear * (0.3 + 0.7 * near) + 0.7 * (1 - near), clear, near, torch.tensor(known), ())
+
+
+def copy_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    """Names of parameters that differ from a copy."""
+    return {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+
+
+# -- the official code ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("contrastive", [0.0, 1.0])
+def test_official_gradients_are_those_of_one_sum(vgg, contrastive):
+    """The step is cut where the losses meet the networks; the gradients must not notice."""
+    config = dataclasses.replace(OFFICIAL, loss=LossConfig(contrastive=contrastive))
+    state = recipe.setup(config, vgg19=vgg)
+    batch = batch_of()
+    recipe._official_gradients(state, batch, config)
+    networks = nn.ModuleList((state.network, state.depth))
+    found = {name: p.grad.clone() for name, p in networks.named_parameters() if p.grad is not None}
+    networks.zero_grad()
+
+    clear = 2 * batch.clear - 1
+    restored = state.network(2 * batch.hazy - 1).image
+    depth, weights = state.depth(restored), softmax_weights(restored - clear)
+    total = F.l1_loss(restored, clear) + 0.1 * F.l1_loss(depth, batch.nearness)
+    total = total + F.l1_loss(depth * weights, batch.nearness * weights) + F.l1_loss(depth, batch.nearness)
+    if contrastive:
+        total = total + state.contrastive(restored / 2 + 0.5, batch.clear, batch.hazy)
+    total.backward()
+    expected = {name: p.grad for name, p in networks.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():  # biases that a normalisation takes away again have rounding noise alone
+        tolerance = 1e-3 * float(gradient.abs().max()) + 1e-6 * largest
+        torch.testing.assert_close(found[name], gradient, atol=tolerance, rtol=0, msg=name)
+
+
+def test_the_unet_terms_of_the_official_code_are_inert():
+    plain, logged = (dataclasses.replace(OFFICIAL, inert_terms=value) for value in (False, True))
+    states = [recipe.setup(config) for config in (plain, logged)]
+    states[1].network.load_state_dict(states[0].network.state_dict())
+    states[1].depth.load_state_dict(states[0].depth.state_dict())
+    inert = copy_of(states[1].inert_unet)
+    for number in range(2):
+        values = [recipe.step(s, batch_of(number), c) for s, c in zip(states, (plain, logged), strict=True)]
+    assert {f"inert_unet{i}" for i in (1, 2, 3)} == values[1].keys() - values[0].keys()
+    assert all(values[1][f"inert_unet{i}"] > 0 for i in (1, 2, 3))
+    assert values[0]["loss"] == values[1]["loss"]
+    assert not changed(states[1].inert_unet, inert)
+    for one, other in zip(states[0].network.parameters(), states[1].network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_official_depth_networks_are_two_and_one_never_sees_haze():
+    state = recipe.setup(OFFICIAL)
+    assert state.depth is not state.network.depth
+    seen = []
+    state.depth.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    before, inside = copy_of(state.depth), copy_of(state.network)
+    batch = batch_of()
+    recipe.step(state, batch, OFFICIAL)
+    assert len(seen) == 1
+    assert not torch.allclose(seen[0], 2 * batch.hazy - 1)
+    assert changed(state.depth, before)
+    assert {name for name in changed(state.network, inside) if name.startswith("depth.")}
+    assert not any(name.startswith("unused.") for name in changed(state.network, inside))
+
+
+def test_the_official_weights_hardly_count():
+    state = recipe.setup(OFFICIAL)
+    values = recipe.step(state, batch_of(), OFFICIAL)
+    assert values["focused_depth"] < 2 * values["depth"] / 32**2
+
+
+def test_the_official_teacher_is_shown_images_in_the_wrong_range():
+    config = dataclasses.replace(OFFICIAL, data=DataConfig(crop=64, batch=2))
+    torch.manual_seed(0)
+    teacher = ra_depth(untrained=True, longest=64).eval().requires_grad_(False)
+    state = recipe.setup(config, teacher=teacher)
+    batch = batch_of(side=64, known=(False, False))
+    expected = teacher.decoder(teacher.encoder(2 * batch.clear - 1))[0]
+    found, known = recipe.clear_depth_of(state, batch, config)
+    torch.testing.assert_close(found, expected)
+    assert known.all()
+    paper = dataclasses.replace(config, variant="paper")
+    found, _ = recipe.clear_depth_of(recipe.setup(paper, teacher=teacher), batch, paper)
+    torch.testing.assert_close(found, teacher(batch.clear).map)
+
+
+# -- the paper --------------------------------------------------------------------------------------------------------
+
+
+def test_step_1_trains_the_depth_network_and_step_2_the_dehazing_network(monkeypatch):
+    state = recipe.setup(PAPER)
+    assert state.depth is state.network.depth
+    steps = {}
+    for name in ("_depth_step", "_dehazing_step"):
+        original = getattr(recipe, name)
+
+        def watched(*arguments, name=name, original=original):
+            before, perceptrons = copy_of(state.network), copy_of(state.perceptrons)
+            values = original(*arguments)
+            steps[name] = changed(state.network, before), changed(state.perceptrons, perceptrons)
+            return values
+
+        monkeypatch.setattr(recipe, name, watched)
+    for number in range(2):
+        recipe.step(state, batch_of(number), PAPER)
+    estimating, first_perceptron = steps["_depth_step"]
+    dehazing, second_perceptron = steps["_dehazing_step"]
+    assert estimating
+    assert all(name.startswith("depth.") for name in estimating)
+    assert {"head.weight", "unet.whole.weight", "enc1.0.mixer.value.weight"} <= dehazing
+    assert not any(name.startswith("depth.") for name in dehazing)
+    assert first_perceptron
+    assert all(name.startswith("image.") for name in first_perceptron)
+    assert second_perceptron
+    assert all(name.startswith("depth.") for name in second_perceptron)
+
+
+def test_the_depth_network_of_the_paper_sees_the_hazy_image_and_the_restored_one():
+    state = recipe.setup(PAPER)
+    seen = []
+    state.depth.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    batch = batch_of()
+    recipe.step(state, batch, PAPER)
+    in_the_network, in_step_1, in_step_2 = seen
+    hazy = 2 * batch.hazy - 1
+    assert torch.equal(in_the_network, hazy)
+    assert torch.equal(in_step_1[2:], hazy)
+    assert torch.equal(in_step_1[:2], in_step_2)
+
+
+def test_the_dehazing_loss_reaches_the_image_through_the_depth_network():
+    """Eq. 12: the weights depend on the depth of u*, which depends on u*."""
+    state = recipe.setup(dataclasses.replace(PAPER, loss=LossConfig(contrastive=0.0, unet=0.0)))
+    batch = batch_of()
+    restored = (2 * batch.hazy - 1).requires_grad_()
+    target = batch.nearness, batch.depth_known
+    gradients = []
+    for perceived in (True, False):
+        image = restored.detach().clone().requires_grad_()
+        leaf = image * 1.0
+        captured = []
+        leaf.register_hook(captured.append)
+        if not perceived:
+            state.perceptrons = nn.ModuleDict()
+        # the optimiser of this state does not hold ``restored``, so only its gradient is looked at
+        recipe._dehazing_step(state, leaf, (), batch, target, dataclasses.replace(PAPER, loss=LossConfig(0.0, 0.0)))
+        gradients.append(image.grad)
+    assert not torch.allclose(*gradients, rtol=1e-3)
+
+
+def test_perceptrons_climb_or_descend():
+    """Trained against the loss the weights come to lie where the error is; trained with it they avoid it."""
+    found = {}
+    for perception in ("against", "with"):
+        config = dataclasses.replace(PAPER, perception=perception)
+        state = recipe.setup(config)
+        recipe.set_rate(state.depth_optimizer, 5e-3)
+        for group in state.depth_optimizer.param_groups:  # the perceptron alone learns
+            group["params"] = list(state.perceptrons["image"].parameters())
+        batch = batch_of()
+        restored = 2 * batch.clear - 1
+        restored[..., :16] += 0.5  # badly restored on the left, where its depth is wrong, too
+        near = state.depth(restored).detach()
+        near[..., :16] += 1.0
+        for _ in range(10):
+            recipe._depth_step(state, restored, batch, (near, batch.depth_known), config)
+        weights = state.perceptrons["image"](restored - (2 * batch.clear - 1)).detach()
+        assert float(weights.mean()) == pytest.approx(1, abs=1e-4)
+        found[perception] = float(weights[..., 2:14].mean() / weights[..., 18:30].mean())
+    assert found["against"] > 1.2
+    assert found["with"] < 0.8
+
+
+def test_rows_of_table_2_without_depth_or_perception():
+    plain = recipe.setup(dataclasses.replace(PAPER, network=NetworkConfig(de=False)))
+    assert plain.depth is None
+    assert plain.depth_optimizer is None
+    values = recipe.step(plain, batch_of(known=(False, False)), PAPER)
+    assert values.keys() == {"loss", "l1", "unet"}
+    config = dataclasses.replace(PAPER, perception="off")
+    state = recipe.setup(config)
+    batch = batch_of()
+    with torch.no_grad():
+        expected = F.l1_loss(state.network(2 * batch.hazy - 1).image, 2 * batch.clear - 1)
+    assert recipe.step(state, batch, config)["l1"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_unet_learns_from_equation_5_and_keeps_the_statistics_of_hazy_images():
+    config = dataclasses.replace(PAPER, network=NetworkConfig(de=False))
+    state = recipe.setup(config)
+    twin = recipe.setup(dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
+    batch = batch_of()
+    values = recipe.step(state, batch, config)
+    recipe.step(twin, batch, dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
+    ours, theirs = state.network.unet, twin.network.unet
+    assert values["unet"] > 0
+    assert not torch.equal(ours.whole.weight, theirs.whole.weight)
+    torch.testing.assert_close(ours.second[1].running_mean, theirs.second[1].running_mean)
+    assert ours.second[1].momentum == 0.1
+
+
+@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_pictures_without_depth_do_not_teach_it(config):
+    state = recipe.setup(dataclasses.replace(config, perception="off"))
+    before = copy_of(state.depth)
+    values = recipe.step(state, batch_of(known=(False, False)), dataclasses.replace(config, perception="off"))
+    assert values["depth"] == 0
+    assert not changed(state.depth, before)
+    assert values["l1"] > 0
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_the_loss_falls(config):
+    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=15))
+    state = recipe.setup(config)
+    values = [recipe.step(state, batch_of(), config) for _ in range(15)]
+    assert all(value == value for each in values for value in each.values())
+    for name in ("loss", "l1", "depth"):
+        assert values[-1][name] < 0.9 * values[0][name], name
+
+
+@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_bfloat16_trains(config):
+    config = dataclasses.replace(config, precision="bf16")
+    state = recipe.setup(config)
+    values = [recipe.step(state, batch_of(), config)["l1"] for _ in range(4)]
+    assert values[-1] < values[0]
+    assert all(parameter.dtype == torch.float32 for parameter in state.network.parameters())
+
+
+def weights(state):
+    parts = [state.network, state.depth, state.average.network]
+    return torch.cat([value.flatten() for part in parts for value in part.state_dict().values()])
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_stopped_and_resumed_run_gives_the_same_weights(variant, folder, tmp_path, monkeypatch, vgg):
+    config = dataclasses.replace(
+        PAPER,
+        variant=variant,
+        teacher="compact",
+        inert_terms=True,
+        loss=LossConfig(contrastive=0.5),
+        ema=0.9,
+        data=dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1),
+    )
+    monkeypatch.setattr(recipe, "load_vgg19", lambda *_, **__: vgg)
+    whole = recipe.train(config, folder, tmp_path / "whole")
+    original, calls = recipe.step, []
+
+    def dies(state, batch, config):
+        calls.append(state.steps_done)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(state, batch, config)
+
+    monkeypatch.setattr(recipe, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(config, folder, tmp_path / "parts")
+    resumed = recipe.train(config, folder, tmp_path / "parts", resume="auto")
+    assert calls[3] == 2  # from the checkpoint, not from the start
+    assert torch.equal(weights(whole), weights(resumed))
+    lines, reference = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("parts", "whole")
+    )
+    assert [line.get("loss") for line in lines] == [line.get("loss") for line in reference]
+    assert {"val_psnr", "val_ssim"} <= {key for line in lines for key in line}
+    assert (tmp_path / "parts/strips/step-0000003.png").exists()
+
+
+def test_what_is_written_can_be_read(folder, tmp_path):
+    config = dataclasses.replace(
+        OFFICIAL,
+        loop=dataclasses.replace(OFFICIAL.loop, steps=1),
+        data=dataclasses.replace(OFFICIAL.data, dataset="folders", validation="", held_out=1),
+    )
+    path = recipe.main(config, folder, tmp_path)
+    load_weights(DCMPNet(), path)
+    assert dcmpnet_de(tmp_path / "depth.safetensors").identity.startswith("dcmpnet-de/")
+    path = recipe.main(dataclasses.replace(config, variant="paper"), folder, tmp_path / "paper")
+    load_weights(DCMPNetPaper(), path)
+
+
+def test_missing_weights_are_told_with_ways_out():
+    with pytest.raises(WeightsNotFoundError, match=r"encoder|RA-Depth.*teacher=true.*teacher=compact"):
+        recipe.setup(dataclasses.replace(PAPER, teacher="ra-depth", data=DataConfig(crop=64)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "hint"),
+    [
+        ({"variant": "papper"}, UnknownNameError, "paper"),
+        ({"perception": "on"}, UnknownNameError, "against"),
+        ({"data": DataConfig(crop=48)}, UsageError, "multiple of 32"),
+        ({"variant": "official", "network": NetworkConfig(mfm=False)}, UsageError, "variant=paper"),
+        ({"teacher": "ra-depth"}, UsageError, "64"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, error, hint):
+    with pytest.raises(error, match=hint):
+        recipe.setup(dataclasses.replace(PAPER, **changes))
+
+
+def test_a_dry_run_counts():
+    described = recipe.describe(OFFICIAL)
+    assert described["depth_network_beside"] == 1_980_283
+    assert described["samples"] == 6
+    json.dumps(described)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "lr", "turn", "vertical"),
+    [("dcmpnet-official", "official", 1e-4, True, False), ("dcmpnet-paper", "paper", 1e-3, False, True)],
+)
+def test_presets_are_what_was_published(name, variant, lr, turn, vertical):
+    module, config = preset(name)
+    assert module is recipe
+    assert (config.variant, config.optimizer.lr, config.depth_optimizer.lr) == (variant, lr, lr)
+    assert (config.data.turn, config.data.vertical, config.data.crop, config.data.batch) == (turn, vertical, 256, 8)
+    assert config.steps == 600 * 1748
+    assert (config.schedule.shape, config.schedule.final) == ("cosine", 0.01)
+
+
+def test_the_small_preset_needs_no_files_of_others(monkeypatch):
+    monkeypatch.undo()  # the real network
+    _, config = preset("dcmpnet-small")
+    assert (config.data.dataset, config.teacher) == ("synthetic", "compact")
+    assert recipe.describe(config)["trained"] > 10_000_000
+
+
+PROCESS = """
+import sys
+import torch
+from torch import nn
+from tests.recipes import test_mutual_promotion as shared
+from unhaze.backbones import dcmpnet
+from unhaze.recipes import mutual_promotion as recipe
+from unhaze.training.distributed import rank
+
+folder, out, variant = sys.argv[1:]
+shared.SmallUNet.norm = nn.InstanceNorm2d  # batch normalisation sees the share of its process
+dcmpnet.UNet, dcmpnet.local_global_levels = shared.SmallUNet, shared.one_block_each
+config = shared.shared_batch(variant)
+done = []
+original = recipe.leave_processes
+recipe.leave_processes = lambda: (done.append(rank()), original())
+state = recipe.train(config, folder, out)
+torch.save([state.network.state_dict(), state.depth.state_dict()], f"{out}-{done[0]}.pt")
+"""
+
+
+def shared_batch(variant):
+    """SGD, whose step is the gradient: Adam would turn rounding noise into steps of full size."""
+    optimizer = OptimizerConfig("sgd", lr=0.02, betas=(0.9, 0.999), clip=1.0)
+    data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
+    changes = {"variant": variant, "teacher": "compact", "optimizer": optimizer, "depth_optimizer": optimizer}
+    return dataclasses.replace(PAPER, data=data, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_two_processes_do_what_one_does_with_the_whole_batch(variant, folder, tmp_path):
+    def start(out, **environment):
+        command = [sys.executable, "-c", PROCESS, str(folder), str(tmp_path / out), variant]
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+        return subprocess.Popen(command, env={**settings, **environment}, cwd=ROOT)
+
+    both = [start("both", RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE="2") for i in range(2)]
+    alone = start("alone")
+    assert [process.wait(timeout=300) for process in (*both, alone)] == [0, 0, 0]
+    first, second, single = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("both-0", "both-1", "alone-0")
+    )
+    for part in range(2):
+        for name, value in single[part].items():
+            assert torch.equal(first[part][name], second[part][name]), name
+            torch.testing.assert_close(first[part][name], value, atol=1e-5, rtol=1e-4, msg=name)
