@@ -110,15 +110,25 @@ def weights_package(purpose: str) -> Any:
     Raises:
         MissingDependencyError: torch is not installed.
     """
+    return _of_torch("unhaze.weights.loading", purpose)
+
+
+def _of_torch(module: str, purpose: str) -> Any:
+    """A module that needs torch.
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+    """
+    from importlib import import_module
+
     from unhaze.errors import MissingDependencyError
 
     try:
-        from unhaze.weights import loading
+        return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise MissingDependencyError("torch", "torch", purpose) from error
-    return loading
 
 
 def _header(name: str) -> str:
@@ -172,7 +182,7 @@ def _stage_line(stage: dict[str, Any], width: int) -> str:
 
 def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
     """Stages of a network with a fusion module, and what is attached to each."""
-    guided = _guided_module("attach depth to a network")
+    guided = _of_torch("unhaze.guided", "attach depth to a network")
     options = None if depth_weights is None else {"weights": depth_weights}
     model = guided.create_model(name, depth, depth_options=options)
     stages = []
@@ -191,23 +201,6 @@ def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dic
         "added": sum(p.numel() for p in model.fusions.parameters()),
         "tiling": model.contract.tiling,
     }
-
-
-def _guided_module(purpose: str) -> Any:
-    """The module ``unhaze.guided``.
-
-    Raises:
-        MissingDependencyError: torch is not installed.
-    """
-    from unhaze.errors import MissingDependencyError
-
-    try:
-        from unhaze import guided
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingDependencyError("torch", "torch", purpose) from error
-    return guided
 
 
 def _on_tiles(radius: int | None) -> str:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from unhaze.data import create_dataset, describe_dataset
 from unhaze.data._base import Dataset, PairedDataset, Sample, Series
+from unhaze.data.synthetic import SynthesisConfig
 from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, random_view
 from unhaze.errors import UsageError
 from unhaze.evaluation.protocols import get_protocol
@@ -58,6 +59,7 @@ class DataConfig:
         turn: Turn by quarters.
         workers: Processes that make samples; they change nothing but speed.
         on_error: ``"stop"`` or ``"skip"``, at a picture that cannot be read.
+        known_depth: Of ``synthetic``, only scenes whose depth is known, by day, with haze that follows it.
     """
 
     dataset: str = "synthetic"
@@ -71,6 +73,7 @@ class DataConfig:
     turn: bool = False
     workers: int = 0
     on_error: str = "stop"
+    known_depth: bool = False
 
 
 class Batch(NamedTuple):
@@ -152,9 +155,12 @@ def open_data(config: DataConfig, root: str | Path, seed: int, depth: Any = None
     """
     has_validation = config.validation in describe_dataset(config.dataset).splits
     if config.dataset == "synthetic":
-        size = (config.crop, config.crop)
-        train: Any = create_dataset(config.dataset, root, config.split or "train", size=size, seed=seed)
-        held: Any = create_dataset(config.dataset, root, "validation", size=size, seed=seed, night=0.0)
+        options: dict[str, Any] = {"size": (config.crop, config.crop)}
+        if config.known_depth:
+            options |= {"config": SynthesisConfig(weights=(0.45, 0.55, 0.0), agnostic=0.0, clear=0.05), "night": 0.0}
+        train: Any = create_dataset(config.dataset, root, config.split or "train", seed=seed, **options)
+        # the same pictures for every seed, so that runs can be compared
+        held: Any = create_dataset(config.dataset, root, "validation", seed=0, **options | {"night": 0.0})
         return train, validation_samples(held, config.held_out)
     view = random_view(config.crop, edge_decay=config.edge_decay, vertical=config.vertical, turn=config.turn)
     options = {"seed": seed, "on_error": config.on_error, "depth": depth}

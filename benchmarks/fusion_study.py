@@ -1,0 +1,192 @@
+"""P2 in small: does depth help, which module, which parts of it, and does it matter whose depth it is?
+
+    python benchmarks/fusion_study.py --data DATA --out runs/study [--tables 1 3 4 6] [--backbones NAME ...] [--seeds 2]
+
+Every network is trained on colour alone first (stage 1), once per seed. From these weights each variant is trained on
+(stage 2) for as many steps, a control without fusion included, on the same samples. Scores are PSNR and SSIM on views
+of the validation split of ``synthetic`` that have true depth and are the same for all. A run that has a result is not
+done again, so the script can be stopped and started at will. The table is printed and written as ``study.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DEPTHS = ("stored", "compact", "shuffled")
+FUSIONS = ("concat", "selfpromer", "prompthaze", "udpnet", "hgdf")
+# rows of P2, Tables 3, 4 and 6: switches that are off, and whether the network is frozen
+PARTS = {"CFE+DAI": ("channel_gate", "feed_forward", "spatial_gate"), "+ASG": ("channel_gate", "feed_forward")}
+ZEROS = {"no zero": ("zero_pre", "zero_post"), "pre only": ("zero_post",), "post only": ("zero_pre",)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of stage 2."""
+
+    table: str
+    backbone: str
+    row: str
+    fusion: str = "hgdf"
+    depth: str = "stored"
+    switches: tuple[str, ...] = ()
+    freeze: str = "none"
+
+    def path(self, seed: int) -> Path:
+        """Below the folder of the study; tables share runs that are alike."""
+        off = "".join(f"-{switch}" for switch in self.switches)
+        frozen = "-frozen" if self.freeze == "backbone" else ""
+        return Path(self.backbone) / f"{self.fusion}-{self.depth}{off}{frozen}" / f"seed{seed}"
+
+
+def grid(tables: Iterable[str], backbones: list[str]) -> list[Run]:
+    """All runs of the tables that are asked for."""
+    runs: list[Run] = []
+    for table in tables:
+        for backbone in backbones if table == "1" else backbones[:1]:
+            runs += rows_of(table, backbone)
+    return runs
+
+
+def rows_of(table: str, backbone: str) -> list[Run]:
+    """Runs of one table on one network."""
+    none = Run(table, backbone, "none", "none", "none")
+    whole = Run(table, backbone, "HGDF")
+    if table == "1":
+        # the depth of a restoration can only be estimated, so SelfPromer has no true depth
+        pairs = [(f, d) for f in FUSIONS for d in DEPTHS if not (f == "selfpromer" and d != "compact")]
+        return [none, *(Run(table, backbone, f"{f}, {d}", f, d) for f, d in pairs)]
+    if table == "3":
+        return [none, *(Run(table, backbone, row, switches=off) for row, off in PARTS.items()), whole]
+    if table == "4":
+        return [none, Run(table, backbone, "frozen", freeze="backbone"), replace(whole, row="full")]
+    return [none, *(Run(table, backbone, row, switches=off) for row, off in ZEROS.items()), replace(whole, row="both")]
+
+
+def configs(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What all trainings share."""
+    from unhaze.recipes._paired import DataConfig
+    from unhaze.training.loop import LoopConfig
+    from unhaze.training.optim import OptimizerConfig
+    from unhaze.training.schedules import ScheduleConfig
+
+    return {
+        "seed": seed,
+        "data": DataConfig(crop=options.crop, batch=options.batch, held_out=options.held_out, known_depth=True),
+        "optimizer": OptimizerConfig("adamw", 4e-4, clip=1.0),
+        "schedule": ScheduleConfig("cosine", warmup=20, final=0.02),
+        "loop": LoopConfig(steps=options.steps, checkpoint_every=10**9, log_every=50),
+        "ema": 0.98,
+        "threads": options.threads,
+    }
+
+
+def first_stage(options: argparse.Namespace, backbone: str, seed: int) -> Path:
+    """Weights of a network that was trained on colour alone."""
+    from unhaze.recipes import supervised
+
+    folder = options.out / backbone / "stage1" / f"seed{seed}"
+    weights = folder / "weights.safetensors"
+    if not weights.exists():
+        config = supervised.Config(network=backbone, **configs(options, seed))
+        config = replace(config, loop=replace(config.loop, steps=options.first_steps))
+        supervised.main(config, options.data, folder, resume="auto")
+    return weights
+
+
+def second_stage(options: argparse.Namespace, run: Run, seed: int) -> dict[str, Any]:
+    """Scores of one run; trained if there are none yet."""
+    from unhaze.recipes import depth_fusion, supervised
+
+    folder = options.out / run.path(seed)
+    result = folder / "result.json"
+    if result.exists():
+        stored: dict[str, Any] = json.loads(result.read_text())
+        return stored
+    weights, started = str(first_stage(options, run.backbone, seed)), time.perf_counter()
+    shared = {**configs(options, seed + 1000), "seed": seed + 1000}
+    if run.fusion == "none":
+        supervised.main(
+            supervised.Config(network=run.backbone, weights=weights, **shared), options.data, folder, resume="auto"
+        )
+    else:
+        config = depth_fusion.Config(
+            model=f"{run.backbone}+{run.fusion}",
+            backbone_weights=weights,
+            depth=run.depth,
+            freeze=run.freeze,  # type: ignore[arg-type]
+            switches=run.switches,
+            **shared,
+        )
+        depth_fusion.main(config, options.data, folder, resume="auto")
+    scores = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if "val_psnr" in line][-1]
+    found = {"psnr": scores["val_psnr"], "ssim": scores["val_ssim"], "seconds": time.perf_counter() - started}
+    result.write_text(json.dumps(found))
+    return found
+
+
+def table(runs: list[Run], scores: dict[tuple[Path, int], dict[str, Any]], seeds: int) -> str:
+    """Markdown of everything that is done."""
+    lines = []
+    for name in sorted({run.table for run in runs}):
+        lines += [
+            f"\n### Like P2, Table {name}\n",
+            "| network | variant | PSNR | seeds | gain | SSIM |",
+            "|---|---|---|---|---|---|",
+        ]
+        for run in (run for run in runs if run.table == name):
+            got = [scores[run.path(s), s] for s in range(1, seeds + 1) if (run.path(s), s) in scores]
+            none = Run(name, run.backbone, "none", "none", "none")
+            base = [scores[none.path(s), s] for s in range(1, seeds + 1) if (none.path(s), s) in scores]
+            if not got:
+                continue
+            psnr, ssim = (statistics.mean(each[key] for each in got) for key in ("psnr", "ssim"))
+            each = ", ".join(f"{one['psnr']:.2f}" for one in got)
+            gain = f"{psnr - statistics.mean(one['psnr'] for one in base):+.2f}" if len(base) == len(got) else ""
+            lines.append(f"| `{run.backbone}` | {run.row} | {psnr:.2f} | {each} | {gain} | {ssim:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_scenes_once() -> None:
+    """All runs see the same scenes; reading them takes longer than many of the runs."""
+    from unhaze.data import synthetic
+
+    synthetic.SceneBank.load = staticmethod(cache(synthetic.SceneBank.load))  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tables", nargs="+", default=["1", "3", "4", "6"], choices=["1", "3", "4", "6"])
+    parser.add_argument("--backbones", nargs="+", default=["gcanet-base", "dehazeformer-t", "coa-deploy_rb1"])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--held-out", type=int, default=48)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    read_scenes_once()
+    runs, scores = grid(options.tables, options.backbones), {}
+    for seed in range(1, options.seeds + 1):
+        for run in runs:
+            if (run.path(seed), seed) in scores:
+                continue
+            scores[run.path(seed), seed] = found = second_stage(options, run, seed)
+            print(f"{run.path(seed)}: {found['psnr']:.2f} dB, {found['seconds']:.0f} s", flush=True)
+            (options.out / "study.md").write_text(table(runs, scores, options.seeds))
+    print(table(runs, scores, options.seeds))
+
+
+if __name__ == "__main__":
+    main()
