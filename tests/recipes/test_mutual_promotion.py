@@ -331,7 +331,9 @@ def test_the_loss_falls(config):
 def test_bfloat16_trains(config):
     config = dataclasses.replace(config, precision="bf16")
     state = recipe.setup(config)
-    values = [recipe.step(state, batch_of(), config)["l1"] for _ in range(4)]
+    batch = batch_of()
+    as_loaded = batch._replace(hazy=batch.hazy.contiguous(memory_format=torch.channels_last))
+    values = [recipe.step(state, as_loaded, config)["l1"] for _ in range(4)]
     assert values[-1] < values[0]
     assert all(parameter.dtype == torch.float32 for parameter in state.network.parameters())
 
@@ -483,4 +485,6 @@ def test_two_processes_do_what_one_does_with_the_whole_batch(variant, folder, tm
     for part in range(2):
         for name, value in single[part].items():
             assert torch.equal(first[part][name], second[part][name]), name
-            torch.testing.assert_close(first[part][name], value, atol=1e-5, rtol=1e-4, msg=name)
+            torch.testing.assert_close(
+                first[part][name], value, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+            )

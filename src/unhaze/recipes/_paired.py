@@ -236,7 +236,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     def pictures(name: str) -> Tensor:
         stacked = np.stack([getattr(sample, name) for sample in samples])
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255)
+        pixels = torch.from_numpy(stacked).permute(0, 3, 1, 2)
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
     blank = np.zeros(samples[0].hazy.shape[:2], np.float32)
     near = [blank if sample.depth is None else _near(sample.depth) for sample in samples]

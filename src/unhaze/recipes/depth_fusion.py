@@ -22,7 +22,7 @@ from unhaze.guided import Freeze, GuidedDehazer, create_model, save_model
 from unhaze.nn.depth_view import DepthView
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import Batch, DataConfig, NetworkState, describe_network, open_data, score_network
-from unhaze.recipes.supervised import descend_on, device_of, rehearse_steps, run_on_pairs
+from unhaze.recipes.supervised import descend_on, device_of, place, rehearse_steps, run_on_pairs
 from unhaze.training.distributed import is_main, join_processes, leave_processes
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.loop import LoopConfig, Progress
@@ -93,7 +93,7 @@ def setup(config: Config) -> State:
             "--set depth=NAME."
         )
     device = device_of(config.device)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = place(model, device)
     average = ExponentialMovingAverage(model, config.ema)
     optimizer = create_optimizer(model.parameters(), config.optimizer)
     return NetworkState(model.train(), average, optimizer, create_scaler(device, config.precision))
