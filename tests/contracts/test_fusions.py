@@ -119,11 +119,11 @@ def test_gradients_reach_every_part_of_the_fusion(name, fusion):
         model.backbone.zero_grad()
 
 
-@pytest.mark.parametrize("size", [(5, 3), (37, 50)])
-@pytest.mark.parametrize(("name", "fusion"), PAIRS)
+SIZES = [(*pair, (37, 50)) for pair in PAIRS] + [(ONE_NETWORK, fusion, (5, 3)) for fusion in list_fusions()]
+
+
+@pytest.mark.parametrize(("name", "fusion", "size"), SIZES)
 def test_any_size(name, fusion, size):
-    if size == (5, 3) and name != ONE_NETWORK:
-        size = (33, 35)
     model = awake(fused(name, fusion))
     with torch.no_grad():
         restored = model.restore(image(*size), view_of(*size)).image
