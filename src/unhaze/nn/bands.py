@@ -12,7 +12,7 @@ __all__ = ["in_bands", "put_band", "row_bands"]
 
 # [B] for the widest map inside a band: small enough for caches and for memory that is used again, large enough that
 # calls cost nothing
-BAND = 2 << 20
+BAND = 4 << 20
 
 
 def row_bands(x: Tensor, channels: int, *, halo: int = 0, multiple: int = 1, start: int = 0) -> list[tuple[int, int]]:

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from unhaze.nn.bands import put_band, row_bands
-
 __all__ = ["deform_conv2d"]
 
 
@@ -41,29 +39,13 @@ def deform_conv2d(
     >>> torch.allclose(out, torch.nn.functional.conv2d(x, weight, padding=1), atol=1e-5)
     True
     """
-    out: Tensor | None = None
-    height = x.shape[2]
-    for first, last in row_bands(x, x.shape[1]):
-        rows = slice(first, last)
-        of_mask = None if mask is None else mask[:, :, rows]
-        band = _convolve_rows(x, offset[:, :, rows], weight, bias, of_mask, groups, first)
-        out = band if last - first == height else put_band(out, band, first, height)
-    assert out is not None
-    return out
-
-
-def _convolve_rows(
-    x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, groups: int, first: int
-) -> Tensor:
-    """The rows of the result from ``first`` on for which there are offsets; reads all of ``x``."""
     batch, channels, height, width = x.shape
-    count = offset.shape[2]
     size = weight.shape[-1]
     taps = size * size
     offset_groups = offset.shape[1] // (2 * taps)
     grouped = x.reshape(batch * offset_groups, -1, height, width)
-    offset = offset.reshape(batch * offset_groups, taps, 2, count, width)
-    rows = torch.arange(count, device=x.device, dtype=x.dtype).view(1, -1, 1) + first
+    offset = offset.reshape(batch * offset_groups, taps, 2, height, width)
+    rows = torch.arange(height, device=x.device, dtype=x.dtype).view(1, -1, 1)
     columns = torch.arange(width, device=x.device, dtype=x.dtype).view(1, 1, -1)
     depthwise = groups == channels == weight.shape[0]
     out: Tensor | None = None if bias is None else bias.view(1, -1, 1, 1)
@@ -74,8 +56,8 @@ def _convolve_rows(
         # one tap at a time: the memory of one map, not of K K of them
         seen = F.grid_sample(grouped, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         if mask is not None:
-            seen = seen * mask.reshape(batch * offset_groups, taps, 1, count, width)[:, tap]
-        seen = seen.reshape(batch, channels, count, width)
+            seen = seen * mask.view(batch * offset_groups, taps, 1, height, width)[:, tap]
+        seen = seen.view(batch, channels, height, width)
         of_tap = weight[:, :, tap // size, tap % size, None, None]
         seen = seen * of_tap.view(1, -1, 1, 1) if depthwise else F.conv2d(seen, of_tap, groups=groups)
         out = seen if out is None else out + seen
