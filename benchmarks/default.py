@@ -150,9 +150,7 @@ def create(name: str, weights: str | None, options: dict[str, float]) -> Callabl
         from unhaze.inference.methods.field import FieldMethod
 
         method: Any = FieldMethod(weights)
-        return dehazer(
-            method, DehazeOptions(**{"color_blend": 1.0, "protect_sky": 0.0, "keep_exposure": 0.0, **options})
-        )
+        return dehazer(method, DehazeOptions(**options))
     return dehazer(create_method(name), DehazeOptions())
 
 

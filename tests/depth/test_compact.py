@@ -44,7 +44,7 @@ def test_agrees_with_what_the_method_sees(estimator, hazy):
     view = np.ascontiguousarray(hazy[0].permute(1, 2, 0).numpy())
     expected = torch.from_numpy(np.exp(FieldMethod().maps(view).log_depth))
     ours = torch.nn.functional.interpolate(estimator(hazy).map, expected.shape, mode="bilinear", antialias=True)[0, 0]
-    assert (ours - expected).abs().mean() < 0.05 * expected.mean()
+    assert (ours - expected).abs().mean() < 0.1 * expected.mean()
 
 
 def test_copies_share_the_runtime(estimator, hazy):

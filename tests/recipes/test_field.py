@@ -109,6 +109,14 @@ def test_a_run_starts_from_the_averaged_weights_of_another(folder, tmp_path):
     for one, other in ((second.network, first.average.network), (second.average.network, first.average.network)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name])
+    for share in (1.0, 0.25):
+        config = dataclasses.replace(TINY, start=checkpoint, share=share, seed=9)
+        third = recipe.step(second, recipe.make_batch(recipe.SceneBank.load(folder, "train"), config, 0), config)
+        assert third["norm"] > 0
+        mean = recipe.exported_network(second, config)
+        parts = (mean, second.average.network, first.average.network)
+        for value, own, other in zip(*(each.parameters() for each in parts), strict=True):
+            torch.testing.assert_close(value, share * own + (1 - share) * other)
     with pytest.raises(UsageError, match="no checkpoint nowhere"):
         recipe.setup(dataclasses.replace(TINY, start="nowhere"))
     wider = dataclasses.replace(TINY.network, context=16)

@@ -61,4 +61,5 @@ def test_the_second_part_continues_the_first():
     assert second.network == first.network
     assert second.start.endswith(f"field-default/checkpoints/step-{first.steps:07d}.pt")
     assert second.data.hazy_sky > first.data.hazy_sky == 0
-    assert second.optimizer.decay < second.steps
+    assert second.steps < first.steps
+    assert second.optimizer.lr < first.optimizer.lr

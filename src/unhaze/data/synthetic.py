@@ -83,19 +83,19 @@ class SynthesisConfig:
         weights: How often a scene comes from rgbd, camvid, clear.
     """
 
-    clear: float = 0.12
-    high_key: float = 0.4
-    plain: float = 0.3
-    hazy_sky: float = 0.85
-    repaint: float = 0.45
-    relight: float = 0.3
+    clear: float = 0.1
+    high_key: float = 0.2
+    plain: float = 0.35
+    hazy_sky: float = 0.25
+    repaint: float = 0.2
+    relight: float = 0.2
     linear_light: float = 0.25
     agnostic: float = 0.25
-    room: float = 0.3
-    clear_front: float = 0.25
-    even: float = 0.5
+    room: float = 0.15
+    clear_front: float = 0.1
+    even: float = 0.6
     patchy: float = 0.2
-    optical_depth: tuple[float, float] = (0.06, 2.2)
+    optical_depth: tuple[float, float] = (0.08, 2.2)
     uneven_airlight: float = 0.4
     noise: float = 0.4
     blur: float = 0.2

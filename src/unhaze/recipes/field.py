@@ -15,6 +15,7 @@ killed and resumed gives the weights of one that was not, bit for bit, on the sa
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -79,12 +80,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the terms; 0 leaves one out.
-
-    Attributes:
-        ceiling: PSNR [dB] beyond which ``decibel`` gains little; the higher, the more a picture counts that is nearly
-            clear, and the more thin haze is missed.
-    """
+    """Weights of the terms; 0 leaves one out."""
 
     restored: float = 2.0
     decibel: float = 0.04
@@ -94,7 +90,6 @@ class LossConfig:
     airlight: float = 2.0
     depth: float = 0.1
     confidence: float = 0.02
-    ceiling: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +113,8 @@ class Config:
     Attributes:
         stages: One after the other; the learning rate runs over all of them.
         start: Checkpoint of another run whose averaged weights are the first of this one; none for random weights.
+        share: Of this run in the exported weights, which are the mean of it and the ``start`` (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", 2022, Eq. 1); checkpoints hold this run alone.
         portrait: Share of the steps that see upright pictures.
         precision: ``"bf16"`` runs the network, not the loss, in bfloat16.
         threads: Of torch; results differ in the last bits between numbers of threads.
@@ -135,6 +132,7 @@ class Config:
         StageConfig(800, 8, 192, 256),
     )
     start: str = ""
+    share: float = 1.0
     portrait: float = 0.2
     ema: float = 0.999
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -212,6 +210,18 @@ def setup(config: Config) -> State:
     return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
 
 
+def exported_network(state: State, config: Config) -> FieldNetwork:
+    """The averaged weights, and where a run began with those of another, their mean."""
+    network = copy.deepcopy(state.average.network)
+    if config.start and config.share < 1:
+        first = create_network(config.network)
+        _load_start(first, config.start)
+        with torch.no_grad():
+            for value, other in zip(network.parameters(), first.parameters(), strict=True):
+                value.lerp_(other, 1 - config.share)
+    return network
+
+
 def _load_start(network: FieldNetwork, path: str) -> None:
     """Load the averaged weights of another run."""
     if not Path(path).is_file():
@@ -228,8 +238,8 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.steps_done)
     output = predict(state.network, batch.hazy, config.precision)
+    terms, _ = losses(output, batch)
     weights = asdict(config.loss)
-    terms, _ = losses(output, batch, weights.pop("ceiling"))
     total = torch.stack([weights[name] * value for name, value in terms.items() if weights[name]]).sum()
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
@@ -286,7 +296,7 @@ def least_transmission(hazy: Tensor, airlight: Tensor) -> Tensor:
     return torch.maximum(dark, bright).amax(dim=1, keepdim=True).clamp(0, 1)
 
 
-def losses(output: FieldOutput, batch: Batch, ceiling: float = 40.0) -> tuple[dict[str, Tensor], Tensor]:
+def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
     """Terms of the loss by the names of :class:`LossConfig`, and the restored pictures.
 
     All are taken at half the size of the view, that of the predicted maps, where they cost a quarter.
@@ -302,8 +312,8 @@ def losses(output: FieldOutput, batch: Batch, ceiling: float = 40.0) -> tuple[di
     closeness = torch.exp(-10 * error.detach().abs().mean(dim=1, keepdim=True))
     terms = {
         "restored": error.abs().mean(),
-        # mean PSNR in units of 10 dB; beyond the ceiling nobody sees a difference
-        "decibel": torch.log10(squared + 10 ** (-ceiling / 10)).mean(),
+        # mean PSNR in units of 10 dB; beyond 40 dB nobody sees a difference
+        "decibel": torch.log10(squared + 1e-4).mean(),
         "gradient": _gradients(error).abs().mean(),
         "transmission": _mean((transmission - true_transmission).abs(), batch.in_srgb),
         "optical_depth": _mean(optical_error.abs(), batch.in_srgb),
@@ -410,7 +420,7 @@ def main(
     from unhaze.export.onnx import export_field
 
     state = train(config, data, out, resume=resume, report=report)
-    return export_field(state.average.network, Path(out) / "field.onnx")
+    return export_field(exported_network(state, config), Path(out) / "field.onnx")
 
 
 def describe(config: Config) -> dict[str, Any]:

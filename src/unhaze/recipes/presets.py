@@ -52,19 +52,11 @@ _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
 def field_default() -> Any:
     """The weights that ship with unhaze, first part: about half an hour on one free core of a processor with AVX-512.
 
-    The haze is plain synthesis here; skies, high-key pictures and other rooms come in :func:`field_finetune`.
+    Other paint, light and skies, and haze as in the common test sets, come in :func:`field_finetune`.
     """
     recipe = import_module("unhaze.recipes.field")
     data = recipe.SynthesisConfig(
-        clear=0.1,
-        high_key=0,
-        plain=0,
-        hazy_sky=0,
-        repaint=0,
-        relight=0,
-        room=0,
-        clear_front=0,
-        optical_depth=(0.08, 2.2),
+        high_key=0, plain=0, hazy_sky=0, repaint=0, relight=0, room=0, clear_front=0, even=0.5
     )
     return recipe.Config(data=data)
 
@@ -73,11 +65,12 @@ def field_finetune() -> Any:
     """The weights that ship with unhaze, second part; ``start`` takes the last checkpoint of ``field-default``."""
     recipe = import_module("unhaze.recipes.field")
     return recipe.Config(
-        seed=2,
+        seed=3,
         start="runs/field-default/checkpoints/step-0010800.pt",
-        optimizer=recipe.OptimizerConfig(lr=6e-4, warmup=100, decay=4000),
-        loss=recipe.LossConfig(ceiling=34),
-        stages=(recipe.StageConfig(3000, 8, 128, 192, 0.3), recipe.StageConfig(3500, 8, 160, 224, 0.25)),
+        optimizer=recipe.OptimizerConfig(lr=4e-4, warmup=50, decay=2000),
+        stages=(recipe.StageConfig(2000, 8, 160, 224, 0.2),),
+        share=0.5,
+        ema=0.998,
     )
 
 

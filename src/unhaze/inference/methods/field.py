@@ -37,10 +37,14 @@ SKY_DISTANCE = 0.05  # from the airlight, at which a third of that protection is
 SKY_RADIUS = 2  # of the mean of the distance, in pixels of the transmission
 
 # A sky of the colour of the haze has nothing behind it: even small errors of the airlight would darken it unevenly.
-SKY_SHARE = 0.9  # of its optical depth that protection takes back
-SKY_NEAR = (0.08, 0.2)  # distance from the airlight: certainly sky .. certainly not
-SKY_SMOOTH = (0.004, 0.015)  # standard deviation of brightness over 3 x 3 pixels: certainly sky .. certainly not
+SKY_SHARE = 0.75  # of its optical depth that protection takes back
+SKY_NEAR = (0.06, 0.2)  # distance from the airlight: certainly sky .. certainly not
+SKY_BRIGHTER = (-0.02, 0.01)  # than the airlight: would get darker .. would not
+SKY_SMOOTH = (0.003, 0.008)  # standard deviation of brightness over 3 x 3 pixels: certainly sky .. certainly not
 SKY_LEAST_AREA = 0.01
+
+# Mean optical depth: what is found in clear pictures, mostly .. haze. Below it the network sees what is not there.
+CLEAR_DEPTH = (0.03, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class FieldMethod:
         # no larger than the view: a tiny picture has nothing to align more pixels to
         size = tuple(min(sides) for sides in zip(maps.transmission.shape, view.shape[:2], strict=True))
         small, transmission, confidence = (_shrink(each, size) for each in (view, maps.transmission, maps.confidence))
-        bounded = np.maximum(transmission, least_transmission(small, maps.airlight))
+        bounded = np.maximum(spare_clear(transmission), least_transmission(small, maps.airlight))
         bounded = np.maximum(bounded, np.float32(LEAST_TRANSMISSION))
         kept = 1 - np.float32(SKY_SHARE) * sky_mask(small, maps.airlight)
         protected = np.maximum(bounded, sky_floor(small, maps.airlight)) ** kept
@@ -134,8 +138,17 @@ def sky_floor(view: FloatArray, airlight: FloatArray) -> FloatArray:
     return np.asarray(floor, np.float32)
 
 
+def spare_clear(transmission: FloatArray) -> FloatArray:
+    """``transmission`` (h, w) raised towards 1 where the whole picture holds hardly any haze."""
+    optical_depth = -np.log(transmission)
+    return np.exp(-optical_depth * (1 - _falling(optical_depth.mean(), *CLEAR_DEPTH)))
+
+
 def sky_mask(view: FloatArray, airlight: FloatArray) -> FloatArray:
-    """How surely each pixel is a sky of the colour of the haze, (h, w) in [0, 1]: smooth and joined to the top."""
+    """How surely each pixel is a sky of the colour of the haze that would get darker, (h, w) in [0, 1].
+
+    It is smooth and joined to the top. A sky brighter than the airlight becomes brighter, which does no harm.
+    """
     gray = luminance(view)
     mean = box_mean(gray, 1)
     deviation = np.sqrt(np.maximum(box_mean(gray * gray, 1) - mean * mean, 0))
@@ -146,10 +159,11 @@ def sky_mask(view: FloatArray, airlight: FloatArray) -> FloatArray:
     is_sky[np.unique(labels[0])] = 1
     is_sky[stats[:, cv2.CC_STAT_AREA] < SKY_LEAST_AREA * gray.size] = 0
     is_sky[0] = 0  # the background: everything that is not likely
-    return box_mean(is_sky[labels] * likely, 1)
+    brighter = gray - luminance(airlight.reshape(1, 1, 3))
+    return box_mean(is_sky[labels] * likely, 1) * _falling(brighter, *SKY_BRIGHTER)
 
 
-def _falling(x: FloatArray, low: float, high: float) -> FloatArray:
+def _falling(x: FloatArray | np.float32, low: float, high: float) -> FloatArray:
     """1 below ``low``, 0 above ``high``, smooth in between."""
     u = np.clip((high - x) / np.float32(high - low), 0, 1)
     return np.asarray(u * u * (3 - 2 * u), np.float32)
