@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
+from unhaze.nn.norms import InstanceNorm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -89,7 +90,7 @@ class NormedConv(nn.Module):
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = nn.InstanceNorm2d(conv.out_channels, affine=True)
+        self.norm = InstanceNorm(conv.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu_(self.norm(self.conv(x)))
@@ -120,9 +121,9 @@ class DilatedResidualBlock(nn.Module):
             return SharedSmoothing(2 * dilation - 1) if dilation > 1 else nn.Identity()
 
         self.smooth1, self.conv1 = smoothing(), conv()
-        self.norm1 = nn.InstanceNorm2d(channels, affine=True)
+        self.norm1 = InstanceNorm(channels)
         self.smooth2, self.conv2 = smoothing(), conv()
-        self.norm2 = nn.InstanceNorm2d(channels, affine=True)
+        self.norm2 = InstanceNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu_(self.norm1(self.conv1(self.smooth1(x))))

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
+from unhaze.nn.norms import InstanceNorm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -151,7 +152,7 @@ def image_embedding(channels: int) -> nn.Sequential:
         nn.Conv2d(channels // 2, channels // 2, 3, padding=1),
         nn.GELU(),
         nn.Conv2d(channels // 2, channels, 1),
-        nn.InstanceNorm2d(channels, affine=True),
+        InstanceNorm(channels),
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from unhaze.backbones import coa, mb_taylorformer, oknet, sgdnet
 from unhaze.backbones._base import Backbone
 from unhaze.nn import window_transformer
+from unhaze.nn.norms import InstanceNorm
 
 __all__ = ["ConventionCount", "count_by_convention", "count_calls"]
 
@@ -137,7 +138,7 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], int]] = {
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _convolution),
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _convolution),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm), _norm),
-    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _norm),
+    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNorm), _norm),
     **dict.fromkeys((nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Dropout, nn.ZeroPad2d, nn.PixelShuffle), _nothing),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _nothing),
     **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _nothing),
