@@ -223,3 +223,19 @@ def test_naming_what_there_is_needs_no_torch():
 def test_an_unknown_fusion_names_near_ones():
     with pytest.raises(UnknownNameError, match="did you mean zero"):
         create_model("aodnet+zeros")
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_restorations_prompt_one_another(prompts):
+    """SelfPromer: a pass without depth, then depth of each restoration beside that of the picture."""
+    made, public = model("dehazeformer-t+selfpromer", num_blocks=1), image(24, 32)
+    result = made.restore(public, prompts=prompts).image
+    assert made.estimator.asked == [(1, 3, 24, 32)] * (1 + prompts)
+    by_hand = made.backbone.restore(public).image
+    view = made.perceive(public)
+    for _ in range(prompts):
+        by_hand = made.restore(public, made.compare(view, by_hand)).image
+    torch.testing.assert_close(result, by_hand, rtol=0, atol=0)
+    engine = TorchEngine(made, "m", NetworkOptions("w", device="cpu", prompts=prompts))
+    rgb = public[0].permute(1, 2, 0).contiguous().numpy()
+    np.testing.assert_allclose(engine.restore(rgb).rgb, result[0].detach().permute(1, 2, 0).clamp(0, 1), atol=1e-5)
