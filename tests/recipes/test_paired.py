@@ -151,7 +151,10 @@ from tests.recipes.test_paired import SUPERVISED, weights, with_steps
 from unhaze.recipes import supervised
 import dataclasses
 data = dataclasses.replace(SUPERVISED.data, batch=4)
-state = supervised.train(with_steps(SUPERVISED, 3, data=data), sys.argv[1], sys.argv[2])
+config = with_steps(SUPERVISED, 3, data=data)
+state = supervised.train(config, sys.argv[1], sys.argv[2])
+from unhaze.training.distributed import is_main
+assert is_main() == (__import__('os').environ['RANK'] == '0'), "known after the processes have parted"
 torch.save(weights(state), sys.argv[2] + f"/{__import__('os').environ['RANK']}.pt")
 """
 

@@ -169,8 +169,11 @@ def main(
         Path of the whole.
     """
     model = train(config, data, out, resume=resume, report=report).average.network
-    save_model(model, Path(out) / "fusion.safetensors", "fusions", overwrite=True)
-    return save_model(model, Path(out) / "weights.safetensors", overwrite=True)
+    path = Path(out) / "weights.safetensors"
+    if is_main():
+        save_model(model, Path(out) / "fusion.safetensors", "fusions", overwrite=True)
+        save_model(model, path, overwrite=True)
+    return path
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -633,10 +633,12 @@ def main(
     state = train(config, data, out, resume=resume, report=report)
     network, out = trained_network(state), Path(out)
     depth = network.get_submodule("depth") if config.variant == "paper" and config.network.de else state.depth
+    path = out / "weights.safetensors"
+    if not is_main():
+        return path
     if depth is not None:
         save_weights(depth.state_dict(), out / "depth.safetensors", "dcmpnet-de", overwrite=True)
-    name = f"dcmpnet-{config.variant}"
-    return save_weights(network.state_dict(), out / "weights.safetensors", name, overwrite=True)
+    return save_weights(network.state_dict(), path, f"dcmpnet-{config.variant}", overwrite=True)
 
 
 def describe(config: Config) -> dict[str, Any]:

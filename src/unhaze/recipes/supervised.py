@@ -221,8 +221,10 @@ def main(
 ) -> Path:
     """Train, and write the averaged weights as ``weights.safetensors`` into ``out``; its path."""
     state = train(config, data, out, resume=resume, report=report)
-    name = resolve_backbone(config.network)
-    return save_weights(state.average.network.state_dict(), Path(out) / "weights.safetensors", name, overwrite=True)
+    path = Path(out) / "weights.safetensors"
+    if is_main():
+        save_weights(state.average.network.state_dict(), path, resolve_backbone(config.network), overwrite=True)
+    return path
 
 
 def describe(config: Config) -> dict[str, Any]:

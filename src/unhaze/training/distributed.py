@@ -39,8 +39,8 @@ def leave_processes() -> None:
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
-    return dist.get_rank() if _together() else 0
+    """Number of this process, from 0; known before the processes have met and after they have parted, too."""
+    return dist.get_rank() if _together() else int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
