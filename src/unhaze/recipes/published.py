@@ -1,4 +1,4 @@
-"""Published settings of networks that are trained on pairs, as presets of ``supervised`` and ``depth_fusion``.
+"""Published settings of networks that are trained on pairs, as presets of the recipes that learn from pairs.
 
 Facts are those of the official code (loss, optimiser, schedule, crop, batch, epochs). Where a code counts epochs, the
 steps are epochs times published pictures over the batch. What a recipe cannot do is said in its docstring.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unhaze.recipes import depth_fusion, supervised
+from unhaze.recipes import adversarial, depth_fusion, distillation, supervised
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import DataConfig
 from unhaze.training.loop import LoopConfig
@@ -17,7 +17,9 @@ from unhaze.training.optim import OptimizerConfig
 from unhaze.training.schedules import ScheduleConfig
 
 __all__ = [
+    "aodnet_its",
     "coa_hgdf_6k",
+    "coa_student_its",
     "coa_teacher_its",
     "deanet_hgdf_6k",
     "deanet_its",
@@ -25,13 +27,18 @@ __all__ = [
     "dehazeformer_hgdf_6k",
     "dehazeformer_its",
     "dehazeformer_t_6k",
+    "dnmgdt_6k",
     "dnmgdt_hgdf_6k",
     "drsformer_did",
     "drsformer_spa",
+    "ffanet_its",
+    "ffanet_ots",
+    "gcanet_its",
     "hgdf_small",
     "mb_taylorformer_hgdf_6k",
     "mb_taylorformer_its",
     "mitnet_hgdf_6k",
+    "mitnet_its",
     "oknet_hgdf_6k",
     "oknet_its",
     "oknet_ots",
@@ -166,7 +173,7 @@ def sadnet_its() -> supervised.Config:
 def coa_teacher_its() -> supervised.Config:
     """CoA's teacher: 0.8 L1, 0.2 (1 - SSIM), 0.05 contrastive, Adam 1e-4 to 1e-6, 100,000 steps of 24.
 
-    The students learn from the teacher's features, which this recipe does not do.
+    The official code trains on THaze, which the catalogue does not have. :func:`coa_student_its` follows.
     """
     return supervised.Config(
         network="coa-teacher",
@@ -175,6 +182,115 @@ def coa_teacher_its() -> supervised.Config:
         optimizer=OptimizerConfig("adam", 1e-4),
         schedule=ScheduleConfig("cosine", final=0.01),
         loop=steps(20 * 5000),
+        ema=0.0,
+    )
+
+
+def coa_student_its() -> distillation.Config:
+    """CoA's student: the teacher's loss and 1.0 affinity of features; needs --set teacher_weights=FILE.
+
+    Adam 1e-4 to 1e-6, 100,000 steps of 24 crops of 256, mirrored and turned. The official code trains on THaze, as for
+    the teacher, and then goes on with an average of the weights and a text loss of CLIP, whose weights are not here.
+    Official code: YanZhang-zy/CoA at f94b8c4, ``KD.py``.
+    """
+    teacher = coa_teacher_its()
+    return distillation.Config(
+        data=teacher.data,
+        loss=teacher.loss,
+        optimizer=teacher.optimizer,
+        schedule=teacher.schedule,
+        loop=teacher.loop,
+        ema=0.0,
+    )
+
+
+def mitnet_its() -> supervised.Config:
+    """MITNet on ITS: L1 of both stages, 0.05 of two spectra, 0.001 mutual information, Adam 2e-4 halved 4 times.
+
+    L1 of the first image (amplitude of the clear picture, phase of the hazy one) and of the second; 0.05 L1 of the
+    first image's amplitude and of the second's spectrum. The rate is halved after every 200 of 1000 epochs; batch 8,
+    crops of 256, mirrored both ways and turned. As in the official code (it-hao/MITNet at e1243aa) the networks that
+    the mutual information is measured by stay random; the term does reach the features through them.
+    """
+    return supervised.Config(
+        network="mitnet-base",
+        data=pairs("reside-its", 256, 8, vertical=True, turn=True),
+        loss=LossConfig(l1=1.0, frequency=0.05, stage1=1.0, amplitude=0.05, mutual_information=0.001),
+        optimizer=OptimizerConfig("adam", 2e-4),
+        schedule=ScheduleConfig("steps", milestones=tuple(epoch * ITS // 8 for epoch in (200, 400, 600, 800))),
+        loop=epochs(1000, ITS, 8),
+        ema=0.0,
+    )
+
+
+def dnmgdt_6k() -> adversarial.Config:
+    """DNMGDT, the part for pairs, on RESIDE-6K: 1 - SSIM and 0.01 adversarial, Adam 2e-4, 20 epochs of batch 1.
+
+    The rate is three quarters after 5, 10 and 15 epochs; the discriminator's stays 2e-4. Crops of 256, mirrored. The
+    official code (NianWang-HJJGCDX/DNMGDT at f302544) takes 6000 pairs of another set, resized to 320x320 before they
+    are cut. Its terms on photographs of real haze are not here: guidance by four priors (weight 1) and consistency
+    under exchanged haze (weight 0.8).
+    """
+    return adversarial.Config(
+        data=pairs("reside-6k", 256, 1),
+        loss=LossConfig(l1=0.0, ssim=1.0, zero_padded=True),
+        optimizer=OptimizerConfig("adam", 2e-4),
+        schedule=ScheduleConfig("steps", milestones=tuple(epoch * RESIDE_6K for epoch in (5, 10, 15)), factor=0.75),
+        loop=epochs(20, RESIDE_6K, 1),
+        ema=0.0,
+    )
+
+
+def ffanet_its() -> supervised.Config:
+    """FFA-Net on ITS: L1, Adam 1e-4, half a cosine to 0, 500,000 steps of 2 crops of 240, mirrored and turned.
+
+    The commands in the README of zhilin007/FFA-Net (at 6651bcf), which leave its perceptual term out.
+    """
+    return supervised.Config(
+        network="ffanet-base",
+        data=pairs("reside-its", 240, 2, turn=True),
+        optimizer=OptimizerConfig("adam", 1e-4),
+        schedule=ScheduleConfig("cosine", final=0.0),
+        loop=steps(500_000),
+        ema=0.0,
+    )
+
+
+def ffanet_ots() -> supervised.Config:
+    """FFA-Net on OTS: as on ITS, for a million steps."""
+    return replace(ffanet_its(), data=pairs("reside-ots", 240, 2, turn=True), loop=steps(1_000_000))
+
+
+def aodnet_its() -> supervised.Config:
+    """AOD-Net on ITS: squared error, Adam 1e-4 with decay 1e-4, gradients clipped at 0.1, 10 epochs of batch 8.
+
+    Settings of TheFairBear/PyTorch-Image-Dehazing at dc26717. It takes the authors' pictures made of NYU2, whole,
+    resized to 480x640 and not mirrored; here crops of 448, mirrored left-right. The rate stays.
+    """
+    return supervised.Config(
+        network="aodnet-base",
+        data=pairs("reside-its", 448, 8),
+        loss=LossConfig(l1=0.0, mse=1.0),
+        optimizer=OptimizerConfig("adam", 1e-4, weight_decay=1e-4, clip=0.1),
+        schedule=ScheduleConfig("constant"),
+        loop=epochs(10, ITS, 8),
+        ema=0.0,
+    )
+
+
+def gcanet_its() -> supervised.Config:
+    """GCANet on ITS: squared error in [0, 255], Adam 1e-3, a tenth after every 40 of 100 epochs, batch 1.
+
+    The repository (cddlyf/GCANet at 23846ff) has no training code; these are the defaults of the training script that
+    its README links to, as copies of that script have them. It takes whole pictures; here crops of 448, mirrored.
+    """
+    return supervised.Config(
+        network="gcanet-base",
+        data=pairs("reside-its", 448, 1),
+        loss=LossConfig(l1=0.0, mse=255.0**2),
+        optimizer=OptimizerConfig("adam", 1e-3),
+        schedule=ScheduleConfig("steps", milestones=(40 * ITS, 80 * ITS), factor=0.1),
+        loop=epochs(100, ITS, 1),
         ema=0.0,
     )
 

@@ -116,8 +116,22 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     return descend_on(state, batch, config, restore)
 
 
-def descend_on(state: Any, batch: Batch, config: Any, restore: Callable[[Batch], Any]) -> dict[str, float]:
-    """The step itself, for any way of restoring: accumulate, average over processes, clip, step, average weights."""
+def descend_on(
+    state: Any,
+    batch: Batch,
+    config: Any,
+    restore: Callable[[Batch], Any],
+    further: Callable[[Any, Batch], dict[str, Tensor]] | None = None,
+) -> dict[str, float]:
+    """The step itself, for any way of restoring: accumulate, average over processes, clip, step, average weights.
+
+    Args:
+        state: Of which ``network`` is trained.
+        batch: All pictures of the step.
+        config: Of any recipe for one network and one optimiser.
+        restore: Restores a part of the batch.
+        further: Terms beside those of ``config.loss``, given what was restored and of which part.
+    """
     set_rate(state.optimizer, config.optimizer.lr * rate_factor(config.schedule, state.steps_done, config.steps))
     device = device_of(config.device)
     sums: dict[str, Tensor] = {}
@@ -125,6 +139,8 @@ def descend_on(state: Any, batch: Batch, config: Any, restore: Callable[[Batch],
         with autocast(device, config.precision):
             restored = restore(part)
         terms = restoration_terms(restored, part.clear, part.hazy, config.loss)
+        if further is not None:
+            terms |= further(restored, part)
         total = torch.stack(list(terms.values())).sum() / config.accumulate
         state.scaler.scale(total).backward()
         for name, value in {"loss": total * config.accumulate, **terms}.items():
@@ -158,6 +174,20 @@ def train(
     """
     join_processes(device_of(config.device))
     state = setup(config)
+    train_network(state, config, data, out, resume, report, step)
+    return state
+
+
+def train_network(
+    state: Any,
+    config: Any,
+    data: str | Path,
+    out: str | Path,
+    resume: str | Path | None,
+    report: Callable[[Progress], None] | None,
+    take_step: Callable[[Any, Batch, Any], dict[str, float]],
+) -> None:
+    """What follows ``setup`` in a recipe whose network needs the hazy picture alone: data, validation, loop."""
     dataset, held_out = open_data(config.data, data, config.seed)
 
     def validate(done: int) -> Mapping[str, float]:
@@ -167,9 +197,8 @@ def train(
         network, device = state.average.network, device_of(config.device)
         return score_network(lambda batch: network.restore(batch.hazy), held_out, config.protocol, device, strips)
 
-    run_on_pairs(state, config, dataset, out, resume, report, validate, step)
+    run_on_pairs(state, config, dataset, out, resume, report, validate, take_step)
     leave_processes()
-    return state
 
 
 def run_on_pairs(
@@ -189,7 +218,9 @@ def run_on_pairs(
 
     def advance(number: int) -> Mapping[str, float]:
         if not stream:
-            stream.append(batches(dataset, config.data, seed=config.seed, first=number, steps=config.steps))
+            # a loader draws a random number when it begins, which a resumed run would draw at another place
+            with torch.random.fork_rng(devices=[]):
+                stream.append(batches(dataset, config.data, seed=config.seed, first=number, steps=config.steps))
         batch = next(stream[0])
         for name, message in batch.skipped:
             if name not in told:
@@ -220,7 +251,11 @@ def main(
     report: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train, and write the averaged weights as ``weights.safetensors`` into ``out``; its path."""
-    state = train(config, data, out, resume=resume, report=report)
+    return write_weights(train(config, data, out, resume=resume, report=report), config, out)
+
+
+def write_weights(state: Any, config: Any, out: str | Path) -> Path:
+    """The averaged weights of a network of the catalogue as ``weights.safetensors``; its path."""
     path = Path(out) / "weights.safetensors"
     if is_main():
         save_weights(state.average.network.state_dict(), path, resolve_backbone(config.network), overwrite=True)

@@ -1,0 +1,196 @@
+"""Pairs, and a discriminator that must not tell restored pictures from clear ones.
+
+Every step is two: the discriminator learns to tell the clear pictures of the batch from what the network makes of its
+hazy ones, then the network takes the loss on pairs and a part of what the discriminator now says. Each has an optimiser
+of its own.
+
+Of DNMGDT (Su, Wang, Cui, Cai, He, Li, "Real Scene Single Image Dehazing Network with Multi-Prior Guidance and Domain
+Transfer", IEEE TMM 2025; official code NianWang-HJJGCDX/DNMGDT at f302544, MIT) this is the part that pairs suffice
+for. Not here, because they need photographs of real haze and what several priors make of them: the guidance by these,
+and the exchange of haze between real and synthetic pictures with its consistency term. There the discriminator sees
+restored real photographs; here it sees the restored pictures of the pairs.
+
+A run is a function of its configuration: one that was killed and resumed gives the weights of one that was not, bit for
+bit, on the same machine with the same threads. N processes (``torchrun``) share each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unhaze.backbones._base import Backbone
+from unhaze.errors import UsageError
+from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminator_loss, generator_loss
+from unhaze.recipes import supervised
+from unhaze.recipes._loss import restoration_terms
+from unhaze.recipes._paired import Batch, NetworkState
+from unhaze.recipes.supervised import device_of, place, rehearse_steps, train_network, write_weights
+from unhaze.training.distributed import average_values, join_processes
+from unhaze.training.loop import Progress
+from unhaze.training.optim import OptimizerConfig, autocast, create_optimizer, create_scaler, descend, set_rate
+from unhaze.training.schedules import ScheduleConfig, rate_factor
+
+__all__ = ["Config", "State", "describe", "main", "rehearse", "setup", "step", "train"]
+
+LEAST_CROP = 32  # of the discriminator
+
+
+@dataclass(frozen=True, slots=True)
+class Config(supervised.Config):
+    """Everything a run depends on, data apart; see also :class:`unhaze.recipes.supervised.Config`.
+
+    Attributes:
+        network: The network that restores.
+        adversarial: Weight of what the discriminator says, beside the terms of ``loss``.
+        objective: ``"vanilla"``, ``"lsgan"`` or ``"hinge"``; see :mod:`unhaze.losses.adversarial`.
+        discriminator_channels: Width of its first layer.
+        discriminator_optimizer, discriminator_schedule: Its own.
+        accumulate: Must be 1; the two steps would need each part of a batch at the same time.
+    """
+
+    network: str = "dnmgdt-base"
+    adversarial: float = 0.01
+    objective: Objective = "vanilla"
+    discriminator_channels: int = 64
+    discriminator_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig("adam", 2e-4, betas=(0.5, 0.99))
+    )
+    discriminator_schedule: ScheduleConfig = field(default_factory=lambda: ScheduleConfig("constant"))
+
+
+@dataclass(slots=True, kw_only=True)
+class State(NetworkState[Backbone]):
+    """A training at some step: that of the network, and the discriminator's."""
+
+    discriminator: PatchDiscriminator
+    discriminator_optimizer: torch.optim.Optimizer
+    discriminator_scaler: torch.amp.GradScaler
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return NetworkState.state_dict(self) | parts
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        NetworkState.load_state_dict(self, state)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "discriminator": self.discriminator,
+            "discriminator_optimizer": self.discriminator_optimizer,
+            "discriminator_scaler": self.discriminator_scaler,
+        }
+
+
+def setup(config: Config) -> State:
+    """A training at step 0.
+
+    Raises:
+        UsageError: A setting cannot work.
+    """
+    if config.accumulate != 1:
+        raise UsageError("The recipe adversarial cannot cut batches into parts; take --set accumulate=1.")
+    if config.data.crop < LEAST_CROP:
+        raise UsageError(f"The discriminator needs crops of at least {LEAST_CROP} px; raise data.crop.")
+    begun = supervised.setup(config)
+    device = device_of(config.device)
+    discriminator = place(PatchDiscriminator(config.discriminator_channels), device).train()
+    return State(
+        begun.network,
+        begun.average,
+        begun.optimizer,
+        begun.scaler,
+        discriminator=discriminator,
+        discriminator_optimizer=create_optimizer(discriminator.parameters(), config.discriminator_optimizer),
+        discriminator_scaler=create_scaler(device, config.precision),
+    )
+
+
+def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
+    """One step of the discriminator and one of the network; the values of the loss terms, means over all processes."""
+    for optimizer, settings, schedule in (
+        (state.optimizer, config.optimizer, config.schedule),
+        (state.discriminator_optimizer, config.discriminator_optimizer, config.discriminator_schedule),
+    ):
+        set_rate(optimizer, settings.lr * rate_factor(schedule, state.steps_done, config.steps))
+    batch = batch.to(device_of(config.device))
+    with autocast(device_of(config.device), config.precision):
+        restored = state.network.restore(batch.hazy)
+    told = _tell_apart(state, restored.image.detach(), batch.clear, config)
+    terms = restoration_terms(restored, batch.clear, batch.hazy, config.loss)
+    terms["adversarial"] = config.adversarial * _pass_for_clear(state, restored.image, config)
+    total = torch.stack(list(terms.values())).sum()
+    state.scaler.scale(total).backward()
+    norm = descend(state.optimizer, state.scaler, state.network.parameters(), config.optimizer.clip)
+    state.average.update(state.network)
+    state.steps_done += 1
+    return average_values({"loss": total, **terms, "discriminator": told, "norm": norm})
+
+
+def _tell_apart(state: State, restored: Tensor, clear: Tensor, config: Config) -> Tensor:
+    """The discriminator's step; its loss."""
+    state.discriminator.requires_grad_(True)
+    fake, real = (_judge(state, image, config) for image in (restored, clear))
+    loss = discriminator_loss(real, fake, config.objective)
+    state.discriminator_scaler.scale(loss).backward()
+    clip = config.discriminator_optimizer.clip
+    descend(state.discriminator_optimizer, state.discriminator_scaler, state.discriminator.parameters(), clip)
+    return loss.detach()
+
+
+def _pass_for_clear(state: State, restored: Tensor, config: Config) -> Tensor:
+    """What the discriminator, just improved, says of the restored pictures; it only passes the gradient on."""
+    state.discriminator.requires_grad_(False)
+    return generator_loss(_judge(state, restored, config), config.objective)
+
+
+def _judge(state: State, image: Tensor, config: Config) -> Tensor:
+    with autocast(device_of(config.device), config.precision):
+        verdicts: Tensor = state.discriminator(2 * image.float() - 1)
+    return verdicts.float()
+
+
+def train(
+    config: Config,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> State:
+    """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
+    join_processes(device_of(config.device))
+    state = setup(config)
+    train_network(state, config, data, out, resume, report, step)
+    return state
+
+
+def main(
+    config: Config,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train, and write the network's averaged weights as ``weights.safetensors`` into ``out``; its path."""
+    return write_weights(train(config, data, out, resume=resume, report=report), config, out)
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The resolved settings and what they amount to, for a dry run."""
+    return supervised.describe(config)
+
+
+def rehearse(config: Config) -> dict[str, float]:
+    """Time and memory from two steps on noise; see :func:`unhaze.recipes.supervised.rehearse`."""
+    return rehearse_steps(setup(config), config, step)
