@@ -113,6 +113,47 @@ def test_an_estimator_and_its_cache(hazy_file, tmp_path, no_network_twice):
     assert len(runs) == 2
 
 
+def test_how_the_estimator_is_run(hazy_file, tmp_path, monkeypatch):
+    depth, dcmpnet_de = pytest.importorskip("unhaze.depth"), pytest.importorskip("unhaze.depth.dcmpnet_de")
+    from unhaze.depth.cache import read_entry
+
+    made = []
+
+    def untrained(name, **options):
+        made.append((name, options))
+        estimator = dcmpnet_de.dcmpnet_de(untrained=True, **options)
+        estimator.identity = f"{name}/{options}"
+        return estimator
+
+    monkeypatch.setattr(depth, "create_depth", untrained)
+    asked = [hazy_file, "--model", "dcmpnet-de", "--overwrite", "--cache-folder", tmp_path / "kept", "--device", "cpu"]
+    for options in ([], ["--longest", 64], ["--longest", 64], ["--longest", 64, "--cache-features"]):
+        assert invoke(*asked, *options).exit_code == 0
+    assert made == [("dcmpnet-de", options) for options in ({}, *3 * ({"longest": 64},))]
+    entries = [read_entry(path) for path in (tmp_path / "kept").rglob("*.npz")]
+    assert sorted(len(entry.features) for entry in entries) == [0, 0, 4]
+
+
+def test_features_are_kept_where_training_looks_for_them(hazy_file, tmp_path, no_network_twice):
+    from unhaze.depth import create_depth
+    from unhaze.depth.cache import DepthCache
+
+    # an estimator that gives a map alone has one entry, features asked for or not
+    assert (
+        invoke(hazy_file, "--model", "compact", "--cache-folder", tmp_path / "kept", "--cache-features").exit_code == 0
+    )
+    DepthCache(tmp_path / "kept").estimate(create_depth("compact"), read_image(hazy_file).pixels)
+    assert len(no_network_twice) == 1
+
+
+def test_the_kind_of_a_map_from_a_file(hazy_file):
+    pytest.importorskip("torch")
+    near = hazy_file.with_name("near.png")
+    cv2.imwrite(str(near), cv2.imread(str(hazy_file), cv2.IMREAD_GRAYSCALE))
+    told = invoke(hazy_file, "--model", near, "--kind", "inverse_relative", "--json")
+    assert json.loads(told.stdout)["records"][0]["kind"] == "inverse_relative"
+
+
 def test_the_cache_of_the_environment(hazy_file, tmp_path, monkeypatch, no_network_twice):
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "kept"))
     assert invoke(hazy_file, "--model", "compact", "--cache").exit_code == 0
@@ -182,6 +223,11 @@ def test_list():
         ([], 2, "No picture is named"),
         (["FILE", "--cache"], 2, "add --model NAME"),
         (["FILE", "--weights", "x.pth"], 2, "add --model NAME"),
+        (["FILE", "--device", "cpu"], 2, "add --model NAME"),
+        (["FILE", "--cache-features"], 2, "add --model NAME"),
+        (["FILE", "--model", "compact", "--device", "gpu"], 2, "There is no device named 'gpu'"),
+        (["FILE", "--model", "compact", "--device", "cuda"], 2, "This machine has no CUDA device"),
+        (["FILE", "--model", "compact", "--longest", "300"], 2, "unexpected keyword argument 'longest'"),
         (["FILE", "--model", "compact", "--method", "cap"], 2, "leave out --model"),
         (["FILE", "--model", "compcat"], 2, "did you mean compact"),
         (["FILE", "--model", "file"], 2, "missing a required argument: 'path'"),
@@ -189,8 +235,9 @@ def test_list():
         (["FILE", "--model", "dcmpnet-de", "--weights", "absent.pth"], 3, "There is no weights file absent.pth"),
     ],
 )
-def test_mistakes_with_estimators(hazy_file, arguments, code, sentence):
-    pytest.importorskip("torch")
+def test_mistakes_with_estimators(hazy_file, arguments, code, sentence, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = invoke(*(str(hazy_file) if each == "FILE" else each for each in arguments))
     assert result.exit_code == code
     assert sentence in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +13,14 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.errors import UsageError
+from unhaze.cli._work import NetworkSettings
+from unhaze.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from unhaze.depth._base import DepthEstimator
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Job
     from unhaze.io.images import Picture
@@ -52,6 +55,30 @@ def depth(
     weights: Annotated[
         Path | None, typer.Option(help="File or folder with the estimator's weights.", metavar="PATH")
     ] = None,
+    device: opt.Device = NetworkSettings.device,
+    longest: Annotated[
+        int | None,
+        typer.Option(
+            help="Long side at which the estimator sees a picture [px]; default is its own. Larger finds finer detail "
+            "and takes longer.",
+            min=1,
+            metavar="N",
+        ),
+    ] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            help="How Depth Anything and Distill-Any-Depth resize a picture; default is antialiased.",
+            metavar="antialiased|official",
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What the numbers of a depth map in a file mean; default is what the file says, else relative.",
+            metavar="metric|relative|inverse_relative",
+        ),
+    ] = None,
     cache: Annotated[
         bool, typer.Option("--cache", help="Keep what an estimator finds, and take what was found before.")
     ] = False,
@@ -62,6 +89,13 @@ def depth(
             metavar="FOLDER",
         ),
     ] = None,
+    cache_features: Annotated[
+        bool,
+        typer.Option(
+            "--cache-features",
+            help="Keep the estimator's feature maps, too, for trainings that fuse them; implies --cache.",
+        ),
+    ] = False,
     list_estimators: Annotated[bool, typer.Option("--list", help="List the depth estimators, and stop.")] = False,
     recursive: opt.Recursive = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -93,15 +127,53 @@ def depth(
     )
     if not jobs:
         _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+    settings = _EstimatorSettings(
+        weights, device, longest, preprocessing, kind, cache or cache_features, cache_folder, cache_features
+    )
     with ExitStack() as stack:
         if model is None:
-            _refuse_estimator_options(weights=weights, cache=cache, cache_folder=cache_folder)
+            settings.refuse()
             estimate = _from_haze(method, engine, stack)
         else:
             if (method, engine) != (opt.DEFAULT_METHOD, "auto"):
                 raise UsageError("--method and --engine are for depth from haze; leave them out, or leave out --model.")
-            estimate = _from_estimator(model, weights, (cache_folder, cache or cache_folder is not None))
+            estimate = _from_estimator(model, settings)
         for_each_file(jobs, lambda job: _write_depth(job, estimate, color), "depth", as_json=json_output)
+
+
+@dataclass(frozen=True, slots=True)
+class _EstimatorSettings:
+    """What was asked of an estimator; the defaults ask nothing."""
+
+    weights: Path | None = None
+    device: str = NetworkSettings.device
+    longest: int | None = None
+    preprocessing: str | None = None
+    kind: str | None = None
+    cache: bool = False
+    cache_folder: Path | None = None
+    cache_features: bool = False
+
+    def refuse(self) -> None:
+        """Complain where there is no estimator to ask."""
+        if self != _EstimatorSettings():
+            raise UsageError(
+                "--weights, --device, --longest, --preprocessing, --kind and --cache with what goes with it are for "
+                "depth estimators; add --model NAME."
+            )
+
+    def create(self, model: str) -> DepthEstimator:
+        """The estimator, where it shall run."""
+        from unhaze.depth import create_depth
+        from unhaze.inference.network import DEVICES
+
+        if self.device not in DEVICES:
+            raise UnknownNameError("device", self.device, DEVICES)
+        given = {name: getattr(self, name) for name in ("weights", "longest", "preprocessing", "kind")}
+        estimator = create_depth(model, **{name: value for name, value in given.items() if value is not None})
+        from unhaze.neural.engine import choose_device  # needs torch, and it is create_depth that tells a user so
+
+        return estimator.to(choose_device(self.device))
 
 
 def _list(as_json: bool) -> None:
@@ -116,11 +188,6 @@ def _list(as_json: bool) -> None:
     width = max(len(card.name) for card in cards)
     for card in cards:
         print(f"{card.name:{width}}  licence: {card.license}; weights: {card.weights}")
-
-
-def _refuse_estimator_options(*, weights: Path | None, cache: bool, cache_folder: Path | None) -> None:
-    if weights is not None or cache or cache_folder is not None:
-        raise UsageError("--weights, --cache and --cache-folder are for depth estimators; add --model NAME.")
 
 
 def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
@@ -171,26 +238,25 @@ def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float3
     return DepthMap(-np.log(transmission), "relative")  # the optical depth, beta d (He et al. 2011, Eq. 2)
 
 
-def _from_estimator(model: str, weights: Path | None, cache: tuple[Path | None, bool]) -> Estimate:
+def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
     """Depth from an estimator of the catalogue, one estimate on each whole picture.
 
     Args:
         model: Its name, or the path of a depth map.
-        weights: Its weights.
-        cache: Folder of the cache, and whether to use one.
+        settings: What was asked of it.
     """
-    from unhaze.depth import create_depth
-
-    estimator = create_depth(model, **({} if weights is None else {"weights": weights}))
+    estimator = settings.create(model)
     # these need torch, and it is create_depth that tells a user so
-    from unhaze.depth._base import announce_license
+    from unhaze.depth._base import announce_license, gives_features
     from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
     from unhaze.depth.file import FileDepth
     from unhaze.io.images import read_image
 
     if not isinstance(estimator, FileDepth):
         announce_license(estimator)
-    kept = DepthCache(cache[0]) if cache[1] else None
+    kept = None
+    if settings.cache or settings.cache_folder is not None:
+        kept = DepthCache(settings.cache_folder, features=settings.cache_features and gives_features(estimator))
     facts = {"model": model, "license": estimator.license, "cache": None if kept is None else str(kept.folder)}
 
     def estimate(source: Path) -> tuple[DepthMap[NDArray[np.float32]], dict[str, Any]]:

@@ -33,6 +33,7 @@ class DepthSource(Protocol):
             name: Of the pair.
 
         Returns:
-            (H, W) float32 with its kind, which says which end is near; ``None`` where the depth is not known.
+            (H, W) float32 with its kind, which says which end is near; ``None`` where the depth is not known. Features
+            (1, C, h, w) of the whole picture go to the sample's ``meta["depth_features"]``, uncut.
         """
         ...

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unhaze.types import DepthKind, DepthLevel, DepthMap
 
-__all__ = ["DepthEstimator", "announce_license", "at_own_size", "at_size_of"]
+__all__ = ["DepthEstimator", "announce_license", "at_own_size", "at_size_of", "gives_features"]
 
 torch.export.register_dataclass(DepthMap, serialized_type_name="unhaze.types.DepthMap")
 
@@ -69,6 +69,11 @@ def at_size_of(image: Tensor, depth: Tensor) -> Tensor:
     if depth.shape[-2:] != image.shape[-2:]:
         depth = F.interpolate(depth, size=image.shape[-2:], mode="bilinear", align_corners=False)
     return depth.to(image)
+
+
+def gives_features(estimator: DepthEstimator) -> bool:
+    """Whether an estimator gives more than a map."""
+    return tuple(estimator.levels) != DepthEstimator.levels
 
 
 def announce_license(estimator: DepthEstimator) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,31 +17,41 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from unhaze.data import create_dataset, describe_dataset
-from unhaze.data._base import Dataset, PairedDataset, Sample, Series
+from unhaze.data._base import Dataset, DepthOf, PairedDataset, Sample, Series
 from unhaze.data.synthetic import SynthesisConfig
-from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, random_view
+from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
+from unhaze.depth._base import DepthEstimator
+from unhaze.depth.cache import CachedDepth, DepthCache
 from unhaze.errors import UsageError
 from unhaze.evaluation.protocols import get_protocol
 from unhaze.evaluation.scoring import score_picture
-from unhaze.nn.depth_view import nearness
+from unhaze.nn.depth_view import DepthView, nearness
 from unhaze.training.distributed import rank, world_size
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.logging import write_strips
 from unhaze.training.seed import random_state, restore_random_state
 from unhaze.types import DepthMap, Restored
 
+if TYPE_CHECKING:
+    from unhaze.data.depth_cache import DepthSource
+
 __all__ = [
+    "CACHED",
     "Batch",
     "DataConfig",
     "NetworkState",
     "batches",
+    "cached_source",
     "data_facts",
+    "has_depth",
     "open_data",
     "score_network",
     "validation_samples",
 ]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+CACHED = "cached:"  # before the name of an estimator: its depth of whole pictures, from the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,7 @@ class Batch(NamedTuple):
         nearness: (B, 1, H, W) in [0, 1], 1 where the whole picture is nearest; 0 everywhere where depth is not known.
         depth_known: (B,) bool.
         skipped: Names and messages of pairs that could not be read.
+        features: Feature maps (B, C, h, w) of the depth of these views, fine to coarse; empty where there are none.
     """
 
     hazy: Tensor
@@ -91,11 +104,19 @@ class Batch(NamedTuple):
     nearness: Tensor
     depth_known: Tensor
     skipped: tuple[tuple[str, str], ...]
+    features: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        hazy, clear, near, known, skipped = self
-        return Batch(hazy.to(device), clear.to(device), near.to(device), known.to(device), skipped)
+        hazy, clear, near, known, skipped, features = self
+        return Batch(
+            hazy.to(device),
+            clear.to(device),
+            near.to(device),
+            known.to(device),
+            skipped,
+            tuple(each.to(device) for each in features),
+        )
 
     def parts(self, count: int) -> list[Batch]:
         """Cut into ``count`` batches of equal size, for accumulation."""
@@ -104,7 +125,18 @@ class Batch(NamedTuple):
         hazy, clear, near, known = (
             part.chunk(count) for part in (self.hazy, self.clear, self.nearness, self.depth_known)
         )
-        return [Batch(hazy[i], clear[i], near[i], known[i], () if i else self.skipped) for i in range(count)]
+        features = [each.chunk(count) for each in self.features]
+        return [
+            Batch(
+                hazy[i],
+                clear[i],
+                near[i],
+                known[i],
+                () if i else self.skipped,
+                tuple(each[i] for each in features),
+            )
+            for i in range(count)
+        ]
 
 
 @dataclass(slots=True)
@@ -141,20 +173,35 @@ class NetworkState(Generic[ModuleT]):
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def open_data(config: DataConfig, root: str | Path, seed: int, depth: Any = None) -> tuple[Dataset, list[Sample]]:
+def open_data(
+    config: DataConfig,
+    root: str | Path,
+    seed: int,
+    depth: DepthSource | None = None,
+    *,
+    depth_of: DepthOf = "hazy",
+) -> tuple[Dataset, list[Sample]]:
     """The data set to train on, and the samples to validate on.
 
     Args:
         config: Which pairs.
         root: Folder of the data set.
         seed: Of everything random.
-        depth: Gives the depth of a picture, see :mod:`unhaze.data.depth_cache`; what is stored if ``None``.
+        depth: Gives the depth of a whole picture, see :func:`cached_source`; what is stored if ``None``. The map is cut
+            and mirrored with the views, and so are features, see :class:`FeatureCut`.
+        depth_of: The picture whose depth is taken.
 
     Raises:
-        UsageError: There is no such data set or split, files are missing, or too few pairs would be left.
+        UsageError: There is no such data set or split, files are missing, too few pairs would be left, or depth is to
+            be kept of pictures that are seen once only.
     """
     has_validation = config.validation in describe_dataset(config.dataset).splits
     if config.dataset == "synthetic":
+        if depth is not None:
+            raise UsageError(
+                "The data set synthetic never shows a picture twice, so there is no depth to keep; take the depth that "
+                "it brings, or an estimator without cached: before its name."
+            )
         options: dict[str, Any] = {"size": (config.crop, config.crop)}
         if config.known_depth:
             options |= {"config": SynthesisConfig(weights=(0.45, 0.55, 0.0), agnostic=0.0, clear=0.05), "night": 0.0}
@@ -163,9 +210,11 @@ def open_data(config: DataConfig, root: str | Path, seed: int, depth: Any = None
         held: Any = create_dataset(config.dataset, root, "validation", seed=0, **options | {"night": 0.0})
         return train, validation_samples(held, config.held_out)
     view = random_view(config.crop, edge_decay=config.edge_decay, vertical=config.vertical, turn=config.turn)
-    options = {"seed": seed, "on_error": config.on_error, "depth": depth}
+    options = {"seed": seed, "on_error": config.on_error, "depth": depth, "depth_of": depth_of}
     train = create_dataset(config.dataset, root, config.split or None, transform=Compose((_spread, view)), **options)
-    held_view = Compose((_spread, ResizeToAtLeast(config.crop), CenterCrop(2 * config.crop)))
+    if depth is not None:
+        train.transform = Compose((_spread, view, FeatureCut(_sides_of_features(train, config.crop))))
+    held_view = Compose((_spread, ResizeToAtLeast(config.crop), CenterCrop(2 * config.crop), FeatureCut()))
     if has_validation:
         held = create_dataset(config.dataset, root, config.validation, transform=held_view, **options)
         return train, validation_samples(held, config.held_out)
@@ -180,6 +229,28 @@ def open_data(config: DataConfig, root: str | Path, seed: int, depth: Any = None
     return train.select(range(len(train) - config.held_out)), validation_samples(held, config.held_out)
 
 
+def cached_source(estimator: DepthEstimator, config: DataConfig, *, features: bool = False) -> CachedDepth:
+    """The depth of whole pictures: from the cache in its usual folder, estimated and kept where it is missing.
+
+    Args:
+        estimator: Its identity says which entries are meant. It runs where it is, but on the processor in workers,
+            which cannot share a GPU with the training that started them.
+        config: Says whether there are workers.
+        features: Whether its feature maps are wanted, too.
+    """
+    if config.workers:
+        estimator = copy.deepcopy(estimator).cpu()
+    return CachedDepth(estimator, DepthCache(features=features))
+
+
+def has_depth(dataset: Dataset) -> bool:
+    """Whether any picture of a data set comes with its depth, as far as can be told without reading them."""
+    if isinstance(dataset, PairedDataset):
+        return dataset.depth is not None or any(pair.depth is not None for pair in dataset.pairs)
+    bank = getattr(dataset, "bank", None)
+    return bank is None or any(scene.depth is not None for scene in bank.scenes)
+
+
 def validation_samples(dataset: Dataset, count: int) -> list[Sample]:
     """``count`` samples spread evenly over a data set, or all; of an endless one the first."""
     total = len(dataset)
@@ -190,11 +261,13 @@ def validation_samples(dataset: Dataset, count: int) -> list[Sample]:
 
 
 def data_facts(dataset: Dataset, config: DataConfig) -> dict[str, Any]:
-    """What identifies the training data: name, size, and a digest of the names of all pairs."""
+    """What identifies the training data: name, size, a digest of the names of all pairs, and whose depth it is."""
     facts: dict[str, Any] = {"dataset": config.dataset, "split": getattr(dataset, "split", ""), "length": len(dataset)}
     if isinstance(dataset, PairedDataset):
         names = "\n".join(pair.name for pair in dataset.pairs)
         facts["sha256"] = hashlib.sha256(names.encode()).hexdigest()
+        if isinstance(dataset.depth, CachedDepth):
+            facts["depth"] = dataset.depth.estimator.identity
     elif (bank := getattr(dataset, "bank", None)) is not None:
         digest = hashlib.sha256()
         for scene in bank.scenes:
@@ -241,12 +314,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     blank = np.zeros(samples[0].hazy.shape[:2], np.float32)
     near = [blank if sample.depth is None else _near(sample.depth) for sample in samples]
+    features = [sample.meta.get("depth_features", ()) for sample in samples]
     return Batch(
         pictures("hazy"),
         pictures("clear"),
         torch.from_numpy(np.stack(near))[:, None],
         torch.tensor([sample.depth is not None for sample in samples]),
         tuple(entry for sample in samples for entry in sample.meta.get("skipped", ())),
+        tuple(torch.from_numpy(np.concatenate(level)) for level in zip(*features, strict=True)),
     )
 
 
@@ -272,6 +347,55 @@ def _spread(sample: Sample, _rng: np.random.Generator) -> Sample:
     whole = torch.from_numpy(np.ascontiguousarray(sample.depth.map, np.float32))[None, None]
     near = nearness(whole, sample.depth.kind)[0, 0].numpy()
     return Sample(sample.hazy, sample.clear, DepthMap(near, "inverse_relative"), sample.name, sample.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCut:
+    """Features of the depth of a whole picture, cut, mirrored and turned like the view that a sample shows of it.
+
+    Attributes:
+        sides: Rows and columns of each feature map of a view, so that views of pictures of several sizes make a batch;
+            if empty, as many as fall on the view.
+    """
+
+    sides: tuple[int, ...] = ()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Draws nothing; the last of all transforms."""
+        features = sample.meta.get("depth_features", ())
+        if not features:
+            return sample
+        view: View = sample.meta["view"]
+        sizes = [(side, side) for side in self.sides] or [_falling_on(view, each) for each in features]
+        cut = tuple(_cut(each, view, size) for each, size in zip(features, sizes, strict=True))
+        return replace(sample, meta={**sample.meta, "depth_features": cut})
+
+
+def _cut(features: Any, view: View, size: tuple[int, int]) -> Any:
+    """(1, C, h, w) of the whole picture to (1, C, *size) of a view, sampled as in the whole picture."""
+    whole = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+    (height, width), bottom, right = view.resized, view.top + view.height, view.left + view.width
+    box = (view.top / height, view.left / width, bottom / height, right / width)
+    part = DepthView(whole, (whole,), box).feature_at(0, size)
+    part = part.flip([axis for axis, mirrored in ((-1, view.flip_x), (-2, view.flip_y)) if mirrored])
+    return part.rot90(view.turns, (-2, -1)).contiguous().numpy()
+
+
+def _falling_on(view: View, features: Any) -> tuple[int, int]:
+    """Rows and columns of a feature map of the whole picture that fall on a view."""
+    (height, width), (rows, columns) = view.resized, features.shape[-2:]
+    return max(1, round(view.height * rows / height)), max(1, round(view.width * columns / width))
+
+
+def _sides_of_features(dataset: Dataset, crop: int) -> tuple[int, ...]:
+    """Sides of feature maps of a crop, as dense as they are on the first picture; empty without features."""
+    first = dataset.at(0)
+    features = first.meta.get("depth_features", ())
+    if not features:
+        return ()
+    height, width = first.meta["view"].resized
+    density = [sqrt(each.shape[-2] * each.shape[-1] / (height * width)) for each in features]
+    return tuple(max(1, round(crop * each)) for each in density)
 
 
 # -- validation -------------------------------------------------------------------------------------------------------

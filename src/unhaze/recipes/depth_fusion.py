@@ -16,12 +16,24 @@ from typing import Any
 
 import torch
 
+from unhaze.data._base import Dataset, Sample
 from unhaze.depth import create_depth
+from unhaze.depth._base import gives_features
 from unhaze.errors import UsageError
 from unhaze.guided import Freeze, GuidedDehazer, create_model, save_model
 from unhaze.nn.depth_view import DepthView
 from unhaze.recipes._loss import LossConfig
-from unhaze.recipes._paired import Batch, DataConfig, NetworkState, describe_network, open_data, score_network
+from unhaze.recipes._paired import (
+    CACHED,
+    Batch,
+    DataConfig,
+    NetworkState,
+    cached_source,
+    describe_network,
+    has_depth,
+    open_data,
+    score_network,
+)
 from unhaze.recipes.supervised import descend_on, device_of, place, rehearse_steps, run_on_pairs
 from unhaze.training.distributed import is_main, join_processes, leave_processes
 from unhaze.training.ema import ExponentialMovingAverage
@@ -46,7 +58,8 @@ class Config:
         model: ``"<network>+<fusion>"``.
         backbone_weights: Weights of stage 1; empty for a fresh network.
         depth: ``"stored"`` for the depth of the data set, ``"shuffled"`` for that of another picture of the batch (the
-            control that shows whether depth matters), or the name of an estimator, which sees each view.
+            control that shows whether depth matters), the name of an estimator, which sees each view, or ``"cached:"``
+            and that name: what it finds in whole pictures, features included, run once per picture and kept.
         depth_weights: File or folder with the weights of the estimator.
         freeze: ``"backbone"`` trains the fusion alone (P2, Table 4).
         switches: Parts of the fusion module to leave out, ``"name"``; see its class.
@@ -87,7 +100,7 @@ def setup(config: Config) -> State:
     keep_freed_memory()
     seed_everything(config.seed)
     model = _create(config)
-    if model.fusions.compares and model.estimator is None:
+    if model.fusions.compares and not _is_live(config):
         raise UsageError(
             f"{config.model} compares depth before and after, which stored depth cannot do; name an estimator with "
             "--set depth=NAME."
@@ -102,10 +115,16 @@ def setup(config: Config) -> State:
 def _create(config: Config) -> GuidedDehazer:
     estimator = None
     if config.depth not in _FROM_DATA:
-        estimator = create_depth(config.depth, **({"weights": config.depth_weights} if config.depth_weights else {}))
+        name = config.depth.removeprefix(CACHED)
+        estimator = create_depth(name, **({"weights": config.depth_weights} if config.depth_weights else {}))
     switches: dict[str, Any] = dict.fromkeys(config.switches, False)
     weights = config.backbone_weights or None
     return create_model(config.model, estimator, freeze=config.freeze, backbone_weights=weights, **switches)
+
+
+def _is_live(config: Config) -> bool:
+    """Whether an estimator looks at each view."""
+    return config.depth not in _FROM_DATA and not config.depth.startswith(CACHED)
 
 
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
@@ -123,9 +142,9 @@ def _told(batch: Batch, config: Config) -> Batch:
 
 
 def _restore(model: GuidedDehazer, batch: Batch, config: Config) -> Restored:
-    if config.depth in _FROM_DATA:
-        return model.restore(batch.hazy, DepthView(batch.nearness, (batch.nearness,)))
-    return model.restore(batch.hazy)
+    if _is_live(config):
+        return model.restore(batch.hazy)
+    return model.restore(batch.hazy, DepthView(batch.nearness, batch.features or (batch.nearness,)))
 
 
 def train(
@@ -139,9 +158,7 @@ def train(
     """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
     join_processes(device_of(config.device))
     state = setup(config)
-    dataset, held_out = open_data(config.data, data, config.seed)
-    if config.depth == "shuffled":  # a network that learnt from wrong depth is scored on wrong depth
-        held_out = [replace(each, depth=held_out[i - 1].depth) for i, each in enumerate(held_out)]
+    dataset, held_out = _open(state, config, data)
 
     def validate(done: int) -> Mapping[str, float]:
         if not is_main():
@@ -153,6 +170,24 @@ def train(
     run_on_pairs(state, config, dataset, out, resume, report, validate, step)
     leave_processes()
     return state
+
+
+def _open(state: State, config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
+    """Pairs with the depth that is asked for, to train and to validate on."""
+    if config.depth.startswith(CACHED):
+        estimator = state.network.estimator
+        assert estimator is not None
+        source = cached_source(estimator, config.data, features=gives_features(estimator))
+        return open_data(config.data, data, config.seed, source)
+    dataset, held_out = open_data(config.data, data, config.seed)
+    if config.depth in _FROM_DATA and not has_depth(dataset):
+        raise UsageError(
+            f"{data} has pictures without depth; take that of an estimator with --set depth={CACHED}NAME (names: "
+            "unhaze depth --list)."
+        )
+    if config.depth == "shuffled":  # a network that learnt from wrong depth is scored on wrong depth
+        held_out = [replace(each, depth=held_out[i - 1].depth) for i, each in enumerate(held_out)]
+    return dataset, held_out
 
 
 def main(
@@ -185,4 +220,12 @@ def describe(config: Config) -> dict[str, Any]:
 
 def rehearse(config: Config) -> dict[str, float]:
     """Time and memory from two steps on noise; see :func:`unhaze.recipes.supervised.rehearse`."""
-    return rehearse_steps(setup(config), config, step)
+    state = setup(config)
+    estimator = state.network.estimator
+    if _is_live(config) or estimator is None or not gives_features(estimator):
+        return rehearse_steps(state, config, step)
+    crop, levels = config.data.crop, estimator.levels
+    noise = tuple(torch.rand(config.data.batch, x.channels, *2 * (max(1, round(crop / x.stride)),)) for x in levels)
+    return rehearse_steps(
+        state, config, lambda state, batch, config: step(state, batch._replace(features=noise), config)
+    )
