@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from small_networks import register_small
+
 DEPTHS = ("stored", "compact", "shuffled")
 FUSIONS = ("concat", "selfpromer", "prompthaze", "udpnet", "hgdf")
 # rows of P2, Tables 3, 4 and 6: switches that are off, and whether the network is frozen
@@ -80,7 +82,7 @@ def configs(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "data": DataConfig(crop=options.crop, batch=options.batch, held_out=options.held_out, known_depth=True),
-        "optimizer": OptimizerConfig("adamw", 4e-4, clip=1.0),
+        "optimizer": OptimizerConfig("adamw", 1e-3, clip=1.0),
         "schedule": ScheduleConfig("cosine", warmup=20, final=0.02),
         "loop": LoopConfig(steps=options.steps, checkpoint_every=10**9, log_every=50),
         "ema": 0.98,
@@ -167,15 +169,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tables", nargs="+", default=["1", "3", "4", "6"], choices=["1", "3", "4", "6"])
-    parser.add_argument("--backbones", nargs="+", default=["gcanet-base", "dehazeformer-t", "coa-deploy_rb1"])
+    parser.add_argument("--backbones", nargs="+", default=["dehazeformer-small", "oknet-small", "coa-small"])
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--first-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--held-out", type=int, default=48)
+    parser.add_argument("--first-steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--crop", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--held-out", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    register_small()
     read_scenes_once()
     runs, scores = grid(options.tables, options.backbones), {}
     for seed in range(1, options.seeds + 1):

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from unhaze.errors import UnknownNameError
+from unhaze.errors import UnknownNameError, UsageError
 
 __all__ = ["Catalog"]
 
@@ -40,6 +40,19 @@ class Catalog:
     def _all(self) -> dict[str, str]:
         foreign = {point.name: point.value for point in entry_points(group=self.group)}
         return {**foreign, **self._own}  # a foreign package cannot take over one of our names
+
+    def register(self, name: str, target: str) -> None:
+        """Add an entry while the program runs.
+
+        Args:
+            name: A new one, or one that was registered with the same target before.
+            target: ``"package.module:attribute"``.
+
+        Raises:
+            UsageError: The name stands for something else.
+        """
+        if self._all.setdefault(name, target) != target:
+            raise UsageError(f"There already is a {self.kind} {name}; choose another name.")
 
     def names(self) -> list[str]:
         """All names, sorted."""

@@ -62,3 +62,12 @@ def test_other_packages_add_networks(monkeypatch, fresh_catalogue):
     monkeypatch.setattr("unhaze.catalog.entry_points", lambda group: points.select(group=group))
     assert "theirs-s" in backbones.list_backbones()
     assert type(backbones.create_backbone("theirs-s")).__name__ == "AODNet"
+
+
+def test_a_network_can_be_registered_while_the_program_runs(fresh_catalogue):
+    for _ in range(2):  # the same again does no harm
+        backbones.register_backbone("aodnet-own", "unhaze.backbones.aodnet:aodnet")
+    assert "aodnet-own" in backbones.list_backbones()
+    assert type(backbones.create_backbone("aodnet-own")).__name__ == "AODNet"
+    with pytest.raises(UsageError, match="already is a network aodnet-base"):
+        backbones.register_backbone("aodnet-base", "mine:network")

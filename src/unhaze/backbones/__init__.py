@@ -18,7 +18,7 @@ from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
 if TYPE_CHECKING:
     from unhaze.backbones._base import Backbone
 
-__all__ = ["create_backbone", "list_backbones", "resolve_backbone"]
+__all__ = ["create_backbone", "list_backbones", "register_backbone", "resolve_backbone"]
 
 
 def list_backbones() -> list[str]:
@@ -48,6 +48,20 @@ def resolve_backbone(name: str) -> str:
     if not variants:
         raise UnknownNameError("network", name, names)
     return variants[0]
+
+
+def register_backbone(name: str, target: str) -> None:
+    """Add a network to the catalogue while the program runs, so that recipes and fusions know it.
+
+    Args:
+        name: ``"<family>-<variant>"``; the family decides where fusions act.
+        target: ``"package.module:function"``; the function takes overrides and returns a
+            :class:`~unhaze.backbones._base.Backbone`.
+
+    Raises:
+        UsageError: The name is taken.
+    """
+    _catalogue().register(name, target)
 
 
 def create_backbone(name: str, **overrides: Any) -> Backbone:

@@ -97,7 +97,8 @@ class CrossAttention(nn.Module):
         query = query.reshape(batch, rows, WINDOW, columns, WINDOW, self.num_heads, -1).permute(0, 1, 3, 5, 2, 4, 6)
         side = WINDOW + 2 * MARGIN
         windows = key_value.unfold(1, side, WINDOW).unfold(2, side, WINDOW)  # (B, rows, columns, 2 C, side, side)
-        windows = windows.reshape(batch * rows * columns, 2, self.num_heads, -1, side**2).mT
+        # contiguous, or the fused kernel is passed over
+        windows = windows.reshape(batch * rows * columns, 2, self.num_heads, -1, side**2).mT.contiguous()
         key, value = windows.unbind(1)  # (windows, heads, pixels, C / heads)
         query = query.reshape(batch * rows * columns, self.num_heads, WINDOW**2, -1)
         out = F.scaled_dot_product_attention(query, key, value)
