@@ -39,7 +39,7 @@ def test_it_is_small(network):
 
 def test_every_parameter_learns():
     torch.manual_seed(1)
-    network = FieldNetwork((4, 4, 8, 8, 8), (1, 1, 1, 1), 8)
+    network = FieldNetwork((4, 4, 8, 8, 8), (1, 1, 1, 1), (1, 1), 8)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     for _ in range(2):  # layers behind one that begins at zero learn from the second step on
         optimizer.zero_grad()

@@ -240,3 +240,21 @@ def test_rooms_are_farthest_inside():
         assert np.isfinite(depth).all()
         border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
         assert depth[1:-1, 1:-1].max() >= border.max() * 0.999
+
+
+def test_rendered_rooms_join_the_bank_and_have_depth(folder):
+    bank = SceneBank.load(folder, "train", rooms=3)
+    assert len(bank.groups["rooms"]) == 3
+    same = SceneBank.load(folder, "train", rooms=3, threads=1)
+    for one, other in zip(bank.scenes, same.scenes, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+    config = SynthesisConfig(clear=0, agnostic=0, weights=(0, 0, 0, 1))
+    assert synthesize(bank, config, 1, 0, 48, 64).depth is not None
+
+
+def test_rooms_need_pictures_for_their_walls(folder, tmp_path):
+    (tmp_path / "rgbd").mkdir()
+    for path in (folder / "rgbd").iterdir():
+        (tmp_path / "rgbd" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UsageError, match="walls of rooms"):
+        SceneBank.load(tmp_path, "train", rooms=1)

@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript")
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     torch.manual_seed(0)
-    network = FieldNetwork((8, 8, 16, 16, 16), (1, 1, 1, 1), 8)
+    network = FieldNetwork((8, 8, 16, 16, 16), (1, 1, 2, 1), (1, 1), 8)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)  # away from the neutral start, where all outputs are alike
     path = export_field(network, tmp_path_factory.mktemp("onnx") / "deep" / "field.onnx")

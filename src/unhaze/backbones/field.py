@@ -2,10 +2,10 @@
 
 Own design; the idea of solving small and restoring large is that of He and Sun, "Fast Guided Filter", 2015, and of
 Gharbi et al., "Deep Bilateral Learning", 2017. A U-Net with 3 x 3 convolutions where resolution is high, large
-depth-wise kernels (Liu et al., "A ConvNet for the 2020s", 2022) where it is low, and a summary of the whole picture
-that modulates the decoder (Perez et al., "FiLM", 2018): how bright the haze is, and how dense, can be told from the
-whole picture only. The darkest channel of the neighbourhood (He et al. 2011, Eq. 5) is given to the network as an input
-because strided convolutions cannot take a minimum.
+depth-wise kernels (Liu et al., "A ConvNet for the 2020s", 2022) and attention (Vaswani et al., 2017) where it is low,
+and a summary of the whole picture that modulates the decoder (Perez et al., "FiLM", 2018): how bright the haze is, and
+how dense, can be told from the whole picture only. The darkest channel of the neighbourhood (He et al. 2011, Eq. 5) is
+given to the network as an input because strided convolutions cannot take a minimum.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["MULTIPLE", "FieldNetwork", "FieldOutput", "count_parameters"]
 MULTIPLE = 32  # height and width of the input must be multiples of it
 
 _DARK_WINDOW = 7
+_HEADS = 4  # of the attention
 _LOGIT_OFFSET = 1.5  # of the airlight: bright haze is the usual case
 
 
@@ -46,22 +47,24 @@ class FieldNetwork(nn.Module):
     Args:
         widths: Channels at strides 2, 4, 8, 16 and 32.
         blocks: Blocks at strides 4, 8, 16 and 32.
+        attention: How many of the last blocks at strides 16 and 32 are followed by attention over the whole picture.
         context: Length of the summary of the whole picture.
     """
 
     def __init__(
         self,
-        widths: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128),
-        blocks: tuple[int, int, int, int] = (1, 2, 3, 1),
-        context: int = 96,
+        widths: tuple[int, int, int, int, int] = (20, 36, 72, 128, 160),
+        blocks: tuple[int, int, int, int] = (1, 2, 4, 2),
+        attention: tuple[int, int] = (2, 2),
+        context: int = 128,
     ) -> None:
         super().__init__()
         c2, c4, c8, c16, c32 = widths
         self.stem = _ConvAct(3, c2 - 1, stride=2)
         self.enc4 = nn.Sequential(_ConvAct(c2, c4, stride=2), *(_ResidualBlock(c4) for _ in range(blocks[0])))
         self.enc8 = nn.Sequential(_ConvAct(c4, c8, stride=2), *(_ResidualBlock(c8) for _ in range(blocks[1])))
-        self.enc16 = nn.Sequential(_ConvAct(c8, c16, stride=2), *(_LargeKernelBlock(c16) for _ in range(blocks[2])))
-        self.enc32 = nn.Sequential(_ConvAct(c16, c32, stride=2), *(_LargeKernelBlock(c32) for _ in range(blocks[3])))
+        self.enc16 = nn.Sequential(_ConvAct(c8, c16, stride=2), *_coarse_blocks(c16, blocks[2], attention[0]))
+        self.enc32 = nn.Sequential(_ConvAct(c16, c32, stride=2), *_coarse_blocks(c32, blocks[3], attention[1]))
         self.context = _Context((c8, c32), context)
         self.bottom = _Modulated(_LargeKernelBlock(c32), c32, context)
         self.dec16 = _Join(c32, c16, _LargeKernelBlock(c16), context)
@@ -70,7 +73,7 @@ class FieldNetwork(nn.Module):
         self.dec2 = _Join(c4, c2, _ConvAct(c2, c2), context)
         self.head = nn.Conv2d(c2, 3, 3, padding=1)
         self.global_density = nn.Linear(context, 1)
-        self.airlight = nn.Conv2d(c32, 4, 1)  # a colour from each place, and how much it counts
+        self.airlight = nn.Conv2d(c16, 4, 1)  # a colour from each place, and how much it counts
         self.global_airlight = nn.Linear(context, 3)
         _start_neutral(self)
 
@@ -89,7 +92,7 @@ class FieldNetwork(nn.Module):
         y2 = self.dec2(y4, x2, summary)
         density, log_depth, confidence = self.head(y2).float().split(1, dim=1)
         scale = self.global_density(summary).float()[..., None, None]
-        colors, votes = self.airlight(y32).float().flatten(2).split((3, 1), dim=1)
+        colors, votes = self.airlight(y16).float().flatten(2).split((3, 1), dim=1)
         pooled = (colors * votes.softmax(dim=2)).sum(dim=2)
         light = pooled + self.global_airlight(summary).float() + _LOGIT_OFFSET
         return FieldOutput(F.softplus(density + scale), torch.sigmoid(light), log_depth, confidence)
@@ -114,7 +117,7 @@ def _start_neutral(network: FieldNetwork) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, _ResidualBlock | _LargeKernelBlock):
+        if isinstance(module, _ResidualBlock | _LargeKernelBlock | _Attention):
             module.begin_small()
     for layer in (network.head, network.global_density, network.airlight, network.global_airlight):
         nn.init.normal_(layer.weight, std=1e-2)
@@ -158,6 +161,42 @@ class _LargeKernelBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.narrow(F.relu(self.widen(self.spread(x))))
         return out
+
+
+class _Attention(nn.Module):
+    """Attention of every place to every other (Vaswani et al. 2017, Eq. 1), added to its input.
+
+    Places know where they are from the convolutions before, which see the zeros around the picture.
+    """
+
+    def __init__(self, channels: int, heads: int = _HEADS) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.mix = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def begin_small(self) -> None:
+        """Begin near the identity."""
+        nn.init.normal_(self.out.weight, std=0.1 / self.out.in_features**0.5)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        mixed = self.mix(self.norm(x.flatten(2).transpose(1, 2)))
+        split = mixed.reshape(batch, height * width, 3, self.heads, channels // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query @ key.transpose(-2, -1) * (channels // self.heads) ** -0.5).softmax(dim=-1)
+        joined = self.out((weights @ value).transpose(1, 2).reshape(batch, height * width, channels))
+        return x + joined.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+def _coarse_blocks(channels: int, count: int, attention: int) -> list[nn.Module]:
+    """Large kernels, the last ``attention`` of them each followed by attention."""
+    pairs = [
+        (_LargeKernelBlock(channels), _Attention(channels) if i < attention else None) for i in reversed(range(count))
+    ]
+    return [block for pair in pairs for block in pair if block is not None]
 
 
 class _Context(nn.Module):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
+from unhaze.data.rooms import render_room
 from unhaze.errors import UsageError
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
 from unhaze.physics.guided import guided_filter
@@ -48,6 +49,8 @@ Split = Literal["train", "validation", "unused"]
 
 BANK_SIZE = 512  # long side of a stored scene [px]
 SEGMENTS = 20
+_GROUPS = ("rgbd", "camvid", "clear", "rooms")
+_ROOM_SIZE, _ROOM_SEED = (192, 256), 2**20
 AIRLIGHT_GRID = 4  # the airlight of a sample is given on AIRLIGHT_GRID x AIRLIGHT_GRID points
 
 _SKY, _GROUND = 0, (3, 4)  # class ids of CamVid: sky, road and pavement
@@ -80,7 +83,7 @@ class SynthesisConfig:
         uneven_airlight: The airlight differs across the picture.
         noise, blur, shrink, jpeg: The hazy picture suffers each.
         zoom: Range of the share of the scene that a view shows.
-        weights: How often a scene comes from rgbd, camvid, clear.
+        weights: How often a scene comes from rgbd, camvid, clear, and rendered rooms where the bank has any.
     """
 
     clear: float = 0.1
@@ -102,7 +105,7 @@ class SynthesisConfig:
     shrink: float = 0.15
     jpeg: float = 0.6
     zoom: tuple[float, float] = (0.5, 1.0)
-    weights: tuple[float, float, float] = (0.27, 0.33, 0.4)
+    weights: tuple[float, ...] = (0.27, 0.33, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Scene:
 
     Attributes:
         name: Path below the data folder, with forward slashes.
-        group: ``"rgbd"``, ``"camvid"`` or ``"clear"``.
+        group: ``"rgbd"``, ``"camvid"``, ``"clear"`` or ``"rooms"``.
         image: (h, w, 3) uint8 RGB.
         depth: (h, w) float32 depth [m], or ``None`` where nothing is known.
         segments: (h, w) uint8, regions of similar colour; fields of random depth follow them.
@@ -191,13 +194,18 @@ class SceneBank:
         if not self.scenes:
             raise UsageError("There is no scene to synthesise haze from; the data folder needs rgbd, camvid or clear.")
         self.groups = {
-            group: [index for index, scene in enumerate(self.scenes) if scene.group == group]
-            for group in ("rgbd", "camvid", "clear")
+            group: [index for index, scene in enumerate(self.scenes) if scene.group == group] for group in _GROUPS
         }
 
     @classmethod
-    def load(cls, folder: str | Path, split: Split, *, threads: int = 2) -> SceneBank:
+    def load(cls, folder: str | Path, split: Split, *, rooms: int = 0, threads: int = 2) -> SceneBank:
         """Read the scenes of one split.
+
+        Args:
+            folder: The data.
+            split: Which scenes.
+            rooms: Rooms to render besides (:mod:`unhaze.data.rooms`), with parts of the clear pictures on their walls.
+            threads: That read and render.
 
         Raises:
             UsageError: The folder is missing or holds no scene of this split.
@@ -208,14 +216,18 @@ class SceneBank:
         paths = _scene_paths(root)
         with ThreadPoolExecutor(threads) as pool:
             names = [path for path, siblings in paths if scene_split(path, siblings) == split]
-            return cls(pool.map(lambda name: _load_scene(root, name), names))
+            scenes = list(pool.map(lambda name: _load_scene(root, name), names))
+            pictures = [scene.image for scene in scenes if scene.group == "clear"]
+            if rooms and not pictures:
+                raise UsageError(f"{root} has no folder clear with pictures for the walls of rooms; set rooms to 0.")
+            return cls(scenes + list(pool.map(lambda number: _room_scene(pictures, number), range(rooms))))
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def draw(self, rng: np.random.Generator, weights: Sequence[float]) -> Scene:
-        """A random scene; ``weights`` belong to rgbd, camvid, clear, and count only for groups that have scenes."""
-        present = [(group, weight) for group, weight in zip(self.groups, weights, strict=True) if self.groups[group]]
+        """A random scene; ``weights`` belong to rgbd, camvid, clear, rooms, and count only for groups with scenes."""
+        present = [(group, weight) for group, weight in zip(self.groups, weights, strict=False) if self.groups[group]]
         shares = np.array([weight for _, weight in present], float)
         if shares.sum() <= 0:
             raise UsageError("data.weights leaves no group of scenes to draw from; give one that exists a weight.")
@@ -239,7 +251,7 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
     is_clear, plain = bool(rng.random() < config.clear), bool(rng.random() < config.plain)
     high_key = is_clear and rng.random() < config.high_key
     view = _view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
-    clear = _vary(view, rng, config, indoors=scene.group == "rgbd")
+    clear = _vary(view, rng, config, indoors=scene.group in ("rgbd", "rooms"))
     light = _plain_airlight(rng) if plain else _airlight(rng)
     clear = _dim_below(clear, light, rng)
     airlight = _airlight_grid(light, rng, 0 if plain else config.uneven_airlight)
@@ -342,6 +354,12 @@ def _load_scene(root: Path, name: str) -> Scene:
     group = name.partition("/")[0]
     pixels = np.asarray(small, np.uint8)
     return Scene(name, group, pixels, small_depth, _segments(pixels, name), _sky(pixels, small_depth, group))
+
+
+def _room_scene(pictures: Sequence[ByteArray], number: int) -> Scene:
+    name = f"room-{number}"
+    room = render_room(np.random.default_rng((_ROOM_SEED, number)), pictures, *_ROOM_SIZE)
+    return Scene(name, "rooms", room.image, room.depth, _segments(room.image, name))
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:

@@ -52,9 +52,10 @@ _LOADERS, _PREFETCHED = 3, 6
 class NetworkConfig:
     """Arguments of :class:`~unhaze.backbones.field.FieldNetwork`."""
 
-    widths: tuple[int, ...] = (24, 32, 64, 96, 128)
-    blocks: tuple[int, ...] = (1, 2, 3, 1)
-    context: int = 96
+    widths: tuple[int, ...] = (20, 36, 72, 128, 160)
+    blocks: tuple[int, ...] = (1, 2, 4, 2)
+    attention: tuple[int, ...] = (2, 2)
+    context: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class OptimizerConfig:
     """
 
     lr: float = 1.2e-3
-    warmup: int = 200
-    decay: int = 10600
+    warmup: int = 300
+    decay: int = 12000
     final: float = 0.01
     weight_decay: float = 1e-3
     clip: float = 1.0
@@ -83,7 +84,7 @@ class LossConfig:
     """Weights of the terms; 0 leaves one out."""
 
     restored: float = 2.0
-    decibel: float = 0.04
+    decibel: float = 0.08
     gradient: float = 0.5
     transmission: float = 1.0
     optical_depth: float = 0.1
@@ -115,6 +116,7 @@ class Config:
         start: Checkpoint of another run whose averaged weights are the first of this one; none for random weights.
         share: Of this run in the exported weights, which are the mean of it and the ``start`` (Wortsman et al., "Robust
             fine-tuning of zero-shot models", 2022, Eq. 1); checkpoints hold this run alone.
+        rooms: Rooms that are rendered for the training (:mod:`unhaze.data.rooms`).
         portrait: Share of the steps that see upright pictures.
         precision: ``"bf16"`` runs the network, not the loss, in bfloat16.
         threads: Of torch; results differ in the last bits between numbers of threads.
@@ -127,12 +129,13 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     stages: tuple[StageConfig, ...] = (
-        StageConfig(6500, 8, 128, 192),
-        StageConfig(3500, 8, 160, 224),
-        StageConfig(800, 8, 192, 256),
+        StageConfig(13000, 8, 128, 192, 0.2),
+        StageConfig(5500, 8, 160, 224, 0.2),
+        StageConfig(1000, 8, 192, 256, 0.2),
     )
     start: str = ""
     share: float = 1.0
+    rooms: int = 400
     portrait: float = 0.2
     ema: float = 0.999
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -189,9 +192,9 @@ class State:
 
 def create_network(config: NetworkConfig) -> FieldNetwork:
     """The untrained network."""
-    if len(config.widths) != 5 or len(config.blocks) != 4:
-        raise UsageError("network.widths takes five numbers and network.blocks four.")
-    return FieldNetwork(config.widths, config.blocks, config.context)
+    if (len(config.widths), len(config.blocks), len(config.attention)) != (5, 4, 2):
+        raise UsageError("network.widths takes five numbers, network.blocks four and network.attention two.")
+    return FieldNetwork(**asdict(config))
 
 
 def setup(config: Config) -> State:
@@ -382,7 +385,7 @@ def train(
         UsageError: The data is missing, ``out`` holds another run, or the checkpoint is of other settings or data.
     """
     state = setup(config)
-    bank = SceneBank.load(data, "train")
+    bank = SceneBank.load(data, "train", rooms=config.rooms)
     stream: list[Iterator[tuple[int, Batch]]] = []  # begun when a checkpoint has said with which step
 
     def advance(number: int) -> dict[str, float]:
