@@ -66,6 +66,31 @@ def test_rows_of_the_dcmpnet_ablation(row):
     assert ("depth" in restored.aux) == ("de" in on)
 
 
+@pytest.mark.parametrize("name", ["dcmpnet-official", "dcmpnet-paper"])
+@pytest.mark.parametrize("width", [5, 8, 12])
+def test_sizes_of_dcmpnet(name, width):
+    """Stages say what the blocks really get, and heads divide every width."""
+    network = create_backbone(
+        name, width=width, num_blocks=(1, 2, 2, 1, 1), unet_width=6, depth_channels=(3, 4, 5, 6), depth_growth=2
+    ).eval()
+    seen = []
+
+    def watch(stage, block, x):
+        out = block(x)
+        seen.append((stage, tuple(x.shape), tuple(out.shape)))
+        return out
+
+    with torch.no_grad():
+        restored = network.restore(torch.rand(1, 3, 32, 40), watch)
+    assert restored.image.shape == (1, 3, 32, 40)
+    expected = [(stage.name, (1, stage.channels, 32 // stage.stride, 40 // stage.stride)) for stage in network.stages]
+    assert [(stage, before) for stage, before, _ in seen] == expected
+    assert [(stage, after) for stage, _, after in seen] == expected
+    assert [stage.channels for stage in network.stages] == [width, 2 * width, 4 * width, 2 * width, width]
+    heads = [block.mixer.num_heads for level in (network.enc2, network.mid) for block in level if block.mixer.attention]
+    assert heads == {5: [2, 5], 8: [4, 4], 12: [4, 6]}[width]
+
+
 def test_the_difference_perceptron_learns_where_the_difference_lies():
     torch.manual_seed(0)
     perceptron = DifferencePerceptron(3)

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from unhaze.backbones import dcmpnet
-from unhaze.backbones.dcmpnet import STAGES, DCMPNet, DCMPNetPaper
+from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
@@ -26,7 +26,8 @@ from unhaze.recipes.mutual_promotion import Config, LossConfig, NetworkConfig
 from unhaze.recipes.presets import preset
 from unhaze.training.loop import LoopConfig
 from unhaze.training.optim import OptimizerConfig
-from unhaze.weights.loading import load_weights
+from unhaze.weights.loading import load_network, load_weights, save_weights
+from unhaze.weights.reading import WeightsError
 
 ROOT = Path(__file__).parents[2]
 PAPER = Config(
@@ -46,21 +47,21 @@ class SmallUNet(nn.Module):
 
     norm = nn.BatchNorm2d
 
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
         self.whole = nn.Conv2d(3, 3, 3, padding=1)
-        self.second = nn.Sequential(nn.Conv2d(3, 64, 2, stride=2), self.norm(64))
-        self.fourth = nn.Conv2d(64, 128, 2, stride=2)
+        self.second = nn.Sequential(nn.Conv2d(3, width, 2, stride=2), self.norm(width))
+        self.fourth = nn.Conv2d(width, 2 * width, 2, stride=2)
 
     def forward(self, image):
         half = self.second(image)
         return self.whole(image), half, self.fourth(half)
 
 
-def one_block_each():
+def one_block_each(width, _num_blocks):
     return tuple(
         transformer_blocks(stage.channels, 1, heads, 2, share, conv="depthwise", network_blocks=5)
-        for stage, heads, share in zip(STAGES, (2, 2, 2, 1, 1), (1, 1, 1, 0, 0), strict=True)
+        for stage, heads, share in zip(stages_of(width), (2, 2, 2, 1, 1), (1, 1, 1, 0, 0), strict=True)
     )
 
 
@@ -379,6 +380,54 @@ def test_a_stopped_and_resumed_run_gives_the_same_weights(variant, folder, tmp_p
     assert (tmp_path / "parts/strips/step-0000003.png").exists()
 
 
+SMALL = NetworkConfig(width=8, num_blocks=(1, 2, 1, 1, 1), unet_width=4, depth_channels=(4, 6, 8, 8), depth_growth=4)
+
+
+@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_small_networks_learn(config, folder, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the real network
+    config = dataclasses.replace(
+        config,
+        network=SMALL,
+        teacher="compact",
+        loop=dataclasses.replace(config.loop, steps=2, validate_every=0),
+        data=dataclasses.replace(config.data, dataset="folders", validation="", held_out=1),
+    )
+    start = recipe.setup(config).network
+    kind = type(start)
+    path = recipe.main(config, folder, tmp_path)
+    sizes = {k: v for k, v in dataclasses.asdict(SMALL).items() if k not in recipe.SWITCHES}
+    trained = kind(**sizes)
+    load_weights(trained, path)
+    assert {"head.weight", "unet.enter.0.weight", "depth.head.weight"} <= changed(trained, start.state_dict())
+    assert recipe.describe(config)["parameters"] < 200_000
+    with pytest.raises(UsageError, match="does not fit dcmpnet-de"):
+        dcmpnet_de(tmp_path / "depth.safetensors")
+
+
+def test_weights_of_another_size_are_refused(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    small, _ = recipe.create_networks(dataclasses.replace(PAPER, network=SMALL))
+    path = save_weights(small.state_dict(), tmp_path / "small.safetensors", "dcmpnet-paper")
+    with pytest.raises(WeightsError, match="does not fit DCMPNetPaper: "):
+        load_weights(DCMPNetPaper(), path)
+    with pytest.raises(WeightsError, match="do not resemble dcmpnet-paper"):
+        load_network(path)
+
+
+def test_the_sizes_are_those_of_all_networks(monkeypatch):
+    monkeypatch.undo()
+    config = dataclasses.replace(OFFICIAL, network=SMALL, inert_terms=True)
+    state = recipe.setup(config)
+    for depth in (state.depth, state.network.depth):
+        assert [getattr(depth, f"down{i}").out_channels for i in (1, 2, 3, 4)] == list(SMALL.depth_channels)
+        assert depth.block1.conv1.out_channels == SMALL.depth_growth
+    for unet in (state.inert_unet, state.network.unet):
+        assert unet.enter[0].out_channels == SMALL.unet_width
+    assert [len(getattr(state.network, stage.name)) for stage in state.network.stages] == list(SMALL.num_blocks)
+    assert state.network.stages == stages_of(SMALL.width)
+
+
 def test_what_is_written_can_be_read(folder, tmp_path):
     config = dataclasses.replace(
         OFFICIAL,
@@ -404,6 +453,9 @@ def test_missing_weights_are_told_with_ways_out():
         ({"perception": "on"}, UnknownNameError, "against"),
         ({"data": DataConfig(crop=48)}, UsageError, "multiple of 32"),
         ({"variant": "official", "network": NetworkConfig(mfm=False)}, UsageError, "variant=paper"),
+        ({"network": NetworkConfig(width=0)}, UsageError, r"network\.width is 0, but must be a number of at least 1"),
+        ({"network": NetworkConfig(num_blocks=(1, 1))}, UsageError, r"network\.num_blocks.*5 numbers of at least 0"),
+        ({"network": NetworkConfig(depth_channels=(4, 4, 4, 0))}, UsageError, r"network\.depth_channels.*4 numbers"),
         ({"teacher": "ra-depth"}, UsageError, "64"),
     ],
 )

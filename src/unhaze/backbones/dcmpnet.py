@@ -42,13 +42,7 @@ __all__ = [
 ]
 
 CONTRACT = ImageContract(value_range=(-1.0, 1.0), multiple_of=4, minimum=32)
-STAGES = (
-    Stage("enc1", 24, 1),
-    Stage("enc2", 48, 2),
-    Stage("mid", 96, 4),
-    Stage("dec2", 48, 2),
-    Stage("dec1", 24, 1),
-)
+NAMES = ("enc1", "enc2", "mid", "dec2", "dec1")
 UNET_KEYS: KeyMap = (
     (r"\binc\.conv\.", "enter."),
     (r"\b(down\d)\.mpconv\.1\.conv\.", r"\1."),
@@ -57,21 +51,43 @@ UNET_KEYS: KeyMap = (
 )
 
 
-def local_global_levels() -> tuple[nn.Sequential, ...]:
-    """LEGM, for the five stages: the settings of DehazeFormer-S."""
+def stages_of(width: int) -> tuple[Stage, ...]:
+    """The five stages of a network whose first level is ``width`` wide."""
+    return tuple(Stage(name, width * stride, stride) for name, stride in zip(NAMES, (1, 2, 4, 2, 1), strict=True))
+
+
+def local_global_levels(width: int, num_blocks: tuple[int, int, int, int, int]) -> tuple[nn.Sequential, ...]:
+    """LEGM, for the five stages: the settings of DehazeFormer-S, but for the sizes.
+
+    Heads are as many as in DehazeFormer-S, or the next smaller number that divides the width.
+    """
     settings = zip(
-        (24, 48, 96, 48, 24),
-        (8, 8, 8, 4, 4),
-        (2, 4, 6, 1, 1),
-        (2, 4, 4, 2, 2),
-        (1 / 4, 1 / 2, 3 / 4, 0, 0),
-        strict=True,
+        stages_of(width), num_blocks, (2, 4, 6, 1, 1), (2, 4, 4, 2, 2), (1 / 4, 1 / 2, 3 / 4, 0, 0), strict=True
     )
-    return tuple(transformer_blocks(*level, conv="depthwise", network_blocks=32) for level in settings)
+    return tuple(
+        transformer_blocks(
+            stage.channels,
+            blocks,
+            max(count for count in range(1, heads + 1) if stage.channels % count == 0),
+            mlp_ratio,
+            attention_share,
+            conv="depthwise",
+            network_blocks=sum(num_blocks),
+        )
+        for stage, blocks, heads, mlp_ratio, attention_share in settings
+    )
 
 
 class DCMPNet(Backbone):
-    """The official code's network; its images are in [-1, 1]."""
+    """The official code's network; its images are in [-1, 1].
+
+    Args:
+        width: C of the first level; the others have 2 C and 4 C.
+        num_blocks: Transformer blocks of the five stages.
+        unet_width: Of the U-Net's first level.
+        depth_channels: Widths of the depth network, see :class:`~unhaze.nn.dense_depth.DenseDepthNetwork`.
+        depth_growth: Growth of its blocks, and of the one that brings its map to the first level.
+    """
 
     KEY_MAP: ClassVar[KeyMap] = (
         *BLOCK_KEYS,
@@ -86,7 +102,7 @@ class DCMPNet(Backbone):
         (r"^d1_conv\.", "adapt3."),
         (r"^(conv11|conv22|conv_fu|ccc)\.", r"unused.\1."),
         (r"^fuse_conv1\.0\.", "unused.fuse_conv1."),
-        *((rf"^conv{i}\.", f"join_{name}.") for i, name in enumerate(("enc1", "enc2", "mid", "dec2", "dec1"), start=1)),
+        *((rf"^conv{i}\.", f"join_{name}.") for i, name in enumerate(NAMES, start=1)),
         (r"^conv_d1\.", "join_up2."),
         (r"^conv_d2\.", "join_up1."),
         (r"^ca\.0\.", "aggregate.squeeze."),
@@ -98,46 +114,54 @@ class DCMPNet(Backbone):
         (r"^patch_split1\.proj\.0\.", "up2."),
         (r"^patch_split2\.proj\.0\.", "up1."),
         (r"^patch_unembed\.proj\.0\.", "head."),
-        *((rf"^legm{i}\.", f"{stage.name}.") for i, stage in enumerate(STAGES, start=1)),
+        *((rf"^legm{i}\.", f"{name}.") for i, name in enumerate(NAMES, start=1)),
         (r"^mfm1\.", "merge2."),
         (r"^mfm2\.", "merge1."),
     )
     contract = CONTRACT
-    stages = STAGES
     dead = (r"^unused\.",)
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        width: int = 24,
+        num_blocks: tuple[int, int, int, int, int] = (8, 8, 8, 4, 4),
+        unet_width: int = 64,
+        depth_channels: tuple[int, int, int, int] = (24, 48, 96, 128),
+        depth_growth: int = 32,
+    ) -> None:
         super().__init__()
-        self.enc1, self.enc2, self.mid, self.dec2, self.dec1 = local_global_levels()
-        self.unet = UNet()
-        self.adapt1, self.adapt2, self.adapt3 = nn.Conv2d(3, 24, 1), nn.Conv2d(64, 48, 1), nn.Conv2d(128, 96, 1)
-        self.depth = DenseDepthNetwork()
-        self.depth_features = DilatedDenseBlock(1)
-        self.stem = nn.Conv2d(3, 24, 3, padding=1, padding_mode="reflect")
-        self.join_enc1 = nn.Conv2d(24 + 24 + 1, 24, 1)
-        self.down1 = nn.Conv2d(24, 48, 2, stride=2)
-        self.join_enc2 = nn.Conv2d(96, 48, 1)
-        self.down2 = nn.Conv2d(48, 96, 2, stride=2)
-        self.join_mid = nn.Conv2d(192, 96, 1)
-        self.aggregate = ScalarAggregation()
-        self.join_up2 = nn.Conv2d(192, 96, 1)
-        self.up2 = nn.Conv2d(96, 4 * 48, 1)
-        self.skip2 = nn.Conv2d(48, 48, 1)
-        self.merge2 = SkipMerge(48)
-        self.join_dec2 = nn.Conv2d(96, 48, 1)
-        self.join_up1 = nn.Conv2d(96, 48, 1)
-        self.up1 = nn.Conv2d(48, 4 * 24, 1)
-        self.skip1 = nn.Conv2d(24, 24, 1)
-        self.merge1 = SkipMerge(24)
-        self.join_dec1 = nn.Conv2d(48, 24, 1)
-        self.head = nn.Conv2d(24, 3, 3, padding=1, padding_mode="reflect")
+        c1, c2, c3 = width, 2 * width, 4 * width
+        self.stages = stages_of(width)
+        self.enc1, self.enc2, self.mid, self.dec2, self.dec1 = local_global_levels(width, num_blocks)
+        self.unet = UNet(unet_width)
+        self.adapt1, self.adapt2, self.adapt3 = adaptation(width, unet_width)
+        self.depth = DenseDepthNetwork(depth_channels, depth_growth)
+        self.depth_features = DilatedDenseBlock(1, depth_growth)
+        self.stem = nn.Conv2d(3, c1, 3, padding=1, padding_mode="reflect")
+        self.join_enc1 = nn.Conv2d(2 * c1 + 1, c1, 1)
+        self.down1 = nn.Conv2d(c1, c2, 2, stride=2)
+        self.join_enc2 = nn.Conv2d(2 * c2, c2, 1)
+        self.down2 = nn.Conv2d(c2, c3, 2, stride=2)
+        self.join_mid = nn.Conv2d(2 * c3, c3, 1)
+        self.aggregate = ScalarAggregation(width)
+        self.join_up2 = nn.Conv2d(2 * c3, c3, 1)
+        self.up2 = nn.Conv2d(c3, 4 * c2, 1)
+        self.skip2 = nn.Conv2d(c2, c2, 1)
+        self.merge2 = SkipMerge(c2)
+        self.join_dec2 = nn.Conv2d(2 * c2, c2, 1)
+        self.join_up1 = nn.Conv2d(2 * c2, c2, 1)
+        self.up1 = nn.Conv2d(c2, 4 * c1, 1)
+        self.skip1 = nn.Conv2d(c1, c1, 1)
+        self.merge1 = SkipMerge(c1)
+        self.join_dec1 = nn.Conv2d(2 * c1, c1, 1)
+        self.head = nn.Conv2d(c1, 3, 3, padding=1, padding_mode="reflect")
         self.unused = nn.ModuleDict(
             {
                 "conv11": nn.Conv2d(1, 1, 3),
                 "conv22": nn.Conv2d(1, 1, 3),
-                "conv_fu": nn.Conv2d(25, 24, 1),
+                "conv_fu": nn.Conv2d(c1 + 1, c1, 1),
                 "ccc": nn.Conv2d(4, 3, 3),
-                "fuse_conv1": nn.Conv2d(168, 24, 3),
+                "fuse_conv1": nn.Conv2d(c1 + c2 + c3, c1, 3),
             }
         )
 
@@ -150,10 +174,10 @@ class DCMPNet(Backbone):
         u1, u2, u3 = self.adapt1(full), self.adapt2(half), self.adapt3(quarter)
         depth = self.depth(image)
         x = self.join_enc1(torch.cat((self.stem(image), u1, self.depth_features(depth)), 1))
-        enc1 = run("enc1", self.enc1, x)  # (B, 24, H, W)
-        enc2 = run("enc2", self.enc2, self.join_enc2(torch.cat((self.down1(enc1), u2), 1)))  # (B, 48, H/2, W/2)
+        enc1 = run("enc1", self.enc1, x)  # (B, C, H, W)
+        enc2 = run("enc2", self.enc2, self.join_enc2(torch.cat((self.down1(enc1), u2), 1)))  # (B, 2C, H/2, W/2)
         deep = self.down2(enc2)
-        mid = run("mid", self.mid, self.join_mid(torch.cat((deep, u3), 1)))  # (B, 96, H/4, W/4)
+        mid = run("mid", self.mid, self.join_mid(torch.cat((deep, u3), 1)))  # (B, 4C, H/4, W/4)
         of_half, of_quarter = self.aggregate(enc1, enc2, mid)
         # the official code goes on with the input of ``mid``; its output acts through the aggregation alone
         x = F.pixel_shuffle(self.up2(self.join_up2(torch.cat((of_quarter, deep), 1))), 2)
@@ -165,15 +189,26 @@ class DCMPNet(Backbone):
         return Restored(restored, aux={"depth": depth, "unet1": u1, "unet2": u2, "unet3": u3})
 
 
+def adaptation(width: int, unet_width: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+    """Projections that bring the U-Net's three maps to the widths of the levels they join."""
+    return nn.Conv2d(3, width, 1), nn.Conv2d(unet_width, 2 * width, 1), nn.Conv2d(2 * unet_width, 4 * width, 1)
+
+
+def hidden_width(width: int) -> int:
+    """Of the layers that weigh the levels; 128 at the published width of 24."""
+    return 16 * width // 3
+
+
 class ScalarAggregation(nn.Module):
     """MSAAM of the official code: each level times one number, all brought to one size, then to two sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.squeeze = nn.Conv2d(168, 128, 1)
-        self.excite = nn.Conv2d(128, 3, 1)
-        self.to_half = nn.Conv2d(168, 48, 3, stride=2, padding=1)
-        self.to_quarter = nn.Conv2d(168, 96, 5, stride=4, padding=1)
+        levels, hidden = 7 * width, hidden_width(width)
+        self.squeeze = nn.Conv2d(levels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, 3, 1)
+        self.to_half = nn.Conv2d(levels, 2 * width, 3, stride=2, padding=1)
+        self.to_quarter = nn.Conv2d(levels, 4 * width, 5, stride=4, padding=1)
 
     def forward(self, full: Tensor, half: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor]:
         maps = (full, half, quarter)
@@ -186,23 +221,28 @@ class ScalarAggregation(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net with bilinear enlargement; returns three of its maps."""
+    """A U-Net with bilinear enlargement; returns three of its maps.
 
-    def __init__(self) -> None:
+    Args:
+        width: C of the first level; the deepest has 8 C.
+    """
+
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.enter = DoubleConv(3, 64)
-        self.down1 = DoubleConv(64, 128)
-        self.down2 = DoubleConv(128, 256)
-        self.down3 = DoubleConv(256, 512)
-        self.down4 = DoubleConv(512, 512)
-        self.up1 = DoubleConv(1024, 256)
-        self.up2 = DoubleConv(512, 128)
-        self.up3 = DoubleConv(256, 64)
-        self.up4 = DoubleConv(128, 64)
-        self.head = nn.Conv2d(64, 3, 1)
+        c1, c2, c3, c4 = width, 2 * width, 4 * width, 8 * width
+        self.enter = DoubleConv(3, c1)
+        self.down1 = DoubleConv(c1, c2)
+        self.down2 = DoubleConv(c2, c3)
+        self.down3 = DoubleConv(c3, c4)
+        self.down4 = DoubleConv(c4, c4)
+        self.up1 = DoubleConv(2 * c4, c3)
+        self.up2 = DoubleConv(2 * c3, c2)
+        self.up3 = DoubleConv(2 * c2, c1)
+        self.up4 = DoubleConv(2 * c1, c1)
+        self.head = nn.Conv2d(c1, 3, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps of 3 channels at 1/1, 64 at 1/2 and 128 at 1/4, of a (B, 3, H, W) image in [-1, 1]."""
+        """Maps of 3 channels at 1/1, C at 1/2 and 2 C at 1/4, of a (B, 3, H, W) image in [-1, 1]."""
         x1 = self.enter(image)
         x2 = self.down1(F.max_pool2d(x1, 2))
         x3 = self.down2(F.max_pool2d(x2, 2))
@@ -253,37 +293,50 @@ class DCMPNetPaper(Backbone):
         mfm: Modulation fusion in the decoder; otherwise a sum.
         msaam: Aggregation of all levels; otherwise each level of the decoder gets its own level of the encoder.
         de: A depth network, whose map enters the first level.
+        width, num_blocks, unet_width, depth_channels, depth_growth: Sizes, see :class:`DCMPNet`.
     """
 
     contract = CONTRACT
-    stages = STAGES
     enc1: nn.Module
     enc2: nn.Module
     mid: nn.Module
     dec2: nn.Module
     dec1: nn.Module
 
-    def __init__(self, legm: bool = True, mfm: bool = True, msaam: bool = True, de: bool = True) -> None:
+    def __init__(
+        self,
+        legm: bool = True,
+        mfm: bool = True,
+        msaam: bool = True,
+        de: bool = True,
+        width: int = 24,
+        num_blocks: tuple[int, int, int, int, int] = (8, 8, 8, 4, 4),
+        unet_width: int = 64,
+        depth_channels: tuple[int, int, int, int] = (24, 48, 96, 128),
+        depth_growth: int = 32,
+    ) -> None:
         super().__init__()
-        self.unet = UNet()
-        self.adapt1, self.adapt2, self.adapt3 = nn.Conv2d(3, 24, 1), nn.Conv2d(64, 48, 1), nn.Conv2d(128, 96, 1)
-        self.depth = DenseDepthNetwork() if de else None
-        self.depth_features = DilatedDenseBlock(1) if de else None
-        self.stem = nn.Conv2d(3, 24, 3, padding=1, padding_mode="reflect")
-        self.down1 = nn.Conv2d(24, 48, 2, stride=2)
-        self.down2 = nn.Conv2d(48, 96, 2, stride=2)
-        levels = local_global_levels() if legm else tuple(nn.Sequential() for _ in STAGES)
-        for stage, level in zip(STAGES, levels, strict=True):
-            self.add_module(stage.name, level)
-        self.join_enc1 = Join((24, 24, 1) if de else (24, 24), 24, learned=legm)
-        self.join_enc2 = Join((48, 48), 48, learned=legm)
-        self.join_mid = Join((96, 96), 96, learned=legm)
-        self.aggregate = ChannelAggregation() if msaam else SkipsOnly()
-        self.up2 = nn.Conv2d(96, 4 * 48, 3, padding=1, padding_mode="reflect")
-        self.merge2 = ModulationFusion(48, modulated=mfm)
-        self.up1 = nn.Conv2d(48, 4 * 24, 3, padding=1, padding_mode="reflect")
-        self.merge1 = ModulationFusion(24, modulated=mfm)
-        self.head = nn.Conv2d(24, 3, 3, padding=1, padding_mode="reflect")
+        c1, c2, c3 = width, 2 * width, 4 * width
+        self.stages = stages_of(width)
+        self.unet = UNet(unet_width)
+        self.adapt1, self.adapt2, self.adapt3 = adaptation(width, unet_width)
+        self.depth = DenseDepthNetwork(depth_channels, depth_growth) if de else None
+        self.depth_features = DilatedDenseBlock(1, depth_growth) if de else None
+        self.stem = nn.Conv2d(3, c1, 3, padding=1, padding_mode="reflect")
+        self.down1 = nn.Conv2d(c1, c2, 2, stride=2)
+        self.down2 = nn.Conv2d(c2, c3, 2, stride=2)
+        levels = local_global_levels(width, num_blocks) if legm else tuple(nn.Sequential() for _ in NAMES)
+        for name, level in zip(NAMES, levels, strict=True):
+            self.add_module(name, level)
+        self.join_enc1 = Join((c1, c1, 1) if de else (c1, c1), c1, learned=legm)
+        self.join_enc2 = Join((c2, c2), c2, learned=legm)
+        self.join_mid = Join((c3, c3), c3, learned=legm)
+        self.aggregate = ChannelAggregation(width) if msaam else SkipsOnly(width)
+        self.up2 = nn.Conv2d(c3, 4 * c2, 3, padding=1, padding_mode="reflect")
+        self.merge2 = ModulationFusion(c2, modulated=mfm)
+        self.up1 = nn.Conv2d(c2, 4 * c1, 3, padding=1, padding_mode="reflect")
+        self.merge1 = ModulationFusion(c1, modulated=mfm)
+        self.head = nn.Conv2d(c1, 3, 3, padding=1, padding_mode="reflect")
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is in [-1, 1].
@@ -298,9 +351,9 @@ class DCMPNetPaper(Backbone):
         if self.depth is not None and self.depth_features is not None:
             aux["depth"] = self.depth(image)
             inputs.append(self.depth_features(aux["depth"]))
-        enc1 = run("enc1", self.enc1, self.join_enc1(inputs))  # (B, 24, H, W)
-        enc2 = run("enc2", self.enc2, self.join_enc2([self.down1(enc1), u2]))  # (B, 48, H/2, W/2)
-        mid = run("mid", self.mid, self.join_mid([self.down2(enc2), u3]))  # (B, 96, H/4, W/4)
+        enc1 = run("enc1", self.enc1, self.join_enc1(inputs))  # (B, C, H, W)
+        enc2 = run("enc2", self.enc2, self.join_enc2([self.down1(enc1), u2]))  # (B, 2C, H/2, W/2)
+        mid = run("mid", self.mid, self.join_mid([self.down2(enc2), u3]))  # (B, 4C, H/4, W/4)
         of_half, of_full, mid = self.aggregate(enc1, enc2, mid)
         x = F.pixel_shuffle(self.up2(mid), 2)
         dec2 = run("dec2", self.dec2, self.merge2(of_half, x))
@@ -328,19 +381,20 @@ class Join(nn.Module):
 class ChannelAggregation(nn.Module):
     """MSAAM of the paper (Eq. 6): a weight per channel, levels aligned with the first, one map per decoder level."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Conv2d(168, 128, 1), nn.ReLU(inplace=True), nn.Conv2d(128, 168, 1))
-        self.align2 = nn.Conv2d(48, 24, 1)
-        self.align3 = nn.Conv2d(96, 24, 1)
-        self.to_half = nn.Conv2d(72, 48, 3, stride=2, padding=1)
-        self.to_full = nn.Conv2d(72, 24, 3, padding=1)
+        levels, hidden = 7 * width, hidden_width(width)
+        self.mlp = nn.Sequential(nn.Conv2d(levels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, levels, 1))
+        self.align2 = nn.Conv2d(2 * width, width, 1)
+        self.align3 = nn.Conv2d(4 * width, width, 1)
+        self.to_half = nn.Conv2d(3 * width, 2 * width, 3, stride=2, padding=1)
+        self.to_full = nn.Conv2d(3 * width, width, 3, padding=1)
 
     def forward(self, full: Tensor, half: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features for the decoder at 1/2 and 1/1, and the weighed ones at 1/4."""
         maps = (full, half, quarter)
         means = torch.cat([x.mean((2, 3), keepdim=True) for x in maps], 1)
-        weights = self.mlp(means).split((24, 48, 96), 1)
+        weights = self.mlp(means).split([x.shape[1] for x in maps], 1)
         full, half, quarter = (x * weight for x, weight in zip(maps, weights, strict=True))  # Eq. 6
         aligned = [
             full,
@@ -354,10 +408,10 @@ class ChannelAggregation(nn.Module):
 class SkipsOnly(nn.Module):
     """What stands in for the aggregation: a projection of the same level."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.of_half = nn.Conv2d(48, 48, 1)
-        self.of_full = nn.Conv2d(24, 24, 1)
+        self.of_half = nn.Conv2d(2 * width, 2 * width, 1)
+        self.of_full = nn.Conv2d(width, width, 1)
 
     def forward(self, full: Tensor, half: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.of_half(half), self.of_full(full), quarter

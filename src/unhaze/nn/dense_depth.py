@@ -54,15 +54,16 @@ class DenseDepthNetwork(nn.Module):
 
     Args:
         channels: Width at 1/2, 1/4, 1/8 and 1/16.
+        growth: Of the blocks.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int] = (24, 48, 96, 128)) -> None:
+    def __init__(self, channels: tuple[int, int, int, int] = (24, 48, 96, 128), growth: int = 32) -> None:
         super().__init__()
         widths = (3, *channels)
         for i in range(4):
-            self.add_module(f"block{i + 1}", DilatedDenseBlock(widths[i]))
+            self.add_module(f"block{i + 1}", DilatedDenseBlock(widths[i], growth))
             self.add_module(f"down{i + 1}", nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1))
-            self.add_module(f"block{i + 5}", DilatedDenseBlock(widths[4 - i]))
+            self.add_module(f"block{i + 5}", DilatedDenseBlock(widths[4 - i], growth))
             self.add_module(f"up{i + 1}", nn.ConvTranspose2d(widths[4 - i], widths[3 - i], 4, stride=2, padding=1))
         self.head = nn.Conv2d(3, 1, 1)
 

@@ -129,8 +129,8 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     stages: tuple[StageConfig, ...] = (
-        StageConfig(13000, 8, 128, 192, 0.2),
-        StageConfig(5500, 8, 160, 224, 0.2),
+        StageConfig(10500, 8, 128, 192, 0.2),
+        StageConfig(5000, 8, 160, 224, 0.2),
         StageConfig(1000, 8, 192, 256, 0.2),
     )
     start: str = ""

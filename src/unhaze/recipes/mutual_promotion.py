@@ -91,16 +91,29 @@ __all__ = [
 ]
 
 CROP_MULTIPLE = 32  # of RA-Depth; 16 would do for all other networks
+SWITCHES = ("legm", "mfm", "msaam", "de")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The rows of Table 2, for the variant of the paper; see :class:`~unhaze.backbones.dcmpnet.DCMPNetPaper`."""
+    """Parts and sizes of the networks.
+
+    Attributes:
+        legm, mfm, msaam, de: The rows of Table 2, for the variant of the paper alone; see
+            :class:`~unhaze.backbones.dcmpnet.DCMPNetPaper`.
+        width, num_blocks, unet_width, depth_channels, depth_growth: Sizes, for both variants; see
+            :class:`~unhaze.backbones.dcmpnet.DCMPNet`. The defaults are the published ones.
+    """
 
     legm: bool = True
     mfm: bool = True
     msaam: bool = True
     de: bool = True
+    width: int = 24
+    num_blocks: tuple[int, int, int, int, int] = (8, 8, 8, 4, 4)
+    unet_width: int = 64
+    depth_channels: tuple[int, int, int, int] = (24, 48, 96, 128)
+    depth_growth: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +137,7 @@ class Config:
 
     Attributes:
         variant: ``"paper"`` or ``"official"``, see above.
-        network: Parts of the network; in the variant of the paper alone.
+        network: Parts and sizes of the networks.
         teacher: Where the depth of clear pictures, M_u, comes from: ``"ra-depth"`` as published, any other estimator
             (``unhaze depth list``), or ``"true"``, the depth that the data set brings. Pictures without count for the
             other terms alone.
@@ -233,11 +246,13 @@ def create_networks(config: Config) -> tuple[Backbone, DenseDepthNetwork | None]
     Raises:
         UnknownNameError: There is no such variant.
     """
+    chosen = asdict(config.network)
     if config.variant == "official":
-        return DCMPNet(), DenseDepthNetwork()
+        sizes = {name: value for name, value in chosen.items() if name not in SWITCHES}
+        return DCMPNet(**sizes), DenseDepthNetwork(config.network.depth_channels, config.network.depth_growth)
     if config.variant != "paper":
         raise UnknownNameError("variant", config.variant, ("paper", "official"))
-    network = DCMPNetPaper(**asdict(config.network))
+    network = DCMPNetPaper(**chosen)
     return network, network.depth
 
 
@@ -263,7 +278,11 @@ def setup(config: Config, *, teacher: nn.Module | None = None, vgg19: VGG19Featu
     if config.variant == "paper" and depth is not None and config.perception != "off":
         perceptrons = nn.ModuleDict({"image": DifferencePerceptron(3), "depth": DifferencePerceptron(1)})
     contrastive = _create_contrastive(config, vgg19) if config.loss.contrastive else None
-    inert = UNet().requires_grad_(False) if config.inert_terms and config.variant == "official" else None
+    inert = (
+        UNet(config.network.unet_width).requires_grad_(False)
+        if config.inert_terms and config.variant == "official"
+        else None
+    )
     if depth is not None and teacher is None:
         teacher = _create_teacher(config)
     for part in (network, depth, perceptrons, inert):
@@ -517,10 +536,27 @@ def _check(config: Config) -> None:
         raise UnknownNameError("perception", config.perception, ("against", "with", "off"))
     if config.data.crop % CROP_MULTIPLE or config.data.crop < CROP_MULTIPLE:
         raise UsageError(f"data.crop is {config.data.crop}, but must be a multiple of {CROP_MULTIPLE}.")
-    if config.variant == "official" and config.network != NetworkConfig():
+    _check_sizes(config.network)
+    if config.variant == "official" and not all(getattr(config.network, name) for name in SWITCHES):
         raise UsageError("The official variant has no parts to leave out; choose --set variant=paper.")
     if config.teacher == "ra-depth" and config.data.crop < LEAST_SIDE:
         raise UsageError(f"data.crop is {config.data.crop}, but RA-Depth needs at least {LEAST_SIDE} px.")
+
+
+def _check_sizes(network: NetworkConfig) -> None:
+    least = (
+        ("num_blocks", 5, 0),
+        ("depth_channels", 4, 1),
+        ("width", 1, 1),
+        ("unet_width", 1, 1),
+        ("depth_growth", 1, 1),
+    )
+    for name, count, smallest in least:
+        value = getattr(network, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) != count or min(values) < smallest:
+            what = "a number" if count == 1 else f"{count} numbers"
+            raise UsageError(f"network.{name} is {value}, but must be {what} of at least {smallest}.")
 
 
 def _create_teacher(config: Config) -> nn.Module | None:
