@@ -5,7 +5,8 @@
 Every network is trained on colour alone first (stage 1), once per seed. From these weights each variant is trained on
 (stage 2) for as many steps, a control without fusion included, on the same samples. Scores are PSNR and SSIM on views
 of the validation split of ``synthetic`` that have true depth and are the same for all. A run that has a result is not
-done again, so the script can be stopped and started at will. The table is printed and written as ``study.md``.
+done again, so the script can be stopped and started at will. The tables are printed, and written as ``study.md`` and as
+plots, ``table1.svg``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from small_networks import register_small
+from study_plot import write_dots
 
 DEPTHS = ("stored", "compact", "shuffled")
 FUSIONS = ("concat", "selfpromer", "prompthaze", "udpnet", "hgdf")
@@ -156,6 +158,17 @@ def table(runs: list[Run], scores: dict[tuple[Path, int], dict[str, Any]], seeds
     return "\n".join(lines) + "\n"
 
 
+def panels(
+    runs: list[Run], scores: dict[tuple[Path, int], dict[str, Any]], seeds: int, name: str
+) -> dict[str, dict[str, list[float]]]:
+    """PSNR of each seed by network and variant, of one table."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in (run for run in runs if run.table == name):
+        values = [scores[run.path(s), s]["psnr"] for s in range(1, seeds + 1)]
+        found.setdefault(run.backbone, {})[run.row] = values
+    return found
+
+
 def read_scenes_once() -> None:
     """All runs see the same scenes; reading them takes longer than many of the runs."""
     from unhaze.data import synthetic
@@ -188,6 +201,8 @@ def main() -> None:
             scores[run.path(seed), seed] = found = second_stage(options, run, seed)
             print(f"{run.path(seed)}: {found['psnr']:.2f} dB, {found['seconds']:.0f} s", flush=True)
             (options.out / "study.md").write_text(table(runs, scores, options.seeds))
+    for name in options.tables:
+        write_dots(options.out / f"table{name}.svg", panels(runs, scores, options.seeds, name), "PSNR [dB]")
     print(table(runs, scores, options.seeds))
 
 

@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from study_plot import write_dots
+
 PARTS = ("legm", "mfm", "msaam", "de")
 SIZES: dict[str, Any] = {
     "width": 12,
@@ -289,6 +291,19 @@ def main() -> None:
             depth = f", depth error {found['hazy']['error']:.3f}" if "hazy" in found else ""
             print(f"{name}, seed {seed}: {scores}{depth}, {found['seconds']:.0f} s", flush=True)
             (options.out / "study.md").write_text(table(results))
+    psnr = {
+        ROWS[name].label: [results[name, seed]["psnr"] for seed in range(1, options.seeds + 1)]
+        for name in options.rows
+        if name != "depth"
+    }
+    errors = {
+        ROWS[name].label: [results[name, seed]["hazy"]["error"] for seed in range(1, options.seeds + 1)]
+        for name in options.rows
+        if "hazy" in results[name, 1]
+    }
+    write_dots(options.out / "dehazing.svg", {"dehazing": psnr}, "PSNR [dB]")
+    if errors:
+        write_dots(options.out / "depth.svg", {"depth of hazy views": errors}, "mean absolute error of nearness")
     print(table(results))
 
 

