@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unhaze.backbones.field import FieldNetwork, count_parameters
+from unhaze.backbones.field import FieldNetwork, _Attention, count_parameters
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,17 @@ def test_batches_are_independent(network):
         together = network(images).optical_depth
         alone = torch.cat([network(image[None]).optical_depth for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_attention_is_that_of_torch():
+    torch.manual_seed(2)
+    own = _Attention(8, heads=2)
+    torch.nn.init.normal_(own.norm.weight)
+    reference = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    reference.in_proj_weight.data, reference.in_proj_bias.data = own.mix.weight.data, own.mix.bias.data
+    reference.out_proj.weight.data, reference.out_proj.bias.data = own.out.weight.data, own.out.bias.data
+    x = torch.randn(3, 8, 4, 5)
+    tokens = own.norm(x.flatten(2).transpose(1, 2))
+    expected = x + reference(tokens, tokens, tokens)[0].transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(own(x), expected)
+    assert not torch.allclose(own(x), x, atol=1e-3)
