@@ -20,6 +20,7 @@ TINY = Config(
     network=NetworkConfig(widths=(4, 4, 8, 8, 8), blocks=(1, 1, 1, 1), context=8),
     stages=(StageConfig(4, 2, 32, 64), StageConfig(4, 1, 64, 64)),
     optimizer=recipe.OptimizerConfig(warmup=2),
+    rooms=2,
     threads=1,
     checkpoint_every=3,
     log_every=1,
@@ -221,3 +222,13 @@ def test_describe_is_plain_json():
 def test_a_network_of_wrong_shape_is_refused():
     with pytest.raises(UsageError, match="five"):
         recipe.create_network(NetworkConfig(widths=(1, 2)))
+
+
+def test_a_run_that_stops_early_is_the_first_part_of_the_whole(folder, tmp_path):
+    part = recipe.train(dataclasses.replace(TINY, stop=3), folder, tmp_path / "part")
+    assert part.steps_done == 3
+    assert recipe.describe(dataclasses.replace(TINY, stop=3))["steps"] == 3
+    log = [json.loads(line) for line in (tmp_path / "part/log.jsonl").read_text().splitlines()]
+    recipe.train(TINY, folder, tmp_path / "whole")
+    whole = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in log] == [line["loss"] for line in whole[: len(log)]]

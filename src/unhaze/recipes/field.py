@@ -113,6 +113,8 @@ class Config:
 
     Attributes:
         stages: One after the other; the learning rate runs over all of them.
+        stop: Step after which the run ends, as a first part for another to ``start`` from; 0 for none. The learning
+            rate is that of the whole.
         start: Checkpoint of another run whose averaged weights are the first of this one; none for random weights.
         share: Of this run in the exported weights, which are the mean of it and the ``start`` (Wortsman et al., "Robust
             fine-tuning of zero-shot models", 2022, Eq. 1); checkpoints hold this run alone.
@@ -133,6 +135,7 @@ class Config:
         StageConfig(5000, 8, 160, 224, 0.2),
         StageConfig(1000, 8, 192, 256, 0.2),
     )
+    stop: int = 0
     start: str = ""
     share: float = 1.0
     rooms: int = 400
@@ -145,9 +148,14 @@ class Config:
     strip_every: int = 1000
 
     @property
-    def steps(self) -> int:
-        """Number of steps of all stages."""
+    def scheduled(self) -> int:
+        """Number of steps of all stages, over which the learning rate runs."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that are taken."""
+        return min(self.stop or self.scheduled, self.scheduled)
 
 
 class Batch(NamedTuple):
@@ -259,8 +267,8 @@ def learning_rate(config: Config, number: int) -> float:
     settings = config.optimizer
     if number < settings.warmup:
         return settings.lr * (number + 1) / settings.warmup
-    first = max(settings.warmup, config.steps - settings.decay)
-    share = warmup_cosine(max(0, number - first), total=config.steps - first, warmup=0, final=settings.final)
+    first = max(settings.warmup, config.scheduled - settings.decay)
+    share = warmup_cosine(max(0, number - first), total=config.scheduled - first, warmup=0, final=settings.final)
     return settings.lr * share
 
 
@@ -432,7 +440,7 @@ def describe(config: Config) -> dict[str, Any]:
         "config": _plain(config),
         "parameters": count_parameters(create_network(config.network)),
         "steps": config.steps,
-        "samples": sum(stage.steps * stage.batch for stage in config.stages),
+        "samples": _stage_of(config, config.steps - 1)[0] + _stage_of(config, config.steps - 1)[1].batch,
     }
 
 
