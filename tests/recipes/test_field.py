@@ -110,14 +110,6 @@ def test_a_run_starts_from_the_averaged_weights_of_another(folder, tmp_path):
     for one, other in ((second.network, first.average.network), (second.average.network, first.average.network)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name])
-    for share in (1.0, 0.25):
-        config = dataclasses.replace(TINY, start=checkpoint, share=share, seed=9)
-        third = recipe.step(second, recipe.make_batch(recipe.SceneBank.load(folder, "train"), config, 0), config)
-        assert third["norm"] > 0
-        mean = recipe.exported_network(second, config)
-        parts = (mean, second.average.network, first.average.network)
-        for value, own, other in zip(*(each.parameters() for each in parts), strict=True):
-            torch.testing.assert_close(value, share * own + (1 - share) * other)
     with pytest.raises(UsageError, match="no checkpoint nowhere"):
         recipe.setup(dataclasses.replace(TINY, start="nowhere"))
     wider = dataclasses.replace(TINY.network, context=16)
@@ -232,3 +224,26 @@ def test_a_run_that_stops_early_is_the_first_part_of_the_whole(folder, tmp_path)
     recipe.train(TINY, folder, tmp_path / "whole")
     whole = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in log] == [line["loss"] for line in whole[: len(log)]]
+
+
+def test_a_run_in_two_parts_is_resumed_in_either(folder, tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, seed=5, first=dataclasses.replace(TINY, stop=5))
+    whole = recipe.train(config, folder, tmp_path / "whole")
+    part = recipe.train(dataclasses.replace(TINY, stop=5), folder, tmp_path / "part")
+    second = dataclasses.replace(TINY, seed=5, start=str(tmp_path / "part/checkpoints/step-0000005.pt"))
+    assert part.steps_done == 5
+    assert torch.equal(weights(whole), weights(recipe.train(second, folder, tmp_path / "second")))
+    assert recipe.describe(config)["steps"] == 13
+    original, calls = recipe.step, []
+
+    def dies(*arguments):
+        calls.append(1)
+        if len(calls) in (4, 11):
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(recipe, "step", dies)
+    for resume in (None, "auto"):
+        with pytest.raises(KeyboardInterrupt):
+            recipe.train(config, folder, tmp_path / "parts", resume=resume)
+    assert torch.equal(weights(whole), weights(recipe.train(config, folder, tmp_path / "parts", resume="auto")))

@@ -15,12 +15,12 @@ killed and resumed gives the weights of one that was not, bit for bit, on the sa
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,7 +32,7 @@ from torch.nn import functional as F  # noqa: N812
 from unhaze.backbones.field import MULTIPLE, FieldNetwork, FieldOutput, count_parameters
 from unhaze.data.synthetic import Sample, SceneBank, SynthesisConfig, synthesize
 from unhaze.errors import UsageError
-from unhaze.training.checkpoint import load_checkpoint
+from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.logging import write_strips
 from unhaze.training.loop import LoopConfig, Progress, run_steps
@@ -113,11 +113,10 @@ class Config:
 
     Attributes:
         stages: One after the other; the learning rate runs over all of them.
-        stop: Step after which the run ends, as a first part for another to ``start`` from; 0 for none. The learning
-            rate is that of the whole.
-        start: Checkpoint of another run whose averaged weights are the first of this one; none for random weights.
-        share: Of this run in the exported weights, which are the mean of it and the ``start`` (Wortsman et al., "Robust
-            fine-tuning of zero-shot models", 2022, Eq. 1); checkpoints hold this run alone.
+        stop: Step after which the run ends, as the first part of another; 0 for none. The learning rate is that of the
+            whole.
+        first: A run to do before, in ``first`` in the folder of this one, which goes on from its averaged weights.
+        start: Checkpoint of a run that was done before, in place of ``first``; neither for random weights.
         rooms: Rooms that are rendered for the training (:mod:`unhaze.data.rooms`).
         portrait: Share of the steps that see upright pictures.
         precision: ``"bf16"`` runs the network, not the loss, in bfloat16.
@@ -136,8 +135,8 @@ class Config:
         StageConfig(1000, 8, 192, 256, 0.2),
     )
     stop: int = 0
+    first: Config | None = None
     start: str = ""
-    share: float = 1.0
     rooms: int = 400
     portrait: float = 0.2
     ema: float = 0.999
@@ -205,14 +204,19 @@ def create_network(config: NetworkConfig) -> FieldNetwork:
     return FieldNetwork(**asdict(config))
 
 
-def setup(config: Config) -> State:
-    """A training at step 0."""
+def setup(config: Config, start: str | Path = "") -> State:
+    """A training at step 0.
+
+    Args:
+        config: All settings.
+        start: Checkpoint whose averaged weights are the first; what ``config`` says if empty.
+    """
     torch.set_num_threads(config.threads)
     keep_freed_memory()
     seed_everything(config.seed)
     network = create_network(config.network)
-    if config.start:
-        _load_start(network, config.start)
+    if start or config.start:
+        _load_start(network, start or config.start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [each for each in network.parameters() if each.ndim > 1]
     others = [each for each in network.parameters() if each.ndim <= 1]
@@ -221,19 +225,7 @@ def setup(config: Config) -> State:
     return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
 
 
-def exported_network(state: State, config: Config) -> FieldNetwork:
-    """The averaged weights, and where a run began with those of another, their mean."""
-    network = copy.deepcopy(state.average.network)
-    if config.start and config.share < 1:
-        first = create_network(config.network)
-        _load_start(first, config.start)
-        with torch.no_grad():
-            for value, other in zip(network.parameters(), first.parameters(), strict=True):
-                value.lerp_(other, 1 - config.share)
-    return network
-
-
-def _load_start(network: FieldNetwork, path: str) -> None:
+def _load_start(network: FieldNetwork, path: str | Path) -> None:
     """Load the averaged weights of another run."""
     if not Path(path).is_file():
         raise UsageError(f"There is no checkpoint {path} to start from; give the last one of the run before by start=.")
@@ -392,8 +384,22 @@ def train(
     Raises:
         UsageError: The data is missing, ``out`` holds another run, or the checkpoint is of other settings or data.
     """
-    state = setup(config)
-    bank = SceneBank.load(data, "train", rooms=config.rooms)
+    bank = cache(lambda rooms: SceneBank.load(data, "train", rooms=rooms))  # rooms take a while to render
+    return _train(config, bank, Path(out), resume, report)
+
+
+def _train(
+    config: Config,
+    bank_with: Callable[[int], SceneBank],
+    out: Path,
+    resume: str | Path | None,
+    report: Callable[[Progress], None] | None,
+) -> State:
+    start: str | Path = ""
+    if config.first is not None:
+        _train(config.first, bank_with, out / "first", "auto" if resume else None, report)
+        start = latest_checkpoint(out / "first" / "checkpoints") or ""
+    state, bank = setup(config, start), bank_with(config.rooms)
     stream: list[Iterator[tuple[int, Batch]]] = []  # begun when a checkpoint has said with which step
 
     def advance(number: int) -> dict[str, float]:
@@ -402,7 +408,7 @@ def train(
         _, batch = next(stream[0])
         terms = step(state, batch, config)
         if state.steps_done % config.strip_every == 0 or state.steps_done == config.steps:
-            _write_strips(state, batch, config, Path(out) / "strips" / f"step-{state.steps_done:07d}.png")
+            _write_strips(state, batch, config, out / "strips" / f"step-{state.steps_done:07d}.png")
         return terms
 
     run_steps(
@@ -431,7 +437,7 @@ def main(
     from unhaze.export.onnx import export_field
 
     state = train(config, data, out, resume=resume, report=report)
-    return export_field(exported_network(state, config), Path(out) / "field.onnx")
+    return export_field(state.average.network, Path(out) / "field.onnx")
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -439,9 +445,19 @@ def describe(config: Config) -> dict[str, Any]:
     return {
         "config": _plain(config),
         "parameters": count_parameters(create_network(config.network)),
-        "steps": config.steps,
-        "samples": _stage_of(config, config.steps - 1)[0] + _stage_of(config, config.steps - 1)[1].batch,
+        "steps": sum(run.steps for run in _runs(config)),
+        "samples": sum(_samples(run) for run in _runs(config)),
     }
+
+
+def _runs(config: Config) -> list[Config]:
+    """A run and those before it, the first one first."""
+    return [*([] if config.first is None else _runs(config.first)), config]
+
+
+def _samples(config: Config) -> int:
+    begins_at, stage = _stage_of(config, config.steps - 1)
+    return begins_at + stage.batch
 
 
 def _stage_of(config: Config, number: int) -> tuple[int, StageConfig]:
