@@ -23,11 +23,13 @@ def test_overrides_reach_every_depth():
     _, config = preset("field-default")
     changed = override(
         config,
-        {"seed": "7", "optimizer.lr": "1", "stages.0.batch": "3", "data.zoom": "(0.1, 0.2)", "precision": "fp32"},
+        {"seed": "7", "optimizer.lr": "1", "stages.0.batch": "3", "data.zoom": "(0.1, 0.2)", "precision": "fp32"}
+        | {"first.first.stages.1.batch": "5"},
     )
     assert (changed.seed, changed.stages[0].batch, changed.data.zoom, changed.precision) == (7, 3, (0.1, 0.2), "fp32")
     assert isinstance(changed.optimizer.lr, float)
-    assert changed.stages[1] == config.stages[1]
+    assert changed.first.first.stages[1].batch == 5
+    assert changed.first.first.stages[0] == config.first.first.stages[0]
     assert dataclasses.replace(changed, seed=config.seed) != config
 
 

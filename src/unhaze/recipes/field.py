@@ -84,7 +84,7 @@ class LossConfig:
     """Weights of the terms; 0 leaves one out."""
 
     restored: float = 2.0
-    decibel: float = 0.08
+    decibel: float = 0.05
     gradient: float = 0.5
     transmission: float = 1.0
     optical_depth: float = 0.1
