@@ -32,13 +32,13 @@ GUIDE_RADIUS, GUIDE_EPS = 0.02, 1e-3
 
 # Lower transmission magnifies errors of the airlight into dark or coloured skies, above all where a pixel has the
 # colour of the airlight itself and there is no scene to recover. Measured to cost no PSNR.
-LEAST_TRANSMISSION, LEAST_IN_SKY = 0.28, 0.55
+LEAST_TRANSMISSION, LEAST_IN_SKY = 0.2, 0.55
 SKY_DISTANCE = 0.05  # from the airlight, at which a third of that protection is left
 SKY_RADIUS = 2  # of the mean of the distance, in pixels of the transmission
 
 # A sky of the colour of the haze has nothing behind it: even small errors of the airlight would darken it unevenly.
-SKY_SHARE = 0.75  # of its optical depth that protection takes back
-SKY_NEAR = (0.06, 0.2)  # distance from the airlight: certainly sky .. certainly not
+SKY_SHARE = 0.8  # of its optical depth that protection takes back
+SKY_NEAR = (0.06, 0.14)  # distance from the airlight: certainly sky .. certainly not
 SKY_BRIGHTER = (-0.02, 0.01)  # than the airlight: would get darker .. would not
 SKY_SMOOTH = (0.003, 0.008)  # standard deviation of brightness over 3 x 3 pixels: certainly sky .. certainly not
 SKY_LEAST_AREA = 0.01
