@@ -358,6 +358,12 @@ def test_the_depth_of_clear_pictures_can_come_from_the_cache(folder, tmp_path, m
         assert torch.equal(one, other)
 
 
+def test_without_a_depth_network_no_depth_is_needed(folder, tmp_path):
+    data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
+    config = dataclasses.replace(PAPER, network=NetworkConfig(de=False), data=data)
+    assert recipe.train(config, folder, tmp_path).depth is None
+
+
 @pytest.mark.parametrize(("teacher", "message"), [("cached:ra-depth", "as it is"), ("true", "pictures without depth")])
 def test_depth_that_cannot_be_had_is_refused_in_a_sentence(teacher, message, folder, tmp_path):
     data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
@@ -457,6 +463,7 @@ def test_the_sizes_are_those_of_all_networks(monkeypatch):
 def test_what_is_written_can_be_read(folder, tmp_path):
     config = dataclasses.replace(
         OFFICIAL,
+        teacher="compact",
         loop=dataclasses.replace(OFFICIAL.loop, steps=1),
         data=dataclasses.replace(OFFICIAL.data, dataset="folders", validation="", held_out=1),
     )

@@ -584,11 +584,12 @@ def _create_teacher(config: Config) -> nn.Module | None:
 
 def _open(config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
     """Pairs with the depth of their clear pictures, where the teacher does not look at each batch."""
-    if config.teacher.startswith(CACHED):
+    has_depth_network = config.variant == "official" or config.network.de
+    if config.teacher.startswith(CACHED) and has_depth_network:
         source = cached_source(_estimator(config), config.data)
         return open_data(config.data, data, config.seed, source, depth_of="clear")
     dataset, held_out = open_data(config.data, data, config.seed)
-    if config.teacher == "true" and not has_depth(dataset):
+    if config.teacher == "true" and has_depth_network and not has_depth(dataset):
         raise UsageError(
             f"{data} has pictures without depth; take that of an estimator with --set teacher={CACHED}NAME (names: "
             "unhaze depth --list)."
