@@ -17,12 +17,11 @@ import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from small_networks import register_small
-from study_plot import write_dots
+from study import scenes_read_once, write_dots
 
 DEPTHS = ("stored", "compact", "shuffled")
 FUSIONS = ("concat", "selfpromer", "prompthaze", "udpnet", "hgdf")
@@ -41,7 +40,7 @@ class Run:
     fusion: str = "hgdf"
     depth: str = "stored"
     switches: tuple[str, ...] = ()
-    freeze: str = "none"
+    freeze: Literal["backbone", "none"] = "none"
 
     def path(self, seed: int) -> Path:
         """Below the folder of the study; tables share runs that are alike."""
@@ -97,7 +96,7 @@ def first_stage(options: argparse.Namespace, backbone: str, seed: int) -> Path:
     from unhaze.recipes import supervised
 
     folder = options.out / backbone / "stage1" / f"seed{seed}"
-    weights = folder / "weights.safetensors"
+    weights: Path = folder / "weights.safetensors"
     if not weights.exists():
         config = supervised.Config(network=backbone, **configs(options, seed))
         config = replace(config, loop=replace(config.loop, steps=options.first_steps))
@@ -125,7 +124,7 @@ def second_stage(options: argparse.Namespace, run: Run, seed: int) -> dict[str, 
             model=f"{run.backbone}+{run.fusion}",
             backbone_weights=weights,
             depth=run.depth,
-            freeze=run.freeze,  # type: ignore[arg-type]
+            freeze=run.freeze,
             switches=run.switches,
             **shared,
         )
@@ -169,13 +168,6 @@ def panels(
     return found
 
 
-def read_scenes_once() -> None:
-    """All runs see the same scenes; reading them takes longer than many of the runs."""
-    from unhaze.data import synthetic
-
-    synthetic.SceneBank.load = staticmethod(cache(synthetic.SceneBank.load))  # type: ignore[method-assign]
-
-
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,7 +184,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     register_small()
-    read_scenes_once()
+    with scenes_read_once():
+        study(options)
+
+
+def study(options: argparse.Namespace) -> None:
+    """Do the runs that have no result yet, and write tables and plots."""
     runs, scores = grid(options.tables, options.backbones), {}
     for seed in range(1, options.seeds + 1):
         for run in runs:

@@ -22,11 +22,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from study_plot import write_dots
+from study import scenes_read_once, write_dots
 
 PARTS = ("legm", "mfm", "msaam", "de")
 SIZES: dict[str, Any] = {
@@ -45,8 +44,8 @@ class Row:
 
     label: str
     parts: int = len(PARTS)
-    perception: str = "off"
-    variant: str = "paper"
+    perception: Literal["against", "with", "off"] = "off"
+    variant: Literal["paper", "official", "none"] = "paper"
 
 
 ROWS = {
@@ -76,7 +75,7 @@ def config_of(options: argparse.Namespace, row: Row, seed: int) -> Any:
         variant="official" if row.variant == "official" else "paper",
         network=NetworkConfig(**network),
         teacher="true",
-        perception=row.perception,  # type: ignore[arg-type]
+        perception=row.perception,
         seed=seed,
         data=DataConfig(crop=options.crop, batch=options.batch, held_out=options.held_out, known_depth=True),
         loss=LossConfig(contrastive=float(options.contrastive)),
@@ -260,13 +259,6 @@ def mean_and_seeds(values: list[float], digits: int) -> tuple[str, str]:
     return f"{statistics.mean(values):.{digits}f}", ", ".join(f"{value:.{digits}f}" for value in values)
 
 
-def read_scenes_once() -> None:
-    """All runs see the same scenes; reading them takes longer than many of the runs."""
-    from unhaze.data import synthetic
-
-    synthetic.SceneBank.load = staticmethod(cache(synthetic.SceneBank.load))  # type: ignore[method-assign]
-
-
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -282,7 +274,12 @@ def main() -> None:
     parser.add_argument("--contrastive", action="store_true", help="add the contrastive term, which needs VGG19")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    read_scenes_once()
+    with scenes_read_once():
+        study(options)
+
+
+def study(options: argparse.Namespace) -> None:
+    """Do the runs that have no result yet, and write tables and plots."""
     results: dict[tuple[str, int], dict[str, Any]] = {}
     for seed in range(1, options.seeds + 1):
         for name in options.rows:

@@ -30,7 +30,7 @@ from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminat
 from unhaze.recipes import supervised
 from unhaze.recipes._loss import restoration_terms
 from unhaze.recipes._paired import Batch, NetworkState
-from unhaze.recipes.supervised import device_of, place, rehearse_steps, train_network, write_weights
+from unhaze.recipes.supervised import describe, device_of, place, rehearse_steps, train_network, write_weights
 from unhaze.training.distributed import average_values, join_processes
 from unhaze.training.loop import Progress
 from unhaze.training.optim import OptimizerConfig, autocast, create_optimizer, create_scaler, descend, set_rate
@@ -184,11 +184,6 @@ def main(
 ) -> Path:
     """Train, and write the network's averaged weights as ``weights.safetensors`` into ``out``; its path."""
     return write_weights(train(config, data, out, resume=resume, report=report), config, out)
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """The resolved settings and what they amount to, for a dry run."""
-    return supervised.describe(config)
 
 
 def rehearse(config: Config) -> dict[str, float]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,7 @@ from unhaze.recipes import supervised
 from unhaze.recipes._paired import Batch, NetworkState
 from unhaze.recipes.supervised import (
     descend_on,
+    describe,
     device_of,
     place,
     rehearse_steps,
@@ -142,11 +142,6 @@ def main(
 ) -> Path:
     """Train, and write the student's averaged weights as ``weights.safetensors`` into ``out``; its path."""
     return write_weights(train(config, data, out, resume=resume, report=report), config, out)
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """The resolved settings and what they amount to, for a dry run."""
-    return supervised.describe(config)
 
 
 def rehearse(config: Config) -> dict[str, float]:

@@ -56,7 +56,7 @@ _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
 
 
 def field_default() -> Any:
-    """The weights that ship with unhaze, from scratch in three parts: about two hours on two cores with AVX-512.
+    """The weights that ship with unhaze, from scratch in three parts: about two hours on a processor with AVX-512.
 
     The first part sees much that looks like haze and is none, which makes the network careful; the others see less and
     less of it.

@@ -1,17 +1,31 @@
-"""Scores of many small trainings as dots: one line per variant, one dot per seed, one panel per network."""
+"""What studies of many small trainings share: scenes that are read once, and scores as dots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
-__all__ = ["write_dots"]
+__all__ = ["scenes_read_once", "write_dots"]
 
 Panel = Mapping[str, Sequence[float]]  # variant to the scores of its seeds; the first is the reference
 
 
+def scenes_read_once() -> AbstractContextManager[Any]:
+    """While it lasts, all runs share the scenes; reading them takes longer than many of the runs."""
+    from unhaze.data.synthetic import SceneBank
+
+    return patch.object(SceneBank, "load", cache(SceneBank.load))
+
+
 def write_dots(path: Path, panels: Mapping[str, Panel], unit: str) -> None:
-    """Draw panels side by side into an SVG file; a line marks the mean of each panel's first variant."""
+    """Draw panels side by side into an SVG file: one line per variant, one dot per seed, one panel per network.
+
+    A vertical line marks the mean of each panel's first variant.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
