@@ -138,16 +138,18 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class WeightCard:
-    """Where trained weights come from and what may be done with them.
+    """Where trained weights lie and what may be done with them.
 
     Attributes:
-        url: Address of the file.
-        sha256: Digest of the file, in hexadecimal.
-        license: SPDX name, or ``"none stated"``.
-        source: Repository of whoever trained them.
-        paper: Citation or address of the paper.
-        trained_on: Data set, by its catalogue name.
-        reported: Scores that the source states, by ``"<benchmark>/<metric>"``.
+        url: Address of the file, or of the folder that holds it.
+        sha256: Digest of the file, in hexadecimal; empty where the file was never had here.
+        license: SPDX name, or ``"none stated"`` and what the source says instead.
+        source: Repository of whoever trained them, ``owner/name at commit``.
+        paper: Citation.
+        trained_on: Data sets, by their catalogue names where they have one, separated by commas.
+        reported: Scores that the source states, by ``"<benchmark>/<metric>"``; not measured here.
+        files: Names of the files at ``url``, separated by commas; empty where the source does not list them.
+        note: What else must be known to use them; empty where nothing must.
     """
 
     url: str
@@ -157,3 +159,5 @@ class WeightCard:
     paper: str
     trained_on: str
     reported: Mapping[str, float] = field(default_factory=dict)
+    files: str = ""
+    note: str = ""

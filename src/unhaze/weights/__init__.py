@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "NetworkCard": "cards",
+    "network_card": "cards",
     "Fit": "detect",
     "Match": "detect",
     "compare": "detect",
@@ -31,6 +33,7 @@ __all__ = [
     "Conversion",
     "Fit",
     "Match",
+    "NetworkCard",
     "WeightsError",
     "WeightsFile",
     "compare",
@@ -39,6 +42,7 @@ __all__ = [
     "identify",
     "load_network",
     "load_weights",
+    "network_card",
     "read_facts",
     "read_weights",
     "save_weights",
@@ -46,6 +50,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from unhaze.weights.cards import NetworkCard, network_card
     from unhaze.weights.detect import Fit, Match, compare, identify
     from unhaze.weights.loading import (
         Conversion,
