@@ -18,6 +18,7 @@ import unhaze
 from unhaze import Dehazer
 from unhaze.cli import app
 from unhaze.io.frames import Frame, FrameConverter, FrameReader
+from unhaze.io.video import video_command
 
 WIDTH, HEIGHT = 64, 48
 
@@ -246,4 +247,4 @@ def test_a_terminal_is_refused_with_an_example(end):
     assert process.returncode == 2
     assert not out
     assert "is a terminal" in errors.decode()
-    assert "ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg" in errors.decode()
+    assert video_command("in.mp4", "out.mp4") in errors.decode()

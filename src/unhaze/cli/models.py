@@ -220,9 +220,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
     else:
         further = f" {card['measured']}" if card["measured"] else ""
         error = f"{card['parity']:.0e}".replace("e-0", "e-")
-        print(
-            f"Measured here: relative error {error} beside the official code, with weights made up for the test.{further}"
-        )
+        print(f"Measured here: relative error {error} beside the official code, both on made-up weights.{further}")
 
 
 def _tell_weights(card: dict[str, Any]) -> None:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pipe"]
 
-EXAMPLE = (
-    'ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4'
-)
 _FORMATS = "auto|y4m|rgb24|bgr24|gray|rgb48le|gray16le"
 _INTERLACED = (
     "The stream is interlaced, and frames are dehazed as whole pictures; "
@@ -77,7 +74,8 @@ def pipe(
 
     Takes YUV4MPEG2 (y4m) or raw frames and gives back the same kind, without audio. With the sound of the original:
 
-      ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4
+      ffmpeg -v error -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | unhaze pipe |
+        ffmpeg -v error -i - -i in.mp4 -map 0:v -map '1:a?' -c:a copy out.mp4
     """
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
@@ -111,7 +109,10 @@ def pipe(
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
     if is_terminal:
-        raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {EXAMPLE}")
+        from unhaze.io.video import video_command
+
+        example = video_command("in.mp4", "out.mp4")
+        raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {example}")
 
 
 def _dehazed(

@@ -15,6 +15,7 @@ from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
+from unhaze.io.video import VIDEO_SUFFIXES, video_sentence
 
 if TYPE_CHECKING:
     from unhaze.inference.batch import Job, Record, Rendered
@@ -142,6 +143,8 @@ def _run_files(
     )
     if not jobs:
         _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+        if video := _some_video(inputs):
+            _console.complain(video_sentence(str(video), video.suffix))
     ready = sum(job.ready for job in jobs)
     dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
     if dry_run:
@@ -163,6 +166,13 @@ def _run_files(
         if json_output:
             print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
     raise typer.Exit(teller.exit_code())
+
+
+def _some_video(inputs: Sequence[str]) -> Path | None:
+    """A video in folders that hold no picture, the first by name."""
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    found = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
+    return min((path for path in found if path.is_file()), default=None)
 
 
 def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:

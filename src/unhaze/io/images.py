@@ -38,6 +38,7 @@ from unhaze.errors import (
 from unhaze.io import _arrays, _metadata
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
 from unhaze.io.atomic import atomic_output
+from unhaze.io.video import VIDEO_HEAD, is_video, video_sentence
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -331,7 +332,7 @@ def _sniff_brand(source: Source, start: bytes) -> str:
         return "raw"
     if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
         return "heif"
-    raise UnsupportedImageError(f"{source.name} is a video or another media file, not a picture; use a picture.")
+    raise _not_a_picture(source, start)
 
 
 def _is_raw_signature(start: bytes) -> bool:
@@ -345,6 +346,8 @@ def _not_a_picture(source: Source, start: bytes) -> ImageDecodeError | Unsupport
             return UnsupportedImageError(
                 f"{source.name} is a {kind} file, which is not read; convert it to PNG or TIFF."
             )
+    if is_video(source.start(VIDEO_HEAD), source.suffix):
+        return UnsupportedImageError(video_sentence(source.name, source.suffix))
     return ImageDecodeError(f"{source.name} is not a picture of a known format; check what it is.")
 
 
