@@ -16,7 +16,7 @@ from unhaze.errors import ImageValueError, OutputError, OverBudgetError, UnhazeE
 from unhaze.inference.dehazer import LOOKS_CLEAR, Dehazer, dehaze
 from unhaze.inference.methods import list_methods, method_info
 from unhaze.inference.options import DEFAULT_METHOD
-from unhaze.io.images import read_image
+from unhaze.io.images import Picture, read_image, write_image
 
 METHODS = list_methods()
 
@@ -93,15 +93,75 @@ def test_pil_palettes_are_resolved_and_other_modes_refused(hazy):
         dehaze(Image.fromarray(hazy).convert("HSV"))
 
 
-def test_paths_come_back_as_the_path_of_the_result(hazy, expected, tmp_path):
+def test_a_path_comes_back_as_a_pil_image_and_no_file_is_written(hazy, expected, tmp_path):
     source = tmp_path / "hazy.png"
     source.write_bytes(encoded(hazy))
-    written = dehaze(source)
-    assert written == tmp_path / "hazy-dehazed.png"
-    np.testing.assert_array_equal(read_image(written).pixels, expected)
+    for call in (dehaze, lambda path: Dehazer()(path).image):
+        for path in (source, str(source)):
+            restored = call(path)
+            assert isinstance(restored, Image.Image)
+            np.testing.assert_array_equal(np.asarray(restored), expected)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_path_with_an_output_is_written_there_and_nowhere_else(hazy, expected, tmp_path):
+    source, output = tmp_path / "hazy.png", tmp_path / "hazy-dehazed.png"
+    source.write_bytes(encoded(hazy))
+    assert dehaze(source, output=str(output)) == output
+    np.testing.assert_array_equal(read_image(output).pixels, expected)
     with pytest.raises(OutputError, match="exists"):
-        dehaze(source)
-    assert dehaze(str(source), output=tmp_path / "other.tif") == tmp_path / "other.tif"
+        dehaze(source, output=output)
+    with pytest.raises(OutputError, match="exists"):
+        dehaze(source, output=source)
+    assert Dehazer()(str(source), output=tmp_path / "other.tif").image == tmp_path / "other.tif"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hazy-dehazed.png", "hazy.png", "other.tif"]
+
+
+@pytest.mark.parametrize("call", [dehaze, Dehazer.__call__])
+def test_the_first_line_of_the_documentation_says_where_a_path_is_written(call):
+    assert "writes a file only where ``output`` names it" in call.__doc__.partition("\n")[0]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_image_of_a_path_is_upright_and_carries_its_metadata(hazy, tmp_path, format):
+    from PIL import ImageCms
+
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "A camera"  # orientation: turned by a quarter
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = tmp_path / f"turned.{format.lower()}"
+    Image.fromarray(hazy).save(path, format, exif=exif, icc_profile=profile, dpi=(300, 300), lossless=True)
+    restored = dehaze(path, strength=0.0)
+    assert restored.size == (hazy.shape[0], hazy.shape[1])
+    if format != "JPEG":
+        np.testing.assert_array_equal(np.asarray(restored), np.rot90(hazy, -1))
+    assert restored.getexif()[271] == "A camera"
+    assert restored.getexif().get(274, 1) == 1
+    assert restored.info["icc_profile"] == profile
+    if format != "WEBP":
+        assert [round(value) for value in restored.info["dpi"]] == [300, 300]
+    restored.save(tmp_path / "again.jpg", exif=restored.getexif())
+    with Image.open(tmp_path / "again.jpg") as again:
+        assert again.getexif()[271] == "A camera"
+
+
+def test_what_a_pil_image_cannot_hold_is_said(hazy, tmp_path):
+    sixteen = hazy.astype(np.uint16) * 257
+    for name, picture in {
+        "colour.png": Picture(sixteen, None, "png"),
+        "colour.tif": Picture(hazy.astype(np.float32) / 255, None, "tiff"),
+        "alpha.png": Picture(sixteen[..., 0].copy(), sixteen[..., 1].copy(), "png"),
+    }.items():
+        write_image(picture, tmp_path / name)
+        with pytest.warns(UserWarning, match="8 bit.*output="):
+            result = Dehazer(strength=0.0)(tmp_path / name)
+        assert any("8 bit" in note for note in result.info["notes"])
+        given = hazy if name.startswith("colour") else hazy[..., :2]
+        np.testing.assert_array_equal(np.asarray(result.image), given)
+    write_image(Picture(sixteen[..., 0].copy(), None, "png"), tmp_path / "grey.png")
+    grey = dehaze(tmp_path / "grey.png", strength=0.0)
+    assert grey.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(grey), sixteen[..., 0])
 
 
 @pytest.mark.parametrize("shape", ["chw", "bchw"])

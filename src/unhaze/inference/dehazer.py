@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from unhaze.inference.layouts import (
     arrays_to_tensor,
     is_pil,
     is_torch,
+    picture_to_pil,
+    pil_loss,
     pil_to_array,
     tensor_to_arrays,
 )
@@ -28,7 +31,6 @@ from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
-from unhaze.inference.planning import DEFAULT_SUFFIX, output_ending
 from unhaze.inference.stream import DehazeStream, WholeFrames
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.inference.temporal import TemporalSmoother, check_temporal
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from unhaze.inference.methods._base import Method
     from unhaze.inference.onnx_engine import EngineInfo
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["LOOKS_CLEAR", "Dehazer", "default_output", "dehaze"]
+__all__ = ["LOOKS_CLEAR", "Dehazer", "dehaze"]
 
 LOOKS_CLEAR = "looks clear: left almost as it was"
 """The note on a picture that holds so little haze that the result can hardly be told from it."""
@@ -167,23 +170,24 @@ class Dehazer:
             pool.shutdown()
 
     def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
-        """Dehaze one picture of any kind.
+        """Dehaze one picture of any kind; writes a file only where ``output`` names it, for a path.
 
         Args:
             image: One of
-                a path: the result is written to ``output``, default beside the input with ``-dehazed`` added to the
-                name, and ``image`` of the result is its path; an existing file is never overwritten;
+                a path: with ``output`` the result is written there and ``image`` of the result is that path; without,
+                it is an upright ``PIL.Image.Image`` with EXIF, XMP, colour profile and resolution, and no file is
+                touched. PIL holds 8 bits for colour: deeper values are rounded, with a warning;
                 the ``bytes`` of a file, given back as bytes of the same format;
                 a ``PIL.Image.Image``, given back in the same mode, EXIF and ICC profile included;
                 an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4) of uint8, uint16 or floats, white at 255,
                 65535 or 1; floats above 1 are read as relative to the largest value;
                 a torch tensor (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels, of the same value types.
             maps: Whether to return transmission, depth and confidence at full resolution.
-            output: Where to write; only for a path.
+            output: Where to write the result of a path; an existing file is never overwritten.
 
         Returns:
-            The result; its ``image`` has the type, shape and value type of the input. For a batch the maps are
-            (B, H, W) and the airlight is (B, 3).
+            The result; its ``image`` has the type, shape and value type of the input, but for paths as said above. For
+            a batch the maps are (B, H, W) and the airlight is (B, 3).
 
         Raises:
             ImageError: The picture cannot be read, or its values mean nothing as a picture.
@@ -353,12 +357,16 @@ class Dehazer:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="unhaze")
         yield self._pool
 
-    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Path]:
+    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Any]:
         self.check_budget(identify(path), maps=maps)
         picture = read_image(path, max_pixels=self.max_pixels)
         result = self.restore(picture, maps=maps, in_place=True)
-        target = default_output(path, picture) if output is None else Path(output)
-        return _with_image(result, write_image(result.image, target))
+        if output is not None:
+            return _with_image(result, write_image(result.image, output))
+        if loss := pil_loss(result.image):
+            warnings.warn(f"{path}: {loss}", stacklevel=3)
+            result = _with_image(result, result.image, info={**result.info, "notes": [*result.info["notes"], loss]})
+        return _with_image(result, picture_to_pil(result.image))
 
     def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
         self.check_budget(identify(data), maps=maps)
@@ -380,34 +388,26 @@ class Dehazer:
         return _with_image(result, array_to_pil(result.image, image))
 
 
-def dehaze(image: ImageT, *, output: str | Path | None = None, **options: Any) -> ImageT:
-    """Dehaze one picture and return it as the type that was given.
+@overload
+def dehaze(image: str | Path, *, output: None = None, **options: Any) -> Image: ...
+@overload
+def dehaze(image: str | Path, *, output: str | Path, **options: Any) -> Path: ...
+@overload
+def dehaze(image: ImageT, *, output: None = None, **options: Any) -> ImageT: ...
+def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> Any:
+    """Dehaze one picture and return it as the type that was given; writes a file only where ``output`` names it.
 
     Args:
         image: A path, bytes, PIL image, array or tensor, see :meth:`Dehazer.__call__`.
-        output: Where to write the result of a path.
+        output: Where to write the result of a path, which is returned as this path. Without it the result of a path is
+            a PIL image, and no file is written.
         **options: Those of :class:`Dehazer`.
 
     >>> dehaze(np.full((2, 2), 90, np.uint8), strength=0.0).tolist()
     [[90, 90], [90, 90]]
     """
     with Dehazer(**options) as dehazer:
-        restored: ImageT = dehazer(image, maps=False, output=output).image
-    return restored
-
-
-def default_output(path: Path, picture: Picture | ImageInfo) -> Path:
-    """Where the result of a file goes if nothing else is said: beside it, with ``-dehazed`` added to the name.
-
-    The suffix stays where it fits the content and such files can be written.
-
-    >>> default_output(Path("a/photo.JPG"), ImageInfo("jpeg", 4, 3, 3, False, "uint8")).as_posix()
-    'a/photo-dehazed.JPG'
-    >>> default_output(Path("photo.nef"), ImageInfo("raw", 4, 3, 3, False, "uint16")).name
-    'photo-dehazed.tif'
-    """
-    info = picture.info if isinstance(picture, Picture) else picture
-    return path.with_name(f"{path.stem}{DEFAULT_SUFFIX}{output_ending(path, info)}")
+        return dehazer(image, maps=False, output=output).image
 
 
 def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:

@@ -13,9 +13,21 @@ from unhaze.physics.color import array_namespace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from unhaze.io._model import Picture
+
     Pixels = NDArray[Any]
 
-__all__ = ["ArrayLayout", "array_to_pil", "arrays_to_tensor", "is_pil", "is_torch", "pil_to_array", "tensor_to_arrays"]
+__all__ = [
+    "ArrayLayout",
+    "array_to_pil",
+    "arrays_to_tensor",
+    "is_pil",
+    "is_torch",
+    "picture_to_pil",
+    "pil_loss",
+    "pil_to_array",
+    "tensor_to_arrays",
+]
 
 _PIL_MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "I;16": "I;16", "F": "F"}
 
@@ -119,6 +131,47 @@ def array_to_pil(array: Pixels, like: Any) -> Any:
     image = Image.fromarray(array)
     image.info = {key: value for key, value in like.info.items() if key != "transparency"}
     return image
+
+
+def picture_to_pil(picture: Picture) -> Any:
+    """A decoded file as a PIL image that carries what PIL knows of a file: EXIF, XMP, profile, resolution, comments.
+
+    Colours deeper than 8 bits are rounded, see :func:`pil_loss`; grey of 16 bits becomes ``I;16``, of floats ``F``.
+    """
+    from PIL import Image
+
+    pixels, alpha = picture.pixels, picture.alpha
+    if pil_loss(picture):
+        pixels, alpha = _eight_bits(pixels), None if alpha is None else _eight_bits(alpha)
+    planes = pixels if alpha is None else np.dstack([pixels, alpha])
+    image = Image.fromarray(np.ascontiguousarray(planes))
+    known = picture.metadata
+    image.info = {
+        **dict(known.text),
+        "exif": None if known.exif is None else b"Exif\0\0" + known.exif,
+        "xmp": known.xmp,
+        "icc_profile": known.icc,
+        "dpi": known.dpi,
+        "comment": known.comment,
+    }
+    image.info = {key: value for key, value in image.info.items() if value is not None}
+    return image
+
+
+def pil_loss(picture: Picture) -> str:
+    """What a PIL image of a picture would lose, in a sentence; empty where nothing."""
+    if picture.pixels.dtype == np.uint8 or (picture.pixels.ndim == 2 and picture.alpha is None):
+        return ""
+    kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
+    return (
+        f"{kind} values were rounded to 8 bit, the most that a PIL image holds of colours; write a file with output=."
+    )
+
+
+def _eight_bits(values: Pixels) -> Pixels:
+    if values.dtype == np.uint16:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _check_finite(array: Pixels) -> None:
