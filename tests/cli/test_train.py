@@ -1,6 +1,7 @@
 """``unhaze train`` up to where the recipe takes over."""
 
 import json
+import shutil
 
 import cv2
 import pytest
@@ -64,6 +65,66 @@ def test_a_dry_run_foretells_time_and_memory(run):
     assert told["estimate"]["seconds_per_step"] > 0
     assert told["estimate"]["hours"] == pytest.approx(2 * told["estimate"]["seconds_per_step"], abs=0.01)
     assert told["estimate"]["peak_memory_mb"] > 50
+
+
+@pytest.fixture
+def pictures(tmp_path, photo):
+    """A folder of nine pictures in two folders, one of them broken, and a text."""
+    folder = tmp_path / "pictures"
+    (folder / "sea").mkdir(parents=True)
+    for number in range(8):
+        name = f"sea/{number}.jpg" if number % 2 else f"{number}.png"
+        cv2.imwrite(str(folder / name), photo[40 : 40 + 64, 40 * number : 40 * number + 80])
+    (folder / "sea/broken.jpg").write_bytes(b"this is no picture")
+    (folder / "notes.txt").write_text("of no interest")
+    return folder
+
+
+TINY = [
+    part
+    for setting in ("network=aodnet", "data.crop=32", "data.batch=2", "data.held_out=2", "loop.steps=2")
+    for part in ("--set", setting)
+]
+
+
+def test_any_folder_of_pictures_is_trained_on(run, pictures, tmp_path, caplog):
+    run("supervised-small", "--data", str(pictures), "--out", str(tmp_path / "run"), *TINY)
+    assert (tmp_path / "run/weights.safetensors").exists()
+    assert "broken.jpg is not a picture" in caplog.text
+
+
+def test_a_dry_run_checks_the_data_and_counts(run, pictures, tmp_path):
+    told = json.loads(run("supervised-small", "--dry-run", "--data", str(pictures), *TINY).stdout)["data"]
+    assert told["pictures"] == 7
+    assert told["validation_samples"] == 2
+    assert told["with_depth"] == 0
+    assert [str(pictures / "sea/broken.jpg") in message for message in told["left_out"]] == [True]
+    told = json.loads(run("field-default", "--dry-run", "--data", str(pictures)).stdout)["data"]
+    assert (told["pictures"], told["groups"]) == (7, {"clear": 7})
+    pairs = ("--set", "data.dataset=folders", "--set", "data.split=")
+    for name in ("hazy", "clear"):
+        (tmp_path / "pairs" / name).mkdir(parents=True)
+        for path in (*pictures.glob("*.png"), *pictures.glob("sea/[1-7].jpg")):
+            shutil.copy(path, tmp_path / "pairs" / name)
+    shutil.copy(pictures / "0.png", tmp_path / "pairs/hazy/alone.png")
+    told = json.loads(run("supervised-small", "--dry-run", "--data", str(tmp_path / "pairs"), *TINY, *pairs).stdout)[
+        "data"
+    ]
+    assert (told["pairs"], told["validation_samples"]) == (6, 2)
+    assert "alone.png" in told["left_out"][0]
+
+
+def test_a_dry_run_finds_what_would_stop_the_training(run, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for data, message in ((tmp_path / "empty", "holds no picture"), (tmp_path / "nowhere", "no folder")):
+        with pytest.raises(UsageError, match=message):
+            run("supervised-small", "--dry-run", "--data", str(data), *TINY)
+    for preset, setting in (("hgdf-small", "depth"), ("dcmpnet-small", "teacher")):
+        with pytest.raises(UsageError, match=f"--set {setting}=compact"):
+            run(
+                preset, "--dry-run", "--data", str(pictures), *([] if setting == "depth" else ["--set", "teacher=true"])
+            )
+    assert "was not checked" in run("field-default", "--dry-run").stderr
 
 
 def test_a_run_leaves_weights_and_a_page(run, tmp_path, photo):

@@ -4,13 +4,16 @@ A :class:`SceneBank` holds clear scenes in memory, each with true depth, ground-
 :func:`synthesize` draws one hazy view of one scene. A sample is a function of the seed and its index alone, so neither
 the number of workers nor a restart changes what a training sees.
 
-Folder layout, all parts optional: ``rgbd/*.color.jpg`` with ``*.depth.png`` [mm], ``camvid/images`` with
-``camvid/labels``, and ``clear/<set>/*``.
+Any folder of clear pictures will do, with folders in it to any depth. Where it has one of these folders, they alone
+count: ``rgbd/*.color.jpg`` with ``*.depth.png`` [mm], ``camvid/images`` with ``camvid/labels``, and ``clear``, pictures
+without depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
+from unhaze.data._base import read_pixels
+from unhaze.data.pairing import list_pictures
 from unhaze.data.rooms import render_room
-from unhaze.errors import UsageError
+from unhaze.errors import ImageError, UsageError
+from unhaze.io.images import READ_SUFFIXES
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
 from unhaze.physics.guided import guided_filter
 from unhaze.physics.scattering import transmission_from_depth
@@ -160,12 +166,13 @@ def scene_split(name: str, siblings: Sequence[str]) -> Split:
         ``"unused"`` for frames in a gap: too near to the validation frames to train on.
     """
     stem = Path(name).name.partition(".")[0]
-    if name.startswith("rgbd/"):
-        return _by_time(int(stem.rpartition("-")[2]), last_training=584, first_validation=640)
+    drive, _, frame = stem.partition("_")
+    if name.startswith("rgbd/") and (number := stem.rpartition("-")[2]).isdecimal():
+        return _by_time(int(number), last_training=584, first_validation=640)
+    if name.startswith("camvid/") and drive in _CAMVID_SPLIT:
+        return _by_time(int(frame.lstrip("f")), *_CAMVID_SPLIT[drive])
     if name.startswith("camvid/"):
-        drive, _, frame = stem.partition("_")
-        last_training, first_validation = _CAMVID_SPLIT.get(drive, (10**6, 10**6))
-        return _by_time(int(frame.lstrip("f")), last_training, first_validation)
+        return "train"
     return "validation" if siblings.index(name) % 10 == 5 else "train"
 
 
@@ -184,43 +191,55 @@ class SceneBank:
 
     Args:
         scenes: In a fixed order, on which the samples depend.
+        skipped: Name below the data folder to message, of pictures that could not be read.
 
     Raises:
         UsageError: There is no scene.
     """
 
-    def __init__(self, scenes: Iterable[Scene]) -> None:
+    def __init__(self, scenes: Iterable[Scene], skipped: Mapping[str, str] | None = None) -> None:
         self.scenes = tuple(scenes)
+        self.skipped = dict(skipped or {})
         if not self.scenes:
-            raise UsageError("There is no scene to synthesise haze from; the data folder needs rgbd, camvid or clear.")
+            raise UsageError("There is no scene to synthesise haze from; give at least one.")
         self.groups = {
             group: [index for index, scene in enumerate(self.scenes) if scene.group == group] for group in _GROUPS
         }
 
     @classmethod
     def load(cls, folder: str | Path, split: Split, *, rooms: int = 0, threads: int = 2) -> SceneBank:
-        """Read the scenes of one split.
+        """Read the scenes of one split. Pictures that cannot be read are named in the log and passed over.
 
         Args:
-            folder: The data.
-            split: Which scenes.
+            folder: The data, see the head of this module.
+            split: Which scenes. Where nothing would be left to validate on, as with fewer than six pictures, it is the
+                last picture; one picture alone is trained and validated on.
             rooms: Rooms to render besides (:mod:`unhaze.data.rooms`), with parts of the clear pictures on their walls.
             threads: That read and render.
 
         Raises:
-            UsageError: The folder is missing or holds no scene of this split.
+            UsageError: The folder is missing or holds no picture of this split that can be read, or the depth or the
+                classes of a picture are missing.
         """
         root = Path(folder)
         if not root.is_dir():
             raise UsageError(f"There is no folder {root} with training data; give the right one with --data.")
-        paths = _scene_paths(root)
+        names = _names_of_split(root, split)
         with ThreadPoolExecutor(threads) as pool:
-            names = [path for path, siblings in paths if scene_split(path, siblings) == split]
-            scenes = list(pool.map(lambda name: _load_scene(root, name), names))
+            loaded = list(pool.map(lambda name: _load_or_skip(root, name), names))
+            scenes = [each for each in loaded if isinstance(each, Scene)]
+            skipped = {
+                name: str(each) for name, each in zip(names, loaded, strict=True) if isinstance(each, ImageError)
+            }
+            for message in skipped.values():
+                logging.getLogger(__name__).warning("%s It was passed over.", message)
+            if not scenes:
+                reason = next(iter(skipped.values()), f"There is no picture of the split {split}.")
+                raise UsageError(f"{root} holds no clear picture to make haze from; give another folder. {reason}")
             pictures = [scene.image for scene in scenes if scene.group == "clear"]
             if rooms and not pictures:
                 raise UsageError(f"{root} has no folder clear with pictures for the walls of rooms; set rooms to 0.")
-            return cls(scenes + list(pool.map(lambda number: _room_scene(pictures, number), range(rooms))))
+            return cls(scenes + list(pool.map(lambda number: _room_scene(pictures, number), range(rooms))), skipped)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -325,33 +344,56 @@ def fill_missing_depth(depth: FloatArray, known: NDArray[np.bool_]) -> FloatArra
     return filled
 
 
-def _scene_paths(root: Path) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
-    folders = [("rgbd", "*.color.jpg"), ("camvid/images", "*")]
-    folders += [(f"clear/{each.name}", "*") for each in sorted(root.glob("clear/*")) if each.is_dir()]
-    for folder, pattern in folders:
-        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"{folder}/{pattern}") if path.is_file())
-        found += [(name, names) for name in names]
-    return found
+def _names_of_split(root: Path, split: Split) -> list[str]:
+    """Names below ``root`` of the pictures of one split."""
+    by_split: defaultdict[Split, list[str]] = defaultdict(list)
+    for siblings in _pictures_by_folder(root):
+        for name in siblings:
+            by_split[scene_split(name, siblings)].append(name)
+    training = by_split["train"]
+    if training and not by_split["validation"]:
+        by_split["validation"] = training[-1:]
+        by_split["train"] = training[:-1] or training
+    return by_split[split]
+
+
+def _pictures_by_folder(root: Path) -> list[list[str]]:
+    """Names of pictures below ``root``; those that are divided into splits together, in one list, sorted."""
+    groups = [sorted(root.glob("rgbd/*.color.jpg")), sorted(root.glob("camvid/images/*"))]
+    below: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in root.glob("clear/**/*"):
+        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("."):
+            below[path.parent].append(path)
+    groups += [sorted(below[folder]) for folder in sorted(below)]
+    named = [[path.relative_to(root).as_posix() for path in group if path.is_file()] for group in groups]
+    return named if any(named) else [[*list_pictures(root, READ_SUFFIXES).names]]
+
+
+def _load_or_skip(root: Path, name: str) -> Scene | ImageError:
+    """A scene, or why its picture cannot be read."""
+    try:
+        return _load_scene(root, name)
+    except ImageError as error:
+        return error
 
 
 def _load_scene(root: Path, name: str) -> Scene:
-    image = _read(root / name, cv2.IMREAD_COLOR_RGB)
+    image = read_pixels(root, name)
     depth = None
-    if name.startswith("rgbd/"):
+    if name.startswith("rgbd/") and name.endswith(".color.jpg"):
         raw = _read(root / name.replace(".color.jpg", ".depth.png"), cv2.IMREAD_UNCHANGED)
         depth = fill_missing_depth(np.asarray(raw, np.float32) / np.float32(1000), (raw > 0) & (raw <= _SENSOR_RANGE))
-    elif name.startswith("camvid/"):
+    elif name.startswith("camvid/images/"):
         label_path = root / "camvid/labels" / (Path(name).stem + ".png")
         depth = ground_plane_depth(_read(label_path, cv2.IMREAD_UNCHANGED))
     height, width = image.shape[:2]
     scale = min(1.0, BANK_SIZE / max(height, width))
-    size = (round(width * scale), round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small_depth = (
         None if depth is None else np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_AREA), np.float32)
     )
-    group = name.partition("/")[0]
+    group = "clear" if depth is None else name.partition("/")[0]
     pixels = np.asarray(small, np.uint8)
     return Scene(name, group, pixels, small_depth, _segments(pixels, name), _sky(pixels, small_depth, group))
 

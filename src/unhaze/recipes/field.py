@@ -450,6 +450,19 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run.
+
+    Raises:
+        UsageError: The folder is missing, or nothing in it can be read.
+    """
+    bank = SceneBank.load(data, "train")
+    if any(run.rooms for run in _runs(config)) and not bank.groups["clear"]:
+        raise UsageError(f"{data} has no clear pictures for the walls of rooms; add some, or set rooms to 0.")
+    groups = {name: len(indices) for name, indices in bank.groups.items() if indices}
+    return {"folder": str(data), "pictures": len(bank), "groups": groups, "left_out": [*bank.skipped.values()]}
+
+
 def _runs(config: Config) -> list[Config]:
     """A run and those before it, the first one first."""
     return [*([] if config.first is None else _runs(config.first)), config]
