@@ -34,7 +34,7 @@ def make_world(root: Path) -> None:
         save(root / f"gt/{number}.png", clear)
         for folder, haze in (("hazy", 0.5), ("results", 0.1), ("results-1", 0.1), ("results-2", 0.2)):
             save(root / folder / f"{number}.png", scene(number, _LARGE, haze))
-        save(root / f"photos-large/{number}.jpg", scene(number, _LARGE, 0.5))
+        save(root / f"real/{number}.jpg", scene(number, _LARGE, 0.5))
     make_data_sets(root)
     if HAS_FFMPEG:
         make_video(root / "in.mp4")
