@@ -71,7 +71,6 @@ INLINE = {
 FRAGMENTS = {
     "unhaze --install-completion",
     "unhaze bench models newnet-s",
-    "unhaze bench fusions newfusion",
     "unhaze convert official.pth -o out.safetensors",
     "unhaze depth --cache",
     "unhaze eval --dataset sots-indoor",
@@ -348,7 +347,7 @@ def test_a_command_within_a_sentence_exists(command):
     path = [words.pop(0)] if words and words[0] in COMMANDS else []
     known = CliRunner().invoke(app, [*path, "--help"])
     assert known.exit_code == 0
-    if words and re.search(rf"^  {re.escape(words[0])} ", known.stdout, re.MULTILINE):
+    if words and words[0].isalpha() and re.search(rf"^  {re.escape(words[0])} ", known.stdout, re.MULTILINE):
         path.append(words.pop(0))
         known = CliRunner().invoke(app, [*path, "--help"])
     assert path or all(word.startswith("-") for word in words), f"there is no command {words[0]}"
