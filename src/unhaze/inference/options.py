@@ -9,7 +9,7 @@ from unhaze.errors import UsageError
 
 __all__ = ["DEFAULT_METHOD", "DehazeOptions"]
 
-DEFAULT_METHOD = "field-s"
+DEFAULT_METHOD = "dcp"
 
 
 @dataclass(frozen=True)
