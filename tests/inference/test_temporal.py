@@ -15,7 +15,7 @@ from unhaze.inference.dehazer import Dehazer
 from unhaze.inference.field import HazeField
 from unhaze.inference.temporal import MAXIMUM_WEIGHT, TemporalSmoother, is_cut, thumbnail
 
-METHODS = ["dcp", "field-s"]
+METHODS = ["dcp", "field-m"]
 MAPS = ("slope", "offset", "airlight", "confidence")
 
 
