@@ -44,7 +44,7 @@ def pipe(
     temporal: Annotated[
         float | None,
         typer.Option(
-            help="How much of the haze of a frame is taken from the frames before, 0 to 0.95, where nothing moves; "
+            help="How much of the haze of a frame is taken from the frames before, 0 to 0.98, where nothing moves; "
             f"more flickers less. Default {DEFAULT_TEMPORAL:g}, but 0 for a network. Begins anew at scene cuts.",
             show_default=False,
             metavar="X",

@@ -244,7 +244,7 @@ class Dehazer:
         Args:
             frames: Arrays (H, W, 3) RGB or (H, W) of uint8, uint16 or float32; or anything that ``decode`` makes
                 them of.
-            temporal: 0 to 0.95, how much of the haze of a frame is taken from the frames before, so that it does not
+            temporal: 0 to 0.98, how much of the haze of a frame is taken from the frames before, so that it does not
                 flicker; it begins anew at scene cuts. 0 treats every frame on its own.
             decode: Makes pixels of a frame.
             encode: Makes the result of the restored pixels and the frame.
