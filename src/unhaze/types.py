@@ -66,11 +66,14 @@ class DehazeResult(Generic[ImageT]):
         transmission: (H, W) float32 in (0, 1], the share of light that reached the camera unscattered as the method
             estimated it, before ``strength``. ``None`` where maps were not asked for.
         depth: Relative depth, the optical depth ``-ln(transmission)``; ``None`` where maps were not asked for.
-        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding; ``None`` from a network that
-            does not say.
+        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding, its mean where it
+            changes over the picture; ``None`` from a network that does not say.
         confidence: (H, W) float32 in [0, 1]; low where the haze is too dense to see through, or where the estimate
             was overruled to protect a sky. ``None`` where maps were not asked for.
-        info: Facts about the run: method, options, sizes, seconds, notes for the user.
+        info: Facts about the run: method, options, sizes, seconds, notes for the user. ``info["haze"]`` of a method has
+            ``density``, the mean optical depth, which grows with the haze and serves as a fog alarm; ``beyond_sight``,
+            the share of the picture where less than 15 % of the light of the scene comes through; the mean ``airlight``
+            and ``confidence``. ``info["left_alone"]`` says why a picture was left almost as it was, or is ``None``.
     """
 
     image: ImageT

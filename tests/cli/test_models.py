@@ -31,7 +31,7 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     assert "--method NAME" in result.stderr
     entries = {entry["name"]: entry for entry in json.loads(unhaze("models", "list", "--json").stdout)}
     assert list(entries) == list_methods() + list_backbones()
-    assert [entries[name]["kind"] for name in ("dcp", DEFAULT_METHOD, "oknet-base")] == [
+    assert [entries[name]["kind"] for name in ("bccr", DEFAULT_METHOD, "oknet-base")] == [
         "classic",
         "default",
         "network",
@@ -39,7 +39,7 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     facts = [entries["oknet-base"][key] for key in ("parameters", "license", "weights")]
     assert facts == [4722857, "MIT", "official"]
     assert entries["sgdnet-base"]["weights"] == "none published"
-    assert entries["dcp"]["weights"] == "none needed"
+    assert [entries[name]["weights"] for name in ("dcp", "field-m")] == ["none needed", "shipped"]
 
 
 def test_info_tells_what_a_user_asks(unhaze):

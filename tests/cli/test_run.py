@@ -249,7 +249,7 @@ def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
 
 def test_verbose_tells_what_runs_a_network(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
-    options = ["--method", "field-s", "--engine", "onnxruntime", "-v"]
+    options = ["--method", "field-m", "--engine", "onnxruntime", "-v"]
     told = unhaze("run", tmp_path / "a.png", *options).stderr
     assert "engine onnxruntime" in told
     assert "CPUExecutionProvider" in told
@@ -268,7 +268,8 @@ def test_pictures_that_look_clear_are_told(unhaze, make, tmp_path):
 
     assert told(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
     assert told(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
-    assert told(one, tmp_path / "two.png").splitlines()[0] == "2 pictures look clear: left almost as they were"
+    both = told(one, tmp_path / "two.png").splitlines()[0]
+    assert both == f"2 pictures look clear: left almost as they were: {one}, {tmp_path / 'two.png'}"
     assert "looks clear" not in told(tmp_path / "hazy.png")
     streamed = told("-", "-o", tmp_path / "out.png", input=one.read_bytes())
     assert streamed == "The picture looks clear: left almost as it was\n"

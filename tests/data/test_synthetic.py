@@ -248,21 +248,21 @@ def street():
 
 
 def test_the_sky_is_found(street):
-    sky = synthetic._sky(street, None, "clear")
+    sky = synthetic.find_sky(street, None, "clear")
     assert sky[:30].min() > 250
     assert sky[60:].max() < 5
-    assert synthetic._sky(street, None, "rgbd") is None
-    assert synthetic._sky(np.full_like(street, 40), None, "clear") is None
+    assert synthetic.find_sky(street, None, "rgbd") is None
+    assert synthetic.find_sky(np.full_like(street, 40), None, "clear") is None
     warm = np.where(street == 230, 90, street)  # a yellow wall
-    assert synthetic._sky(warm, None, "clear") is None
+    assert synthetic.find_sky(warm, None, "clear") is None
     depth = np.full(street.shape[:2], 20, np.float32)
-    assert synthetic._sky(street, depth, "camvid") is None
+    assert synthetic.find_sky(street, depth, "camvid") is None
     depth[:50] = SKY_DEPTH
-    assert synthetic._sky(street, depth, "camvid")[:40].min() > 250
+    assert synthetic.find_sky(street, depth, "camvid")[:40].min() > 250
 
 
 def test_a_sky_of_the_colour_of_dense_haze_stays(street):
-    sky = synthetic._sky(street, None, "clear")
+    sky = synthetic.find_sky(street, None, "clear")
     bank = SceneBank([Scene("a", "clear", street, None, np.zeros(street.shape[:2], np.uint8), sky)])
     changes = dataclasses.replace(CLEAN, zoom=(1, 1), optical_depth=(2, 2.2), hazy_sky=1)
     kept = 0
@@ -280,7 +280,7 @@ def test_high_key_pictures_are_bright_and_clear(street):
     rng = np.random.default_rng(0)
     clear = street.astype(np.float32) / 255
     for _ in range(10):
-        bright = synthetic._high_key(clear, rng)
+        bright = synthetic.make_high_key(clear, rng)
         assert bright.mean() > clear.mean()
         assert bright.min() < 0.1
         assert bright.max() <= 1

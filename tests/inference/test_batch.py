@@ -100,6 +100,8 @@ def test_a_record_says_what_was_done(tmp_path):
         "width": 9,
         "height": 5,
         "notes": ["a note of the dehazer"],
+        "haze": None,
+        "left_alone": None,
     }
 
 

@@ -361,7 +361,7 @@ def dehaze_notes(picture, method, **options):
 
 
 def test_the_engine_of_a_network_is_told(hazy):
-    with Dehazer("field-s", engine="onnxruntime") as dehazer:
+    with Dehazer("field-m", engine="onnxruntime") as dehazer:
         assert dehazer(hazy).info["engine"]["name"] == dehazer.engine.name == "onnxruntime"
         assert dehazer.engine.provider == "CPUExecutionProvider"
     with Dehazer("dcp") as dehazer:
@@ -372,7 +372,7 @@ def test_the_engine_of_a_network_is_told(hazy):
     ("options", "words"),
     [
         ({"method": "dcp", "engine": "onnxruntime"}, "has no network"),
-        ({"method": "field-s", "engine": "onnxrt"}, "did you mean onnxruntime"),
+        ({"method": "field-m", "engine": "onnxrt"}, "did you mean onnxruntime"),
         ({"weights": "x.pth", "engine": "onnxruntime"}, "engine is for methods"),
     ],
 )

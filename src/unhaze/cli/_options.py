@@ -36,6 +36,7 @@ __all__ = [
     "Report",
     "Save",
     "SkipExisting",
+    "SpareClear",
     "Strength",
     "Suffix",
     "TileSize",
@@ -65,6 +66,11 @@ ProtectSky = Annotated[
 KeepExposure = Annotated[
     float,
     typer.Option(help="How much of the brightness lost with the haze is given back, 0 to 1.", metavar="X"),
+]
+
+SpareClear = Annotated[
+    float,
+    typer.Option(help="How far pictures that look clear are left alone, 0 to 1; 0 dehazes them too.", metavar="X"),
 ]
 
 Engine = Annotated[

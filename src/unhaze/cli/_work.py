@@ -13,7 +13,7 @@ from unhaze.errors import OutputError, UnknownNameError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from unhaze.inference.batch import BatchOptions, Record, Summary
@@ -25,12 +25,15 @@ __all__ = [
     "NetworkSettings",
     "Settings",
     "Teller",
+    "clear_sentence",
     "looks_clear",
     "parse_count",
     "tell_engine",
     "tell_notes",
     "with_name",
 ]
+
+_NAMED = 5  # pictures that a line names
 
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -204,7 +207,7 @@ class Teller:
         self.lost_report = False
         self._report, self._keep = report, keep
         self._last_output: str | None = None
-        self._clear: list[str] = []  # inputs that hold little haze
+        self._clear: dict[str, str | None] = {}  # inputs that hold little haze, and why they were left
         self._start = time.perf_counter()
 
     def __call__(self, record: Record) -> None:
@@ -215,7 +218,7 @@ class Teller:
         if record.status == "done":
             self._last_output = record.output
             if looks_clear(record.notes):
-                self._clear.append(record.input)
+                self._clear[record.input] = record.left_alone
         self._append(record)
         _console.detail(_in_detail(record))
 
@@ -236,10 +239,8 @@ class Teller:
             line += f", {summary.not_started} not started"
         if self._last_output and summary.done == 1:
             line += f" ({self._last_output})"
-        if len(self._clear) == 1:
-            _console.say(f"{self._clear[0]} looks clear: left almost as it was")
-        elif self._clear:
-            _console.say(f"{len(self._clear)} pictures look clear: left almost as they were")
+        if self._clear:
+            _console.say(clear_sentence(self._clear))
         _console.say(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -269,6 +270,22 @@ class Teller:
         except OutputError as error:  # the pictures matter more than the report
             _console.complain(f"unhaze: {error}")
             self._report, self.lost_report = None, True
+
+
+def clear_sentence(reasons: Mapping[str, str | None]) -> str:
+    """What is told of pictures that were left almost as they were, and of the option that would act on them.
+
+    Args:
+        reasons: Name of a picture to why it was left.
+    """
+    from unhaze.inference.dehazer import SPARED
+
+    names = sorted(reasons)
+    hint = " (--spare-clear 0 removes what there is)" if SPARED in reasons.values() else ""
+    if len(names) == 1:
+        return f"{names[0]} looks clear: left almost as it was{hint}"
+    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{len(names)} pictures look clear: left almost as they were{hint}: {some}"
 
 
 def looks_clear(notes: Iterable[str]) -> bool:

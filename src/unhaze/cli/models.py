@@ -17,6 +17,7 @@ from unhaze.cli.methods import tell_method
 __all__ = ["models", "weights_package"]
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_SHIPPED = "field-m"  # the method whose weights come with unhaze
 _TRIAL = 64  # side of the image on which weights are tried [px]
 
 models = typer.Typer(
@@ -163,8 +164,8 @@ def _methods() -> list[dict[str, Any]]:
                 "name": name,
                 "kind": kind,
                 "parameters": None,
-                "license": "Apache-2.0" if kind == "default" else "see its package" if found.has_network else "-",
-                "weights": "shipped" if found.has_network else "none needed",
+                "license": "Apache-2.0" if name == _SHIPPED else "see its package" if found.has_network else "-",
+                "weights": "shipped" if name == _SHIPPED else "see its package" if found.has_network else "none needed",
                 "summary": found.summary,
             }
         )

@@ -14,7 +14,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, tell_engine
 from unhaze.errors import UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
     from unhaze.inference.dehazer import Dehazer
@@ -37,14 +37,16 @@ def pipe(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     temporal: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="How much of the haze of a frame is taken from the frames before, 0 to 0.95; more flickers less. "
-            "Begins anew at scene cuts.",
+            help="How much of the haze of a frame is taken from the frames before, 0 to 0.98, where nothing moves; "
+            f"more flickers less. Default {DEFAULT_TEMPORAL:g}, but 0 for a network. Begins anew at scene cuts.",
+            show_default=False,
             metavar="X",
         ),
-    ] = 0.0,
+    ] = None,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
@@ -85,13 +87,14 @@ def pipe(
     from unhaze.inference.temporal import check_temporal
     from unhaze.io.frames import FrameConverter, FrameReader, parse_size
 
-    check_temporal(temporal)
+    weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
     # one thread per frame: frames side by side share the cores better than strips of one frame
     with Dehazer(
         method,
         strength=strength,
         color_blend=color_blend,
         protect_sky=protect_sky,
+        spare_clear=spare_clear,
         keep_exposure=keep_exposure,
         threads=1,
         engine=engine,
@@ -102,7 +105,7 @@ def pipe(
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
             _console.say(_INTERLACED)
-        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, temporal, jobs)
+        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
 

@@ -152,7 +152,12 @@ def metric_label(name: str) -> str:
         return "SSIM (gaussian)"
     if name.startswith("ssim_"):
         return f"SSIM ({name.removeprefix('ssim_')})"
-    plain = {"clipped": "newly clipped", "chroma_shift": "chroma shift"}
+    plain = {
+        "clipped": "newly clipped",
+        "chroma_shift": "chroma shift",
+        "lightness_change": "L* change",
+        "ring": "ring",
+    }
     return plain.get(name, name.upper().replace("_", "-"))
 
 

@@ -95,6 +95,9 @@ class Record:
         width: Columns [px].
         height: Rows [px].
         notes: What could not be kept of the input, and the like.
+        haze: Density, share beyond sight, airlight and confidence, see :class:`~unhaze.types.DehazeResult`; empty from
+            a network.
+        left_alone: Why the picture was left almost as it was, if it was.
     """
 
     input: str
@@ -109,6 +112,8 @@ class Record:
     width: int | None = None
     height: int | None = None
     notes: tuple[str, ...] = ()
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the attributes with ``reason`` as ``error`` or ``skipped``."""
@@ -124,6 +129,8 @@ class Record:
             "height": self.height,
             "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
             "notes": list(self.notes),
+            "haze": dict(self.haze) or None,
+            "left_alone": self.left_alone,
         }
 
 
@@ -212,12 +219,15 @@ class Rendered:
         sides: Name of a side product to its file.
         size: Width and height [px].
         notes: Sentences for the user.
+        haze, left_alone: See :class:`Record`.
     """
 
     data: bytes
     sides: Mapping[str, bytes]
     size: tuple[int, int]
     notes: tuple[str, ...]
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
 
 
 class Clock:
@@ -281,7 +291,8 @@ def render(
             *conversion_notes(restored, format, metadata=options.metadata),
         ]
     )
-    return Rendered(data, made, (info.width, info.height), tuple(notes))
+    haze, left_alone = result.info.get("haze") or {}, result.info.get("left_alone")
+    return Rendered(data, made, (info.width, info.height), tuple(notes), haze, left_alone)
 
 
 def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
@@ -471,6 +482,8 @@ def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
         width=width,
         height=height,
         notes=rendered.notes,
+        haze=rendered.haze,
+        left_alone=rendered.left_alone,
     )
 
 

@@ -64,6 +64,9 @@ __all__ = ["LOOKS_CLEAR", "Dehazer", "dehaze"]
 
 LOOKS_CLEAR = "looks clear: left almost as it was"
 """The note on a picture that holds so little haze that the result can hardly be told from it."""
+SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is"
+INVISIBLE = "removing all haze that was found can hardly be seen"
+"""Why a picture was left almost as it was: one of these two."""
 
 # measured: interpreter, libraries, engine, one view and the strips in flight
 _BASE_MEMORY = 190 << 20
@@ -71,7 +74,7 @@ _BASE_MEMORY = 190 << 20
 _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
-_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure")
+_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure", "spare_clear")
 
 ImageT = TypeVar("ImageT")
 
@@ -85,12 +88,13 @@ class Dehazer:
         color_blend: 0 to 1; how far colour differences grow along with contrast.
         protect_sky: 0 to 1; how far skies are left alone.
         keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back.
+        spare_clear: 0 to 1; how far pictures that look clear are left alone.
         max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
             for no limit.
         max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
         threads: Processor cores used for one picture; default all that this process may use. A network given by
             ``model`` uses those that torch is set to.
-        engine: What runs the network of a method that has one, such as ``field-s``: ``"onnxruntime"``, ``"openvino"``
+        engine: What runs the network of a method that has one, such as ``field-m``: ``"onnxruntime"``, ``"openvino"``
             or ``"auto"``, which is what the environment variable ``UNHAZE_ENGINE`` says, else OpenVINO where it is
             installed, else onnxruntime.
         model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
@@ -119,6 +123,7 @@ class Dehazer:
         color_blend: float = DehazeOptions.color_blend,
         protect_sky: float = DehazeOptions.protect_sky,
         keep_exposure: float = DehazeOptions.keep_exposure,
+        spare_clear: float = DehazeOptions.spare_clear,
         max_memory: int | str | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
         threads: int | None = None,
@@ -137,7 +142,7 @@ class Dehazer:
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}, but at least one is needed.")
         self.method = method
-        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure)
+        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
         self.threads = threads or usable_cores()
@@ -243,7 +248,7 @@ class Dehazer:
         Args:
             frames: Arrays (H, W, 3) RGB or (H, W) of uint8, uint16 or float32; or anything that ``decode`` makes
                 them of.
-            temporal: 0 to 0.95, how much of the haze of a frame is taken from the frames before, so that it does not
+            temporal: 0 to 0.98, how much of the haze of a frame is taken from the frames before, so that it does not
                 flicker; it begins anew at scene cuts. 0 treats every frame on its own.
             decode: Makes pixels of a frame.
             encode: Makes the result of the restored pixels and the frame.
@@ -335,17 +340,29 @@ class Dehazer:
             image=restored,
             transmission=transmission,
             depth=None if transmission is None else DepthMap(-np.log(transmission), "relative"),
-            airlight=field.airlight,
+            airlight=mean_airlight(field),
             confidence=confidence,
             info={
                 "method": self.method,
                 **asdict(self.options),
+                "haze": {
+                    "density": round(field.density, 4),
+                    "beyond_sight": round(field.beyond_sight, 4),
+                    "airlight": [round(float(value), 4) for value in mean_airlight(field)],
+                    "confidence": round(float(field.confidence.mean()), 4),
+                },
+                "left_alone": self._why_left_alone(field),
                 "engine": None if engine is None else asdict(engine),
                 "view": [field.slope.shape[1], field.slope.shape[0]],
                 "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
-                "notes": [LOOKS_CLEAR] if field.looks_clear and self.options.strength > 0 else [],
+                "notes": [LOOKS_CLEAR] if self._why_left_alone(field) else [],
             },
         )
+
+    def _why_left_alone(self, field: HazeField) -> str | None:
+        if not field.looks_clear or self.options.strength <= 0:
+            return None
+        return SPARED if field.spared > 0.5 else INVISIBLE
 
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
@@ -408,6 +425,11 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
     """
     with Dehazer(**options) as dehazer:
         return dehazer(image, maps=False, output=output).image
+
+
+def mean_airlight(field: HazeField) -> FloatArray:
+    """Colour of the haze (3,), the mean where it changes over the picture."""
+    return np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
 
 
 def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:

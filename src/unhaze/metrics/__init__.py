@@ -46,6 +46,8 @@ _CATALOG = Catalog(
         "fade": "unhaze.metrics.no_reference:FADE",
         "clipped": "unhaze.metrics.damage:Clipped",
         "chroma_shift": "unhaze.metrics.damage:ChromaShift",
+        "lightness_change": "unhaze.metrics.damage:LightnessChange",
+        "ring": "unhaze.metrics.damage:Ring",
     },
     group="unhaze.metrics",
 )
