@@ -28,7 +28,8 @@ EMPTY_LOOKS = 10
 
 _SHARE = 100  # a look at all files of t seconds is followed by 100 t seconds without
 _SWEEP = 5.0  # looks at all files are at least so far apart where the system tells of changes [s]
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs"})
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs"})
+_MOUNTS = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,7 @@ def _file_system(folder: Path) -> str | None:
     place = os.path.realpath(folder)
     best, found = "", None
     try:
-        lines = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+        lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     for line in lines:
