@@ -417,6 +417,65 @@ def test_json_goes_to_stdout_and_words_to_stderr(unhaze, make, tmp_path):
     assert "1 done" in result.stderr
 
 
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
+    for index in range(12):
+        make(tmp_path / f"in/{index:02}.png")
+    arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--skip-existing", "--method", "dcp", "--compare", "-j", 1]
+    running = [start_unhaze(*arguments, "--report", tmp_path / f"{number}.jsonl", text=True) for number in range(2)]
+    told = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    names = [f"{index:02}{ending}" for index in range(12) for ending in ("-compare.jpg", ".png")]
+    assert tree(tmp_path / "out") == sorted(names)
+    reports = [list(read_report(tmp_path / f"{number}.jsonl")) for number in range(2)]
+    assert [len(report) for report in reports] == [12, 12]
+    done = sorted(Path(record["input"]).name for report in reports for record in report if record["status"] == "done")
+    assert done == [f"{index:02}.png" for index in range(12)]
+    assert sum(int(text.split()[0]) for text in told) == 12
+
+
+def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, tmp_path):
+    from tests.io.test_claims import forge
+
+    for name in ("a", "b", "c", "d"):
+        make(tmp_path / f"in/{name}.png")
+    (tmp_path / "out").mkdir()
+    finishing = forge(tmp_path / "out/a.png")
+    failing = forge(tmp_path / "out/b.png")
+    forge(tmp_path / "out/c.png", age=1000)
+    (tmp_path / "out/.c.png.0123abcd.part").write_text("half")
+    process = start_unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--json", text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out/d.png").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (tmp_path / "out/a.png").write_text("made by the other")
+    finishing.unlink()
+    failing.unlink()
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    statuses = {Path(record["input"]).name: record["status"] for record in json.loads(told)["records"]}
+    assert statuses == {"a.png": "skipped", "b.png": "done", "c.png": "done", "d.png": "done"}
+    assert (tmp_path / "out/a.png").read_text() == "made by the other"
+    assert tree(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png"]
+
+
+@pytest.mark.parametrize("option", [[], ["--skip-existing"], ["--overwrite"]])
+def test_what_a_killed_run_left_is_cleared_away(unhaze, make, tmp_path, option):
+    from tests.io.test_claims import forge
+
+    make(tmp_path / "in/a.png")
+    make(tmp_path / "out/a.png")
+    for name in (".a.png.0123abcd.part", ".a-compare.jpg.0123abcd.part"):
+        (tmp_path / "out" / name).write_text("half")
+    (tmp_path / "out/.other.png.0123abcd.part").write_text("of another command")
+    forge(tmp_path / "out/a.png", age=1000)
+    unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--compare", *option)
+    assert [name for name in tree(tmp_path / "out") if name.startswith(".")] == [".other.png.0123abcd.part"]
+
+
 # -- lists and parts --------------------------------------------------------------------------------------------------
 
 
