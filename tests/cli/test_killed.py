@@ -117,7 +117,10 @@ def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tm
             "import importlib.util as u\nfind = u.find_spec\n"
             "u.find_spec = lambda name, *a: None if name == 'watchfiles' else find(name, *a)\n"
         )
-        environment = {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), environment["PYTHONPATH"]])}
+        environment = {
+            **environment,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), environment["PYTHONPATH"]]),
+        }
     folder.mkdir()
     out.mkdir()
     with (out / HISTORY_NAME).open("w") as state:
@@ -151,4 +154,4 @@ def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tm
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert share < 0.02
-    assert sorted(delays)[2] < 2.0
+    assert sorted(delays)[2] < (2.0 if notify else 10.0)  # asked, 100,000 names are listed for each that comes

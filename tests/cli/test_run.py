@@ -423,7 +423,18 @@ def test_json_goes_to_stdout_and_words_to_stderr(unhaze, make, tmp_path):
 def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
     for index in range(12):
         make(tmp_path / f"in/{index:02}.png")
-    arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--skip-existing", "--method", "dcp", "--compare", "-j", 1]
+    arguments = [
+        "run",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--skip-existing",
+        "--method",
+        "dcp",
+        "--compare",
+        "-j",
+        1,
+    ]
     running = [start_unhaze(*arguments, "--report", tmp_path / f"{number}.jsonl", text=True) for number in range(2)]
     told = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], told

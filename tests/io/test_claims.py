@@ -161,7 +161,7 @@ def test_folders_that_cannot_be_made_or_written_to_are_a_sentence(tmp_path, monk
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(os, "open", refuse)
-        with pytest.raises(OutputError, match="cannot be written to .Permission denied"):
+        with pytest.raises(OutputError, match=r"cannot be written to .Permission denied"):
             board.acquire(tmp_path / "a.jpg")
 
 

@@ -28,7 +28,9 @@ EMPTY_LOOKS = 10
 
 _SHARE = 100  # a look at all files of t seconds is followed by 100 t seconds without
 _SWEEP = 5.0  # looks at all files are at least so far apart where the system tells of changes [s]
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs"})
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs"}
+)
 _MOUNTS = Path("/proc/self/mounts")
 
 
@@ -98,9 +100,9 @@ class Arrivals:
 
     def wait(self) -> None:
         """Wait until it is worth while to look again."""
-        seconds = self._rest / 4 if self._restless else min(1.0, max(self._rest, 0.02))
+        seconds = self._rest / 4 if self._restless else min(1.0, self._rest / 2)
         if not self.is_notified:
-            time.sleep(seconds if self._restless else self._rest)
+            time.sleep(seconds)
             return
         assert self._notifier is not None
         for path in self._notifier.changes(seconds):
@@ -152,16 +154,17 @@ class Arrivals:
         prefix = str(folder / "x")[:-1]
         paths = []
         for name, entry in found.items():
-            if self._planner.is_picture(name, found):
-                path = prefix + name
-                paths.append(path)
-                try:
-                    status = entry.stat()
-                except OSError:
-                    continue
-                signature = (status.st_size, status.st_mtime_ns)
-                if self._settled.get(path) != signature and path not in self._restless:
-                    self._meet(folder, name, signature)
+            path = prefix + name
+            if path not in self._settled and not self._planner.is_picture(name, found):
+                continue
+            paths.append(path)
+            try:
+                status = entry.stat()
+            except OSError:
+                continue
+            signature = (status.st_size, status.st_mtime_ns)
+            if self._settled.get(path) != signature and path not in self._restless:
+                self._meet(folder, name, signature)
         return paths
 
     def _glance(self) -> None:
@@ -175,7 +178,7 @@ class Arrivals:
             except OSError:
                 continue
         end = time.monotonic()
-        self._next_glance = end + max(0.0, _SHARE * (end - start) - self._rest)
+        self._next_glance = end + _SHARE * (end - start)
         for path in changed:
             _, known = self._folders[str(path)]
             try:

@@ -381,9 +381,9 @@ class Planner:
             name: Of the file.
             beside: The names of all files of its folder, or a function that lists them.
         """
-        if _is_hidden(name) or os.path.splitext(name)[1].lower() not in READ_SUFFIXES:  # noqa: PTH122  for speed
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122  for speed
+        if _is_hidden(name) or suffix.lower() not in READ_SUFFIXES:
             return False
-        stem = Path(name).stem
         # what lies beside the inputs under the suffix of this run is ours even if the original is gone; other tags are
         # ours only next to their original, for a photograph may well be called "fog-depth"
         if self._output is None and stem.endswith(self._suffix):
