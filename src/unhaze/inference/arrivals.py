@@ -323,7 +323,7 @@ class _Notifier:
     def _watch(self) -> Iterable[Any]:
         from watchfiles import watch
 
-        return watch(
+        changes: Iterable[Any] = watch(
             self._root,
             watch_filter=None,
             debounce=400,
@@ -334,3 +334,4 @@ class _Notifier:
             ignore_permission_denied=True,
             force_polling=False,
         )
+        return changes
