@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from unhaze.inference.batch import BatchOptions, Record, Summary
+    from unhaze.inference.batch import BatchOptions, Job, Record, Summary
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Existing
     from unhaze.io.manifest import ReportWriter
@@ -29,6 +29,7 @@ __all__ = [
     "looks_clear",
     "parse_count",
     "tell_engine",
+    "tell_names",
     "tell_notes",
     "with_name",
 ]
@@ -36,6 +37,7 @@ __all__ = [
 _NAMED = 5  # pictures that a line names
 
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
+_MOST_NAMES = 5  # of results whose name is told
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -312,6 +314,15 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
         return
     parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
     _console.detail(", ".join(filter(None, parts)))
+
+
+def tell_names(jobs: Iterable[Job]) -> None:
+    """Tell of results that could not have the name one would expect, on stderr."""
+    noted = [job for job in jobs if job.note and job.ready]
+    for job in noted[:_MOST_NAMES]:
+        _console.say(f"{job.source}: {job.note}")
+    if len(noted) > _MOST_NAMES:
+        _console.say(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
 
 
 def with_name(name: str, sentence: str | None) -> str:
