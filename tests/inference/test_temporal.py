@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -193,7 +195,7 @@ def test_a_still_noisy_scene_does_not_flicker(street, method):
     means = [each.mean() for each in restored]
     assert np.abs(np.diff(means)).max() < 0.05
     blocks = [cv2.resize(each, (60, 33), interpolation=cv2.INTER_AREA) for each in restored]
-    assert max(np.abs(one - two).max() for one, two in zip(blocks, blocks[1:], strict=False)) < 3
+    assert max(np.abs(one - two).max() for one, two in itertools.pairwise(blocks)) < 3
 
 
 def test_fog_that_comes_in_does_not_pop(street):
