@@ -60,6 +60,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
+        name = str(name)[:100]  # it may come from a file
         near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(self.known)}."
         super().__init__(f"There is no {kind} named {name!r}; {hint}")
