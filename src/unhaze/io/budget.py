@@ -30,8 +30,9 @@ __all__ = [
 DEFAULT_MAX_PIXELS = 500_000_000
 """Width times height of a picture, of a video frame, and of a depth map."""
 
-PART_LIMIT = 8_000_000
-"""Bytes of one text, profile or header once decompressed; libpng reads no larger chunk, so none is written."""
+PART_LIMIT = 7_900_000
+"""Bytes of one text, profile or header once decompressed; with its name it stays below the 8,000,000 of a chunk that
+libpng reads, so what is written can be read again."""
 
 METADATA_LIMIT = 64 << 20
 """Bytes of everything that a file says beside its pixels, once decompressed; Pillow reads no more."""
@@ -52,10 +53,15 @@ class Budget:
     Args:
         limit: Bytes of everything together.
         part: Bytes of one thing.
+
+    Attributes:
+        exceeded: Whether something was too much.
     """
 
     def __init__(self, limit: int = METADATA_LIMIT, part: int = PART_LIMIT) -> None:
-        self.left, self.part = limit, part
+        self.limit = self.left = limit
+        self.part = part
+        self.exceeded = False
 
     def take(self, count: int) -> None:
         """Count bytes that are about to be held.
@@ -64,8 +70,17 @@ class Budget:
             TooMuchError: They are more than what is left, which stays as it is.
         """
         if count > self.left:
+            self.exceeded = True
             raise TooMuchError
         self.left -= count
+
+    def admits(self, count: int) -> bool:
+        """Count one thing, unless it is too much by itself or beside the others."""
+        if count > min(self.part, self.left):
+            self.exceeded = True
+            return False
+        self.left -= count
+        return True
 
     def inflate(self, data: bytes) -> bytes:
         """Decompress a zlib stream that may end early.
@@ -76,9 +91,10 @@ class Budget:
         """
         limit = min(self.left, self.part)
         inflated = zlib.decompressobj().decompress(data, limit + 1)
+        self.left -= min(len(inflated), limit)  # also where it is too much: the work is done, and is not done for ever
         if len(inflated) > limit:
+            self.exceeded = True
             raise TooMuchError
-        self.take(len(inflated))
         return inflated
 
 
