@@ -14,6 +14,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
 from unhaze.errors import UsageError
+from unhaze.inference.machine import MOST_WORKERS
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def pipe(
             "-j",
             help="How many frames to work on at once; default is the number of processors.",
             min=1,
+            max=MOST_WORKERS,
             show_default=False,
             metavar="N",
         ),

@@ -48,6 +48,7 @@ _CATALOG = Catalog(
         "chroma_shift": "unhaze.metrics.damage:ChromaShift",
     },
     group="unhaze.metrics",
+    fits=lambda target: hasattr(target, "info") and hasattr(target, "create"),
 )
 
 

@@ -21,6 +21,7 @@ _CATALOG = Catalog(
         "field-s": "unhaze.inference.methods.field:FieldMethod",
     },
     group="unhaze.methods",
+    fits=lambda target: callable(target) and hasattr(target, "info"),
 )
 
 
