@@ -31,6 +31,9 @@ class FakeDehazer:
     def check_budget(self, info, *, maps=False):
         pass
 
+    def read(self, source, *, maps=False, max_pixels=None):
+        return read_image(source, max_pixels=max_pixels)
+
     def restore(self, picture, *, maps=False, in_place=False):
         with self.occupied(picture):
             if self.gate:

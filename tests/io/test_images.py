@@ -1547,7 +1547,7 @@ def test_files_that_cannot_be_opened_are_refused(tmp_path, monkeypatch):
     def refuse(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read everything, so the mode of the file would not do
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything, so the mode of the file would not do
     with pytest.raises(ImageDecodeError, match="permission denied"):
         read_image(path)
 

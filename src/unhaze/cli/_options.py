@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unhaze.cli import _console
+from unhaze.inference.machine import MOST_WORKERS
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
 
 __all__ = [
@@ -230,6 +231,7 @@ Jobs = Annotated[
         "-j",
         help="How many pictures to work on at once; default is the number of processors.",
         min=1,
+        max=MOST_WORKERS,
         show_default=False,
         metavar="N",
     ),

@@ -12,8 +12,9 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, tell_engine
+from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
 from unhaze.errors import UsageError
+from unhaze.inference.machine import MOST_WORKERS
 from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def pipe(
     precision: opt.Precision = NetworkSettings.precision,
     tile: opt.TileSize = None,
     compile: opt.Compile = False,
+    max_pixels: opt.MaxPixels = "500M",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -61,6 +63,7 @@ def pipe(
             "-j",
             help="How many frames to work on at once; default is the number of processors.",
             min=1,
+            max=MOST_WORKERS,
             show_default=False,
             metavar="N",
         ),
@@ -88,6 +91,7 @@ def pipe(
     from unhaze.io.frames import FrameConverter, FrameReader, parse_size
 
     weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
+    limit = parse_count(max_pixels, "the pixel limit")
     # one thread per frame: frames side by side share the cores better than strips of one frame
     with Dehazer(
         method,
@@ -101,7 +105,8 @@ def pipe(
         **network.as_options(),
     ) as dehazer:
         tell_engine(dehazer)
-        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), parse_size(size) if size else None)
+        frame_size = parse_size(size) if size else None
+        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
             _console.say(_INTERLACED)

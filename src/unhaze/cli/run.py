@@ -14,6 +14,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
@@ -331,8 +332,7 @@ def _run_stream(
     rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
     tell_notes(rendered.notes)
     if target is None:
-        sys.stdout.buffer.write(rendered.data)
-        sys.stdout.buffer.flush()
+        write_bytes(rendered.data)
     else:
         _write_target(rendered, target, settings)
 
@@ -350,6 +350,8 @@ def _stream_target(name: str, settings: Settings) -> Path | None:
     Planner([name], format=settings.format)
     if settings.sides:
         raise UsageError("stdout holds one picture; name a file with -o to get --compare or --save.")
+    if was_closed("stdout"):
+        raise UsageError("stdout is closed, so the picture has nowhere to go; name a file with -o.")
     if sys.stdout.isatty():
         raise UsageError("A picture cannot be shown in a terminal; name a file with -o, or redirect with > FILE.")
     return None

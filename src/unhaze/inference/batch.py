@@ -30,7 +30,7 @@ from unhaze.inference.planning import Job, plan
 from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
 from unhaze.io.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
 from unhaze.io.claims import Claims, claim_path
-from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix, read_image
+from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -282,7 +282,7 @@ def render(
     clock = clock or Clock()
     wants_maps = bool(set(sides) - {"compare"})
     with clock("decode"):
-        picture = read_image(source, max_pixels=options.max_pixels)
+        picture = dehazer.read(source, maps=wants_maps, max_pixels=options.max_pixels)
         before = half_of_compare(picture) if "compare" in sides else None
     info = picture.info
     with clock("dehaze"):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock, local
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -26,7 +26,7 @@ from unhaze.inference.layouts import (
     pil_to_array,
     tensor_to_arrays,
 )
-from unhaze.inference.machine import format_bytes, parse_bytes, usable_cores
+from unhaze.inference.machine import check_workers, format_bytes, parse_bytes, usable_cores
 from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.onnx_engine import OnnxEngine
@@ -34,6 +34,7 @@ from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
 from unhaze.inference.stream import DehazeStream, WholeFrames
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.inference.temporal import TemporalSmoother, check_temporal
+from unhaze.io.budget import METADATA_COPIES, METADATA_LIMIT
 from unhaze.io.color import tone_curve
 from unhaze.io.images import (
     DEFAULT_MAX_PIXELS,
@@ -75,6 +76,7 @@ _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
 _METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure", "spare_clear")
+_METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
 ImageT = TypeVar("ImageT")
 
@@ -139,8 +141,14 @@ class Dehazer:
         backbone_weights: str | Path | None = None,
         prompts: int = 1,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}, but at least one is needed.")
+        if threads is not None:
+            check_workers(threads, "threads")
+        if max_pixels is not None and (
+            isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1
+        ):
+            raise UsageError(
+                f"max_pixels is {max_pixels!r}, but must be a whole number from 1 on, or None for no limit."
+            )
         self.method = method
         self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
@@ -156,8 +164,9 @@ class Dehazer:
             how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
             self._network = open_network(model, how, strength)
             self.method = self._network.engine.name
-        self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew = _Crew(self.threads)
+        self._changed = Condition()
+        self._mine = local()
 
     def __enter__(self) -> Dehazer:
         return self
@@ -168,11 +177,11 @@ class Dehazer:
         self.close()
 
     def close(self) -> None:
-        """Give back threads; the next call starts them again."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool:
-            pool.shutdown()
+        """Wait for calls under way in other threads, and give back threads; the next call starts them again."""
+        with self._changed:
+            crew, self._crew = self._crew, _Crew(self.threads)
+            self._changed.wait_for(lambda: not crew.users or crew is getattr(self._mine, "crew", None))
+        crew.close()
 
     def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
         """Dehaze one picture of any kind; writes a file only where ``output`` names it, for a path.
@@ -277,7 +286,8 @@ class Dehazer:
             in_place: Write the result over ``picture.pixels``, which halves the memory.
         """
         curve = tone_curve(picture.metadata.icc)
-        result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place)
+        with self._executor():
+            result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place)
         info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
         return _with_image(result, replace(picture, pixels=result.image), info=info)
 
@@ -292,7 +302,7 @@ class Dehazer:
         self, pixels: Pixels, field: HazeField, curve: ToneCurve | None = None, *, out: Pixels | None = None
     ) -> Pixels:
         """Remove the haze described by ``field`` from a picture; ``out`` may be ``pixels`` itself."""
-        target = np.empty_like(pixels) if out is None else out
+        target = np.empty(pixels.shape, pixels.dtype) if out is None else out
         with self._executor() as pool:
             restore_strips(pixels, target, field, self.options, curve, pool=pool)
         return target
@@ -366,17 +376,45 @@ class Dehazer:
 
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
-        if self.threads == 1:
-            yield None
+        """The threads of a call, the same for all its steps; :meth:`close` waits for its end."""
+        crew: _Crew | None = getattr(self._mine, "crew", None)
+        if crew is not None:
+            yield crew.pool()
             return
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="unhaze")
-        yield self._pool
+        with self._changed:
+            crew = self._crew
+            crew.users += 1
+        self._mine.crew = crew
+        try:
+            yield crew.pool()
+        finally:
+            self._mine.crew = None
+            with self._changed:
+                crew.users -= 1
+                self._changed.notify_all()
+
+    def read(self, source: str | Path | bytes, *, maps: bool = False, max_pixels: int | None = None) -> Picture:
+        """Decode a picture within the limits of this dehazer.
+
+        Args:
+            source: Path or content of a picture file.
+            maps: Whether maps at full resolution will be asked for.
+            max_pixels: In place of that of the dehazer; ``None`` takes that.
+
+        Raises:
+            ImageError: The picture cannot be read.
+            OverBudgetError: It does not fit into ``max_memory``.
+        """
+        room = METADATA_LIMIT
+        if self.max_memory is not None:
+            info = identify(source)
+            self.check_budget(info, maps=maps)
+            left = self.max_memory - self.memory_needed(info, maps=maps)
+            room = min(room, _METADATA_INCLUDED + left // METADATA_COPIES)
+        return read_image(source, max_pixels=max_pixels or self.max_pixels, max_metadata=room)
 
     def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Any]:
-        self.check_budget(identify(path), maps=maps)
-        picture = read_image(path, max_pixels=self.max_pixels)
+        picture = self.read(path, maps=maps)
         result = self.restore(picture, maps=maps, in_place=True)
         if output is not None:
             return _with_image(result, write_image(result.image, output))
@@ -386,13 +424,13 @@ class Dehazer:
         return _with_image(result, picture_to_pil(result.image))
 
     def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
-        self.check_budget(identify(data), maps=maps)
-        result = self.restore(read_image(data, max_pixels=self.max_pixels), maps=maps, in_place=True)
+        result = self.restore(self.read(data, maps=maps), maps=maps, in_place=True)
         return _with_image(result, encode_image(result.image))
 
     def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
         layout = ArrayLayout.of(array)
-        result = self._run_pixels(layout.color, maps, curve)
+        with self._executor():
+            result = self._run_pixels(layout.color, maps, curve)
         return _with_image(result, layout.rebuild(result.image))
 
     def _run_tensor(self, tensor: Any, maps: bool) -> DehazeResult[Any]:
@@ -401,8 +439,33 @@ class Dehazer:
         return _with_image(results[0], restored) if tensor.ndim == 3 else _stack(results, restored)
 
     def _run_pil(self, image: Any, maps: bool) -> DehazeResult[Any]:
-        result = self._run_array(pil_to_array(image), maps, tone_curve(image.info.get("icc_profile")))
+        icc = image.info.get("icc_profile")  # whatever the program has put there
+        curve = tone_curve(icc) if isinstance(icc, bytes) else None
+        result = self._run_array(pil_to_array(image), maps, curve)
         return _with_image(result, array_to_pil(result.image, image))
+
+
+class _Crew:
+    """Threads, started when they are first needed, and how many calls use them."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self.users = size, 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._starting = Lock()
+
+    def pool(self) -> ThreadPoolExecutor | None:
+        """The threads; ``None`` where one is enough, which is the caller's."""
+        if self._size == 1:
+            return None
+        with self._starting:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix="unhaze")
+            return self._pool
+
+    def close(self) -> None:
+        """Give the threads back."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 @overload

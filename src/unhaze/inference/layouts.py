@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unhaze.errors import ImageValueError
+from unhaze.errors import ImageDecodeError, ImageValueError
 from unhaze.physics.color import array_namespace
 
 if TYPE_CHECKING:
@@ -55,24 +55,25 @@ class ArrayLayout:
         Raises:
             ImageValueError: Shape, type or values mean nothing as a picture.
         """
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise ImageValueError("A masked array has values that are not to be looked at; fill them first.")
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or not 1 <= channels <= 4 or array.size == 0:
             raise ImageValueError(
                 f"An array of shape {array.shape} is no picture; give (H, W), or (H, W, C) with 1 to 4 channels."
             )
-        if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and array.dtype.kind != "f":
             raise ImageValueError(f"Arrays of {array.dtype} are not handled; give uint8, uint16 or floats up to 1.")
         if array.dtype.kind == "f":
             _check_finite(array)
         alpha = array[..., -1:] if channels in (2, 4) else None
         color = array if alpha is None else array[..., :-1]
         color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
-        working = np.float32 if array.dtype.kind == "f" else array.dtype
-        return cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype)
+        return cls(_working(np.asarray(color)), alpha, array.shape, array.dtype)
 
     def rebuild(self, restored: Pixels) -> Pixels:
         """Put restored colours, shaped as ``color``, into an array like the one taken apart."""
-        planes = restored.astype(self.dtype, copy=False)
+        planes = restored.astype(self.dtype, copy=False)  # to the byte order, too
         if self.alpha is not None:
             planes = np.concatenate([planes.reshape(*self.shape[:2], -1), self.alpha], axis=2)
         return np.ascontiguousarray(planes.reshape(self.shape))
@@ -92,16 +93,22 @@ def tensor_to_arrays(tensor: Any) -> list[Pixels]:
     """The pictures of a tensor (C, H, W) or (B, C, H, W) as arrays (H, W, C).
 
     Raises:
-        ImageValueError: Any other shape.
+        ImageValueError: Any other shape, layout or value type.
     """
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3, 4) or tensor.numel() == 0:
         raise ImageValueError(
             f"A tensor of shape {tuple(tensor.shape)} is no picture; "
             "give (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels."
         )
+    if tensor.is_meta or str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+        raise ImageValueError("A tensor that is sparse, quantised or without values is no picture; give a dense one.")
     batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
     half = str(tensor.dtype) in ("torch.bfloat16", "torch.float16")
-    return list(np.moveaxis((batch.float() if half else batch).numpy(), 1, -1))
+    try:
+        values = (batch.float() if half else batch).numpy()
+    except TypeError as error:
+        raise ImageValueError(f"Tensors of {tensor.dtype} are not handled; give uint8, or floats up to 1.") from error
+    return list(np.moveaxis(values, 1, -1))
 
 
 def arrays_to_tensor(arrays: list[Pixels], like: Any) -> Any:
@@ -116,12 +123,18 @@ def pil_to_array(image: Any) -> Pixels:
 
     Raises:
         ImageValueError: A mode without a plain meaning as RGB or grey.
+        ImageDecodeError: The image was not decoded yet, and cannot be.
     """
     palette = "RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB"
     mode = palette if image.mode in ("P", "PA") else _PIL_MODES.get(image.mode)
     if mode is None:
         raise ImageValueError(f"PIL images of mode {image.mode} are not handled; give image.convert('RGB').")
-    return np.array(image if image.mode == mode else image.convert(mode))
+    try:
+        return np.array(image if image.mode == mode else image.convert(mode))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageDecodeError(
+            f"The PIL image cannot be decoded ({error}); open it again from a sound file."
+        ) from error
 
 
 def array_to_pil(array: Pixels, like: Any) -> Any:
@@ -172,6 +185,19 @@ def _eight_bits(values: Pixels) -> Pixels:
     if values.dtype == np.uint16:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _working(color: Pixels) -> Pixels:
+    """Contiguous, in the byte order of the machine; floats as float32, which holds fewer large numbers than others."""
+    if color.dtype.kind != "f":
+        return np.ascontiguousarray(color, dtype=color.dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):
+        working = np.ascontiguousarray(color, dtype=np.float32)
+    if not (np.isfinite(working.min()) and np.isfinite(working.max())):
+        raise ImageValueError(
+            f"The picture holds values up to {np.abs(color).max():.3g}, beyond float32; scale it first."
+        )
+    return working
 
 
 def _check_finite(array: Pixels) -> None:

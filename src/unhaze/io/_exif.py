@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from unhaze.io.budget import METADATA_LIMIT, Budget, TooMuchError
+
 __all__ = [
     "EXIF_IFD",
     "GPS_IFD",
@@ -38,8 +40,8 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _WORDS = {5: 4, 10: 4}  # rationals are pairs, so what is swapped is half an element
 _DIRECTORY_TAGS = {EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD}
 _MAX_DEPTH = 3
-_LARGEST_VALUE = 64 << 20  # [bytes] only Photoshop's layers are larger, and nobody asks for these
-_LARGEST_DIRECTORY = 4 << 30  # [bytes] a hostile file may say that each of 65535 values is the whole file
+_LARGEST_VALUE = METADATA_LIMIT // 2  # [bytes] only Photoshop's layers are larger, and nobody asks for these
+_ENTRY_BYTES = 200  # what an entry takes in memory beside its value
 
 ReadAt = Callable[[int, int], bytes]
 
@@ -94,7 +96,9 @@ _CLASSIC = _Layout("H", "HHI", "I", _LONG)
 _BIG = _Layout("Q", "HHQ", "Q", _LONG8)
 
 
-def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = False, depth: int = 0) -> Directory:
+def read_directory(
+    read_at: ReadAt, offset: int, order: str, *, big: bool = False, depth: int = 0, budget: Budget | None = None
+) -> Directory:
     """Read the directory at ``offset`` and those it points to.
 
     Args:
@@ -103,12 +107,14 @@ def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = Fals
         order: ``"<"`` or ``">"``.
         big: Whether the fields are those of BigTIFF.
         depth: How many directories lead to this one.
+        budget: For all values of all directories: they may share their bytes in the file.
 
     Raises:
         ExifError: An offset leads out of the data.
+        TooMuchError: The values take more than the budget.
     """
     layout = _BIG if big else _CLASSIC
-    directory, budget = Directory(order), _LARGEST_DIRECTORY
+    directory, budget = Directory(order), budget or Budget()
     (count,) = _unpack(read_at, offset, order + layout.count)
     position = offset + struct.calcsize("=" + layout.count)
     head_size = struct.calcsize("=" + layout.entry)
@@ -117,22 +123,22 @@ def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = Fals
         place, size = position + head_size, _SIZES.get(kind, 0) * number
         if size > layout.inline:
             (place,) = _unpack(read_at, place, order + layout.pointer)
-        budget -= size
-        if budget < 0:
-            raise ExifError("its values are too large")
         if size > _LARGEST_VALUE:
             number, size = 0, 0
+        budget.take(size + _ENTRY_BYTES)
         value = read_at(place, size)
         if len(value) < size:
             raise ExifError(f"the value of tag {tag} lies outside")
         if kind in _SIZES:
-            directory.entries[tag] = Entry(kind, number, value, place)
+            directory.entries.setdefault(tag, Entry(kind, number, value, place))  # of two, libtiff takes the first
         position += head_size + layout.inline
     directory.next_pointer = position
     for tag in _DIRECTORY_TAGS & directory.entries.keys():
         if depth < _MAX_DEPTH:
             child = directory.number(tag)
-            directory.entries[tag].directory = read_directory(read_at, child, order, big=big, depth=depth + 1)
+            directory.entries[tag].directory = read_directory(
+                read_at, child, order, big=big, depth=depth + 1, budget=budget
+            )
     return directory
 
 
@@ -158,7 +164,10 @@ def parse_blob(blob: bytes | bytearray) -> Directory:
     if order is None or len(blob) < 8:
         raise ExifError("the header is missing")
     (offset,) = struct.unpack_from(order + "I", blob, 4)
-    return read_directory(_reader(blob), offset, order)
+    try:
+        return read_directory(_reader(blob), offset, order)
+    except TooMuchError as error:
+        raise ExifError("its values are too large") from error
 
 
 def orientation(blob: bytes | None) -> int:
@@ -229,7 +238,7 @@ def _drop_thumbnail(patched: bytearray, directory: Directory) -> None:
         return
     try:
         thumbnail = read_directory(_reader(patched), second, order, depth=_MAX_DEPTH)
-    except ExifError:
+    except (ExifError, TooMuchError):
         return
     start, length = thumbnail.number(_THUMBNAIL_OFFSET), thumbnail.number(_THUMBNAIL_LENGTH)
     if start >= 8 and length and start + length == len(patched):

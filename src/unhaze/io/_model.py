@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageTooLargeError
+from unhaze.io.budget import METADATA_LIMIT, Budget
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
 
@@ -29,6 +32,7 @@ class ImageInfo:
         channels: 1 (grey) or 3 (colour), without alpha.
         has_alpha: Whether an alpha channel comes with the pixels.
         dtype: Value type after decoding: ``"uint8"``, ``"uint16"`` or ``"float32"``.
+        file_bytes: Size of the file, which is held in memory while it is decoded; 0 where unknown.
     """
 
     format: str
@@ -37,6 +41,7 @@ class ImageInfo:
     channels: int
     has_alpha: bool
     dtype: str
+    file_bytes: int = field(default=0, repr=False, compare=False)
 
     @property
     def pixels(self) -> int:
@@ -140,10 +145,11 @@ class Decoded:
 
 
 class Source:
-    """An opened picture file or bytes, and how to call it in messages."""
+    """An opened picture file or bytes, how to call it in messages, and what its metadata may inflate to."""
 
-    def __init__(self, file: BinaryIO, name: str, suffix: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, suffix: str, max_metadata: int = METADATA_LIMIT) -> None:
         self.file, self.name, self.suffix = file, name, suffix
+        self.budget = Budget(max_metadata)
         self.size = file.seek(0, io.SEEK_END)
         self._data: bytes | None = None
 
@@ -182,15 +188,42 @@ class Source:
             )
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file, but nothing that could keep us waiting or never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(mode):
+        raise _NotRegularError
+    # it may have become a pipe meanwhile, which must not block either
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise _NotRegularError
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+class _NotRegularError(Exception):
+    """A pipe, a device or a socket."""
+
+
 @contextmanager
-def open_source(source: str | Path | bytes) -> Iterator[Source]:
+def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) -> Iterator[Source]:
     """Open a path or wrap bytes; failures of the file system become :class:`ImageDecodeError`."""
     if isinstance(source, bytes | bytearray | memoryview):
-        yield Source(io.BytesIO(source), "The picture", "")
+        yield Source(io.BytesIO(source), "The picture", "", max_metadata)
         return
     path = Path(source)
     try:
-        file = path.open("rb")
+        file = _open_regular(path)
+    except _NotRegularError as error:
+        raise ImageDecodeError(
+            f"{path} is a pipe or a device, not a file; save the picture to a file first."
+        ) from error
     except FileNotFoundError as error:
         raise ImageDecodeError(f"{path} does not exist; check the path.") from error
     except IsADirectoryError as error:
@@ -201,7 +234,7 @@ def open_source(source: str | Path | bytes) -> Iterator[Source]:
         raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
     with file:
         try:
-            opened = Source(file, str(path), path.suffix.lower())
+            opened = Source(file, str(path), path.suffix.lower(), max_metadata)
             yield opened
         except OSError as error:
             raise ImageDecodeError(f"{path} cannot be read: {error.strerror or error}; check the disk.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -19,6 +20,7 @@ from unhaze.errors import UnsupportedImageError
 from unhaze.io import _metadata, _opencv
 from unhaze.io._arrays import split_channels
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
+from unhaze.io.budget import PART_LIMIT, Budget, TooMuchError
 
 __all__ = ["encode", "identify", "notes", "read"]
 
@@ -35,7 +37,7 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _COLOUR_SPACE = {b"gAMA", b"cHRM", b"sRGB", b"cICP"}
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _METRE = 1 / 0.0254  # inches
-_MAX_TEXT = 16 << 20  # [bytes] after decompression; more is an attack
+_LONGEST_NAME = 200  # [bytes] of a keyword, the flags and the language of a text chunk
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _Layout:
     depth: int
     kind: int
     chunks: list[tuple[bytes, bytes]] = field(default_factory=list)
+    budget: Budget = field(default_factory=Budget)
 
     def first(self, name: bytes) -> bytes | None:
         """Content of the first chunk of this name."""
@@ -59,10 +62,14 @@ class _Layout:
         if own is not None:
             return own
         for name, content in self.chunks:
-            pair = _parse_text(name, content) if name in (b"tEXt", b"zTXt") else None
-            if pair is not None and pair[0] == "Raw profile type exif":
-                return _raw_profile(pair[1])
+            if name in (b"tEXt", b"zTXt") and content.startswith(b"Raw profile type exif\0"):
+                pair = _parse_text(name, content, self.budget)
+                return None if pair is None else _raw_profile(pair[1])
         return None
+
+    @property
+    def has_texts(self) -> bool:
+        return any(name in (b"tEXt", b"zTXt", b"iTXt") for name, _ in self.chunks)
 
     @property
     def transparent(self) -> bool:
@@ -94,11 +101,12 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     frames = layout.first(b"acTL")
     if frames is not None and int.from_bytes(frames[:4], "big") > 1:
         raise UnsupportedImageError(f"{source.name} is an animated PNG; extract the frames first.")
-    if layout.kind == _PALETTE or layout.depth < 8 or (layout.depth == 8 and layout.first(b"tRNS") is not None):
-        decoded = _decode_with_pillow(source, layout)
-    else:
-        decoded = _decode(source, layout)
-    decoded.metadata = _read_metadata(layout)
+    metadata = _read_metadata(layout)
+    by_pillow = layout.kind == _PALETTE or layout.depth < 8 or (layout.depth == 8 and layout.first(b"tRNS") is not None)
+    if source.budget.exceeded or (by_pillow and layout.has_texts):
+        source = _pixels_only(source)  # the decoders would inflate the texts themselves, each with limits of its own
+    decoded = _decode_with_pillow(source, layout) if by_pillow else _decode(source, layout)
+    decoded.metadata = metadata
     decoded.encoding = Encoding(png_chunks=tuple(c for c in layout.chunks if c[0] in _COLOUR_SPACE))
     return decoded
 
@@ -118,16 +126,30 @@ def _read_layout(source: Source, *, headers_only: bool) -> _Layout:
         if name == b"IDAT":
             _check(source, position, length)
         else:
-            content = source.read_at(position + 8, length)
+            known = layout is None or name[0] & 32 == 0 or source.budget.admits(max(0, length - _LONGEST_NAME))
+            content = source.read_at(position + 8, length) if known else b""
             if name[0] & 32 == 0 and not headers_only:  # upper case: a chunk that cannot be done without
                 _check(source, position, length)
             if layout is None:
                 layout = _parse_header(source, name, content)
+                layout.budget = source.budget
             elif name == b"IEND":
                 return layout
-            else:
+            elif known:
                 layout.chunks.append((name, content))
         position += 12 + length
+
+
+def _pixels_only(source: Source) -> Source:
+    """The file without its texts and profiles."""
+    data, position, kept = memoryview(source.data()), len(SIGNATURE), [SIGNATURE]
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        name = bytes(data[position + 4 : position + 8])
+        if name[0] & 32 == 0 or name == b"tRNS":
+            kept.append(bytes(data[position : position + 12 + length]))
+        position += 12 + length
+    return Source(io.BytesIO(b"".join(kept)), source.name, source.suffix)
 
 
 def _check(source: Source, position: int, length: int) -> None:
@@ -165,33 +187,38 @@ def _decode_with_pillow(source: Source, layout: _Layout) -> Decoded:
 
 
 def _read_metadata(layout: _Layout) -> Metadata:
-    text = [pair for name, content in layout.chunks if (pair := _parse_text(name, content)) is not None]
+    icc = _parse_icc(layout.first(b"iCCP"), layout.budget)  # first: the colours depend on it
+    texts = (_parse_text(name, content, layout.budget) for name, content in layout.chunks)
+    text = [pair for pair in texts if pair is not None]
     xmp = next((value.encode() for keyword, value in text if keyword == _XMP_KEYWORD), None)
     return Metadata(
         exif=layout.exif,
         xmp=xmp,
-        icc=_parse_icc(layout.first(b"iCCP")),
+        icc=icc,
         dpi=_density(layout.first(b"pHYs")),
         text=tuple(pair for pair in text if pair[0] != _XMP_KEYWORD and not pair[0].startswith("Raw profile type")),
     )
 
 
-def _inflate(data: bytes) -> bytes:
-    return zlib.decompressobj().decompress(data, _MAX_TEXT)
-
-
-def _parse_text(name: bytes, content: bytes) -> tuple[str, str] | None:
+def _parse_text(name: bytes, content: bytes, budget: Budget) -> tuple[str, str] | None:
     if name not in (b"tEXt", b"zTXt", b"iTXt"):
         return None
     keyword, _, rest = content.partition(b"\0")
     try:
         if name == b"iTXt":
             compressed, (_, _, value) = rest[:1] == b"\1", rest[2:].split(b"\0", 2)
-            return keyword.decode("latin-1"), (_inflate(value) if compressed else value).decode("utf-8", "replace")
-        value = _inflate(rest[1:]) if name == b"zTXt" else rest
-    except (zlib.error, ValueError):
+            return keyword.decode("latin-1"), _decode_text(budget.inflate(value) if compressed else value)
+        value = budget.inflate(rest[1:]) if name == b"zTXt" else rest
+    except (zlib.error, ValueError, TooMuchError):
         return None
     return keyword.decode("latin-1"), value.decode("latin-1")
+
+
+def _decode_text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:  # some writers put Latin-1 there; as such it does not grow when it is written
+        return value.decode("latin-1")
 
 
 def _raw_profile(value: str) -> bytes | None:
@@ -203,12 +230,12 @@ def _raw_profile(value: str) -> bytes | None:
     return data.removeprefix(b"Exif\0\0")
 
 
-def _parse_icc(content: bytes | None) -> bytes | None:
+def _parse_icc(content: bytes | None, budget: Budget) -> bytes | None:
     if content is None:
         return None
     try:
-        return _inflate(content.partition(b"\0")[2][1:])
-    except zlib.error:
+        return budget.inflate(content.partition(b"\0")[2][1:])
+    except (zlib.error, TooMuchError):
         return None
 
 
@@ -221,7 +248,10 @@ def _density(content: bytes | None) -> tuple[float, float] | None:
 
 def notes(picture: Picture, metadata: Metadata) -> list[str]:
     """What storing as PNG will lose."""
-    return ["The Photoshop and IPTC data was dropped; PNG has no place for it."] if metadata.photoshop else []
+    lines = ["The Photoshop and IPTC data was dropped; PNG has no place for it."] if metadata.photoshop else []
+    if any(len(content) > PART_LIMIT + _LONGEST_NAME for _, content in _described(metadata)):
+        lines.append("Metadata too large for other programs to read it in a PNG was dropped.")
+    return lines
 
 
 def encode(pixels: Pixels, alpha: Pixels | None, encoding: Encoding, metadata: Metadata, quality: int | None) -> bytes:
@@ -265,14 +295,20 @@ def _ancillary(encoding: Encoding, metadata: Metadata) -> bytes:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.dpi:
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(value * _METRE) for value in metadata.dpi), 1)))
-    if metadata.exif:
-        chunks.append((b"eXIf", metadata.exif))
-    if metadata.xmp:
-        chunks.append((b"iTXt", _XMP_KEYWORD.encode() + b"\0\0\0\0\0" + metadata.xmp))
-    if metadata.comment:
-        chunks.append(_text_chunk("Comment", metadata.comment.decode("utf-8", "replace")))
-    chunks += [_text_chunk(keyword, value) for keyword, value in metadata.text]
+    chunks += [(n, c) for n, c in _described(metadata) if len(c) <= PART_LIMIT + _LONGEST_NAME]
     return b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _described(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of EXIF, XMP and texts."""
+    if metadata.exif:
+        yield b"eXIf", metadata.exif
+    if metadata.xmp:
+        yield b"iTXt", _XMP_KEYWORD.encode() + b"\0\0\0\0\0" + metadata.xmp
+    if metadata.comment:
+        yield _text_chunk("Comment", metadata.comment.decode("utf-8", "replace"))
+    for keyword, value in metadata.text:
+        yield _text_chunk(keyword, value)
 
 
 def _text_chunk(keyword: str, value: str) -> tuple[bytes, bytes]:

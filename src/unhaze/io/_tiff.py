@@ -28,6 +28,7 @@ from unhaze.io import _exif, _metadata, _opencv
 from unhaze.io._arrays import merge_alpha, premultiply, split_channels, unpremultiply
 from unhaze.io._exif import Directory, Entry, ExifError
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
+from unhaze.io.budget import Budget
 
 __all__ = ["encode", "identify", "is_raw", "notes", "read"]
 
@@ -131,7 +132,10 @@ def is_raw(source: Source) -> bool:
             return False
         children = _numbers(first.tags, _exif.SUB_IFDS)[:16]
         order, big = _byte_order(source)
-        below = [_exif.read_directory(source.read_at, offset, order, big=big, depth=3) for offset in children]
+        budget = Budget(source.budget.limit)
+        below = [
+            _exif.read_directory(source.read_at, offset, order, big=big, depth=3, budget=budget) for offset in children
+        ]
     except (ExifError, ImageDecodeError):
         return False
     kinds = {directory.number(_PHOTOMETRIC) for directory in (first.tags, *below)}
@@ -174,6 +178,7 @@ def _byte_order(source: Source) -> tuple[str, bool]:
 def _directories(source: Source) -> Any:
     order, big = _byte_order(source)
     seen: set[int] = set()
+    budget = Budget(source.budget.limit)
     place, code = (8, "Q") if big else (4, "I")
     while True:
         (offset,) = struct.unpack(
@@ -181,7 +186,7 @@ def _directories(source: Source) -> Any:
         )
         if not offset or offset in seen or len(seen) >= _MAX_PAGES:
             return
-        tags = _exif.read_directory(source.read_at, offset, order, big=big)
+        tags = _exif.read_directory(source.read_at, offset, order, big=big, budget=budget)
         yield _Page(len(seen), tags, order)
         seen.add(offset)
         place = tags.next_pointer
@@ -333,6 +338,8 @@ def _samples_by_libtiff(source: Source, page: _Page) -> Pixels:
         stored = _opencv.decode(source, cv2.IMREAD_UNCHANGED)
     if stored is None and page.samples <= 4 and page.samples != 2:
         raise source.damaged()
+    if stored is not None and stored.shape[:2] not in (page.size, page.size[::-1]):
+        raise source.damaged("its directory contradicts itself")
     if stored is None or stored.itemsize * 8 != page.bits:
         raise UnsupportedImageError(
             f"{source.name} is compressed in a way that is not read for its kind of pixels; save it uncompressed."
@@ -346,6 +353,8 @@ def _open_with_pillow(source: Source, page: _Page) -> Image.Image:
     try:
         image = TiffImagePlugin.TiffImageFile(io.BytesIO(source.data()))
         image.seek(page.index)
+        if image.size not in (page.size, page.size[::-1]):
+            raise source.damaged("its directory contradicts itself")
         image.load()
     except Image.DecompressionBombError as error:  # Pillow applies its limit to the strips of a TIFF
         raise UnsupportedImageError(f"{source.name} has strips too large to decode; save it uncompressed.") from error

@@ -97,7 +97,7 @@ def _parse_chunk(layout: _Layout, name: bytes, source: Source, place: int, size:
     elif name == b"VP8 " and size >= 10 and not layout.width:
         width, height = struct.unpack_from("<HH", start, 6)
         layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
-    elif name in (b"EXIF", b"XMP ", b"ICCP"):
+    elif name in (b"EXIF", b"XMP ", b"ICCP") and source.budget.admits(size):
         layout.metadata[name] = source.read_at(place, size)
 
 

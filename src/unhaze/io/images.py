@@ -29,6 +29,7 @@ import numpy as np
 from unhaze.errors import (
     ImageDecodeError,
     ImageEncodeError,
+    ImageTooLargeError,
     ImageValueError,
     UnhazeError,
     UnknownNameError,
@@ -38,6 +39,7 @@ from unhaze.errors import (
 from unhaze.io import _arrays, _metadata
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
 from unhaze.io.atomic import atomic_output
+from unhaze.io.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
 from unhaze.io.video import VIDEO_HEAD, is_video, video_sentence
 
 __all__ = [
@@ -56,8 +58,6 @@ __all__ = [
     "read_image",
     "write_image",
 ]
-
-DEFAULT_MAX_PIXELS = 500_000_000
 
 WRITE_FORMATS: dict[str, str] = {
     "jpeg": ".jpg",
@@ -157,10 +157,15 @@ def identify(source: str | Path | bytes) -> ImageInfo:
     with open_source(source) as opened, _decoding(opened):
         info: ImageInfo = _codec(_sniff(opened)).identify(opened)
         opened.check_size(info.width, info.height, None)
-        return info
+        return replace(info, file_bytes=opened.size)
 
 
-def read_image(source: str | Path | bytes, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> Picture:
+def read_image(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_metadata: int = METADATA_LIMIT,
+) -> Picture:
     """Decode a picture, upright and with everything needed to store its restored form in the same class of file.
 
     The content decides about the format; a wrong suffix does not matter.
@@ -168,6 +173,7 @@ def read_image(source: str | Path | bytes, *, max_pixels: int | None = DEFAULT_M
     Args:
         source: Path or content of a picture file.
         max_pixels: Largest width times height that is decoded; checked before decoding. ``None``: no limit.
+        max_metadata: Most bytes of texts, profiles and the like, decompressed; what goes beyond is dropped with a note.
 
     Returns:
         The picture; see :class:`Picture` for shapes, types and ranges.
@@ -175,14 +181,15 @@ def read_image(source: str | Path | bytes, *, max_pixels: int | None = DEFAULT_M
     Raises:
         ImageDecodeError: There is no such file, it cannot be read, is empty, truncated, damaged or no picture.
         UnsupportedImageError: It is a picture of a kind that is not handled, an animation for instance.
-        ImageTooLargeError: It has more than ``max_pixels`` pixels.
+        ImageTooLargeError: It has more than ``max_pixels`` pixels, or directories far larger than a picture needs.
         ImageValueError: A float picture holds NaN or infinity.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source) as opened, _decoding(opened):
+    with open_source(source, max_metadata) as opened, _decoding(opened):
         name = _sniff(opened)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
         _check_finite(decoded, opened)
+        _check_metadata(decoded, opened)
         return _finish(decoded, name)
 
 
@@ -285,6 +292,11 @@ def _decoding(source: Source) -> Iterator[None]:
         yield
     except (UnhazeError, MemoryError):
         raise
+    except TooMuchError as error:
+        raise ImageTooLargeError(
+            f"{source.name} says more about its picture than {source.budget.limit >> 20} MB; raise max_memory "
+            "if you trust the file."
+        ) from error
     except Exception as error:
         raise source.damaged() from error
 
@@ -361,6 +373,24 @@ def _check_finite(decoded: Decoded, source: Source) -> None:
         count = int((bad.any(axis=2) if bad.ndim == 3 else bad).sum())
         raise ImageValueError(
             f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
+        )
+
+
+def _check_metadata(decoded: Decoded, source: Source) -> None:
+    """Drop what goes beyond the budget, and say so; readers that inflate have kept to it before."""
+    limit = source.budget.limit
+    kept: dict[str, Any] = {}
+    for name in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
+        value = getattr(decoded.metadata, name)
+        limit -= len(value or b"")
+        if limit < 0:
+            limit += len(value)
+            kept[name] = None
+    if kept:
+        decoded.metadata = replace(decoded.metadata, **kept)
+    if kept or source.budget.exceeded:
+        decoded.notes.append(
+            f"Metadata beyond {PART_LIMIT / 1e6:.0f} MB a piece or {source.budget.limit >> 20} MB in all was dropped."
         )
 
 

@@ -50,6 +50,7 @@ _CATALOG = Catalog(
         "ring": "unhaze.metrics.damage:Ring",
     },
     group="unhaze.metrics",
+    fits=lambda target: hasattr(target, "info") and hasattr(target, "create"),
 )
 
 

@@ -1,7 +1,8 @@
 """Trained weights: read safely, recognise what they belong to, bring official ones under our names.
 
-A file never runs code: ``.safetensors`` holds tensors only, and everything else is unpickled by torch's restricted
-reader. Names are loaded on first use, since they need torch, and the weights that ship in this folder do not.
+A file never runs code: ``.safetensors`` holds tensors only, and files of ``torch.save`` are read as data, in which the
+name of a class or function stands for nothing. Names are loaded on first use, since they need torch, and the weights
+that ship in this folder do not.
 """
 
 from __future__ import annotations

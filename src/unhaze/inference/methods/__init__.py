@@ -21,6 +21,7 @@ _CATALOG = Catalog(
         "field-m": "unhaze.default.model:FieldMethod",
     },
     group="unhaze.methods",
+    fits=lambda target: callable(target) and hasattr(target, "info"),
 )
 
 
