@@ -272,3 +272,18 @@ def test_chunks_that_libpng_warns_of_do_not_reach_the_terminal(capfd):
 def test_what_stands_behind_a_png_is_told():
     assert read_image(png() + b"\0" * 9).notes == ()
     assert read_image(png() + jpeg()).notes == (f"{len(jpeg())} bytes behind the picture were dropped.",)
+
+
+@row("bad-png-data")
+def test_chunks_on_which_pixels_depend_must_make_sense(capfd):
+    senseless = chunk(b"tRNS", b"\0"), chunk(b"PLTE", b"\0")
+    picture = read_image(png(noise(5, 6, 3, dtype="uint16"), *senseless))
+    assert picture.alpha is None
+    assert picture.notes == ("Chunks of the PNG are damaged and were dropped (tRNS, PLTE).",)
+    twice = chunk(b"tRNS", b"\0\1"), chunk(b"tRNS", b"\0\2")
+    picture = read_image(png(scene(channels=0), *twice))
+    np.testing.assert_array_equal(picture.alpha == 0, scene(channels=0) == 1)
+    assert picture.notes == ("Chunks of the PNG are damaged and were dropped (tRNS).",)
+    with pytest.raises(ImageDecodeError, match="palette is missing"):
+        read_image(png(scene(channels=0) % 4, kind=3, depth=8))
+    assert capfd.readouterr() == ("", "")

@@ -6,7 +6,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, _avif
 
 from unhaze.errors import ImageEncodeError, UnsupportedImageError
 from unhaze.io import _colourspace, _exif, _metadata
@@ -23,11 +23,24 @@ _HEADER = 1 << 20  # [bytes] the boxes before the pixels
 _NCLX = b"colrnclx"  # box and kind of a colour description by numbers (ISO/IEC 14496-12, section 12.1.5)
 
 
+class _AvifFile(AvifImagePlugin.AvifImageFile):
+    """Pillow's reader, but for EXIF: it would lay it out anew, and complain of damage through the module warnings."""
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        threads = AvifImagePlugin._get_default_max_threads()
+        self._decoder = _avif.AvifDecoder(self.fp.read(), AvifImagePlugin.DECODE_CODEC_CHOICE, threads)
+        self._size, self.n_frames, self._mode, icc, exif, turn, xmp = self._decoder.get_info()
+        self.is_animated = self.n_frames > 1
+        self.info |= {"icc_profile": icc, "exif": exif, "orientation": turn, "xmp": xmp}
+        self.seek(0)
+
+
 def identify(source: Source) -> ImageInfo:
     """Size and type; libavif parses the boxes and decodes no pixel."""
     image = _open(source)
     width, height = image.size
-    if _metadata.orientation(_read_exif(image)) >= 5:
+    if image.info["orientation"] >= 5:
         width, height = height, width
     return ImageInfo("avif", width, height, 1 if _is_grey(source) else 3, image.mode == "RGBA", "uint8")
 
@@ -43,7 +56,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
     if cicp is not None and not hdr:
         icc = _colourspace.profile_of_cicp(*cicp, grey=grey)
-    metadata = Metadata(exif=exif, xmp=image.info.get("xmp"), icc=icc, cicp=cicp if hdr else None)
+    metadata = Metadata(exif=exif, xmp=image.info["xmp"] or None, icc=icc or None, cicp=cicp if hdr else None)
     try:
         stored = np.array(image)
     except (OSError, SyntaxError, RuntimeError, ValueError) as error:
@@ -56,18 +69,18 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")
     if metadata.cicp:
         notes.append(_metadata.hdr_note(metadata.cicp))
-    # only EXIF, into which Pillow puts what the boxes irot and imir say, and never XMP
-    return Decoded(pixels, alpha, _metadata.orientation(exif), metadata=metadata, notes=notes)
+    # only the boxes irot and imir say how it lies, neither EXIF nor XMP (ISO/IEC 23000-22, section 7.3.6.7)
+    return Decoded(pixels, alpha, image.info["orientation"], metadata=metadata, notes=notes)
 
 
-def _open(source: Source) -> AvifImagePlugin.AvifImageFile:
+def _open(source: Source) -> _AvifFile:
     try:
-        return AvifImagePlugin.AvifImageFile(io.BytesIO(source.data()))
+        return _AvifFile(io.BytesIO(source.data()))
     except (OSError, SyntaxError, ValueError, RuntimeError) as error:
         raise source.damaged("its header cannot be read, or it is truncated") from error
 
 
-def _read_exif(image: AvifImagePlugin.AvifImageFile) -> bytes | None:
+def _read_exif(image: _AvifFile) -> bytes | None:
     exif: bytes | None = image.info.get("exif")
     return exif.removeprefix(b"Exif\0\0") if exif else None
 

@@ -140,6 +140,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     frames = layout.first(b"acTL")
     if frames is not None and int.from_bytes(frames[:4], "big") > 1:
         raise UnsupportedImageError(f"{source.name} is an animated PNG; extract the frames first.")
+    if layout.kind == _PALETTE and layout.first(b"PLTE") is None:
+        raise source.damaged("its palette is missing")
     _check_pixel_data(source, layout)
     if layout.kind == _PALETTE or layout.depth < 8 or (layout.depth == 8 and layout.first(b"tRNS") is not None):
         decoded = _decode_with_pillow(source, layout)
@@ -181,7 +183,7 @@ def _read_layout(source: Source, *, headers_only: bool) -> _Layout:
             elif name == b"IEND":
                 layout.end = position + 12
                 return layout
-            elif not whole:
+            elif not whole or not _makes_sense(name, content, layout):
                 layout.damaged.append(name)
             elif name[0] & 32 == 0 and name not in _CRITICAL:
                 kind = f"a PNG of a private kind ({_readable(name)})"
@@ -189,6 +191,18 @@ def _read_layout(source: Source, *, headers_only: bool) -> _Layout:
             else:
                 (layout.behind if layout.pixel_data else layout.chunks).append((name, content))
         position += 12 + length
+
+
+def _makes_sense(name: bytes, content: bytes, layout: _Layout) -> bool:
+    """Whether a chunk on which the pixels depend stands where it may, once, and with the length of its kind."""
+    if name not in (b"PLTE", b"tRNS"):
+        return True
+    if layout.pixel_data or layout.first(name) is not None:
+        return False
+    if name == b"PLTE":
+        return len(content) % 3 == 0 and 3 <= len(content) <= 768
+    lengths = {_GREY: (2,), _RGB: (6,), _PALETTE: range(1, len(layout.first(b"PLTE") or b"") // 3 + 1)}
+    return len(content) in lengths.get(layout.kind, ())
 
 
 def _check(source: Source, position: int, length: int) -> None:
@@ -271,10 +285,11 @@ def _decode(source: Source, layout: _Layout) -> Decoded:
 def _bare(source: Source, layout: _Layout) -> Source:
     """The same picture without the chunks that say nothing of the pixels."""
     data = source.data()
-    if not layout.behind and not layout.damaged and {name for name, _ in layout.chunks} <= {b"PLTE", b"tRNS"}:
+    needed = {b"PLTE", b"tRNS"} if layout.kind == _PALETTE else {b"tRNS"}  # else a palette is a suggestion
+    if not layout.behind and not layout.damaged and {name for name, _ in layout.chunks} <= needed:
         return source
     parts: list[bytes | memoryview] = [data[: len(SIGNATURE) + 25]]
-    parts += [_chunk(name, content) for name, content in layout.chunks if name in (b"PLTE", b"tRNS")]
+    parts += [_chunk(name, content) for name, content in layout.chunks if name in needed]
     view = memoryview(data)
     parts += [view[offset - 8 : offset + length + 4] for offset, length in layout.pixel_data]
     return Source(io.BytesIO(b"".join([*parts, _chunk(b"IEND", b"")])), source.name, source.suffix)
