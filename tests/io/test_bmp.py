@@ -8,7 +8,7 @@ from PIL import ImageCms
 from tests.pictures import noise, row, saved, scene
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
-from unhaze.io.images import encode_image, identify, read_image
+from unhaze.io.images import conversion_notes, encode_image, identify, read_image
 
 
 def bit_fields(pixels, masks, bits, *, header=108, compression=3, top_down=True):
@@ -89,6 +89,13 @@ def test_other_kinds_are_refused_by_name(compression, kind):
     for function in (identify, read_image):
         with pytest.raises(UnsupportedImageError, match=f"{kind}, which is not read"):
             function(bytes(data))
+
+
+@row("dpi")
+def test_the_resolution_is_kept():
+    picture = read_image(saved(scene(), "BMP", dpi=(300, 150)))
+    np.testing.assert_allclose(read_image(encode_image(picture)).metadata.dpi, (300, 150), rtol=1e-3)
+    assert conversion_notes(picture, "webp") == ("The resolution (300 dpi) was dropped; WEBP has no place for it.",)
 
 
 def test_a_profile_in_the_header_is_kept():

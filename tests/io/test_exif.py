@@ -189,6 +189,15 @@ def test_orientation_that_only_xmp_gives_is_applied(form, format):
 
 
 @row("orientation-xmp")
+def test_sides_that_xmp_gives_change_places_with_the_picture():
+    sides = "<tiff:ImageWidth>64</tiff:ImageWidth><tiff:ImageLength>48</tiff:ImageLength>"
+    kept = read_image(jpeg(jpeg_xmp(xmp(sides, 'tiff:Orientation="6" exif:PixelXDimension="64"')))).metadata.xmp
+    assert b"<tiff:ImageLength>64</tiff:ImageLength><tiff:ImageWidth>48</tiff:ImageWidth>" in kept
+    assert b'tiff:Orientation="1" exif:PixelYDimension="64"' in kept
+    assert sides.encode() in read_image(jpeg(jpeg_xmp(xmp(sides, 'tiff:Orientation="3"')))).metadata.xmp
+
+
+@row("orientation-xmp")
 def test_exif_comes_before_xmp():
     packet = xmp(attributes='tiff:Orientation="6"')
     assert read_image(jpeg(jpeg_exif(exif(1)), jpeg_xmp(packet))).pixels.shape == UPRIGHT

@@ -217,7 +217,7 @@ def boxes(r, data):
 
 
 def tiff_tags(r, data):
-    """Change the tag, type, count or value of an entry, or write it over its neighbour: a tag that stands there twice."""
+    """Change the tag, type, count or value of an entry, or write it over its neighbour: a tag twice."""
     changed, (offset,) = bytearray(data), struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, offset)
     place = offset + 2 + 12 * r.randrange(count)
@@ -257,7 +257,7 @@ def mutant(number):
     return name, mutation.__name__, mutation(r, seeds()[name])
 
 
-# ---------------------------------------------------------------------------------------------------- independent verdict
+# --------------------------------------------------------------------------------------------- independent verdict
 
 
 def is_sound_png(data):

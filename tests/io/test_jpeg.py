@@ -247,6 +247,15 @@ def test_segments_with_previews_are_dropped_with_a_note():
 
 
 @row("camera-segments")
+def test_a_preview_goes_on_in_the_next_segment_and_thermal_values_may_hold_anything():
+    thermal = (0xE3, bytes(100) + b"\xff\xd8\xff\xe0" + bytes(100))
+    preview = jpeg(pixels=noise(8, 8, 3))
+    picture = read_image(jpeg(thermal, (0xE2, preview[:300]), (0xE2, preview[300:])))
+    assert picture.metadata.segments == (thermal,)
+    assert picture.notes == ("Previews of the picture as it was were dropped (APP2).",)
+
+
+@row("camera-segments")
 def test_camera_segments_of_a_turned_picture_are_told():
     picture = read_image(jpeg(jpeg_exif(exif(6)), (0xE6, b"GoPro\0" + bytes(9))))
     assert picture.notes == ("The picture was turned upright; the camera's own data (APP6 GoPro) was kept as it is.",)

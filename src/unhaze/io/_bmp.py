@@ -155,4 +155,7 @@ def encode(pixels: Pixels, alpha: Pixels | None, encoding: Encoding, metadata: M
     """Encode uint8 pixels; ``quality`` has no meaning here."""
     grey = pixels.ndim == 2 and alpha is None
     stored = pixels if grey else _opencv.merge_bgr(grey_to_rgb(pixels), alpha)
-    return _opencv.encode(".bmp", stored).tobytes()
+    encoded = bytearray(_opencv.encode(".bmp", stored))
+    if metadata.dpi:
+        struct.pack_into("<ii", encoded, 38, *(min(round(value * _METRE), 0x7FFFFFFF) for value in metadata.dpi))
+    return bytes(encoded)

@@ -48,6 +48,7 @@ _UNDERSTOOD = (  # application segments that are read, written or spoken of one 
     *((_APP2, prefix) for prefix in (_ICC, _MPF, _GAIN_MAP)),
     *((_APP0, _JFIF), (_APP11, b"JP"), (_APP13, _PHOTOSHOP), (_APP13, b"Adobe_CM"), (_APP14, _ADOBE)),
 )
+_LABEL = 64  # [bytes] in which a preview begins, behind the name of its maker
 _THERMAL = (b"FLIR\0", b"DJI")  # measured values, whatever picture lies beside them
 
 # inside entropy-coded data a marker is 0xFF followed by anything but a stuffed zero, a restart or a fill byte
@@ -334,23 +335,28 @@ def _read_metadata(header: _Header, decoded: Decoded) -> Metadata:
         dpi=_density(header.first(_APP0, _JFIF)),
         aspect=_aspect(header.first(_APP0, _JFIF)),
         comment=b"\n".join(s for m, s in header.segments if m == _COM) or None,
-        segments=tuple(segment for segment in _camera_segments(header) if not _shows_picture(*segment)),
+        segments=tuple(_camera_segments(header)[0]),
     )
 
 
-def _camera_segments(header: _Header) -> list[tuple[int, bytes]]:
-    """Application segments that only the maker of the camera knows: thermal values, flight data, settings."""
-    return [
+def _camera_segments(header: _Header) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+    """Application segments that only the maker of the camera knows, and those among them that hold a preview.
+
+    The first are thermal values, flight data, settings; the others would show the picture as it was.
+    """
+    unknown = [
         (marker, content)
         for marker, content in header.segments
         if marker != _COM and not any(marker == m and content.startswith(prefix) for m, prefix in _UNDERSTOOD)
     ]
+    # a preview goes on in the next segments of its number
+    of_previews = {marker for marker, content in unknown if _begins_preview(content)}
+    previews = [(m, c) for m, c in unknown if m in of_previews and not c.startswith(_THERMAL)]
+    return [segment for segment in unknown if segment not in previews], previews
 
 
-def _shows_picture(marker: int, content: bytes) -> bool:
-    """Whether a segment holds a preview of the picture as it was."""
-    del marker
-    return not content.startswith(_THERMAL) and (content.startswith(b"JFXX\0") or b"\xff\xd8\xff" in content)
+def _begins_preview(content: bytes) -> bool:
+    return not content.startswith(_THERMAL) and (content.startswith(b"JFXX\0") or b"\xff\xd8\xff" in content[:_LABEL])
 
 
 def _density(jfif: bytes | None) -> tuple[float, float] | None:
@@ -382,7 +388,7 @@ def _note_what_is_lost(header: _Header, data: bytes, end: int, decoded: Decoded)
         decoded.notes.append(f"{len(data) - end} bytes behind the picture were dropped.")
     if data.find(b"ftyp", end) >= 0:
         decoded.notes.append("The video of the motion photo was dropped.")
-    previews = [segment for segment in _camera_segments(header) if _shows_picture(*segment)]
+    previews = _camera_segments(header)[1]
     if previews:
         decoded.notes.append(f"Previews of the picture as it was were dropped ({_names(previews)}).")
     if decoded.metadata.segments and header.orientation != 1:
@@ -398,8 +404,8 @@ def _names(segments: Iterable[tuple[int, bytes]]) -> str:
     """``"APP3, APP6 GoPro"``."""
     names = []
     for marker, content in segments:
-        label = re.match(rb"[A-Za-z][A-Za-z0-9_ ]{2,15}", content)
-        names.append(f"APP{marker - _APP0}" + (f" {label[0].decode()}" if label else ""))
+        label = re.match(rb"([A-Za-z][A-Za-z0-9_ ]{2,15})\0", content)
+        names.append(f"APP{marker - _APP0}" + (f" {label[1].decode()}" if label else ""))
     return ", ".join(dict.fromkeys(names))
 
 

@@ -19,6 +19,13 @@ from unhaze.io._model import Decoded, Metadata
 __all__ = ["cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
+_OTHER_SIDE = {
+    b"tiff:ImageWidth": b"tiff:ImageLength",
+    b"tiff:ImageLength": b"tiff:ImageWidth",
+    b"exif:PixelXDimension": b"exif:PixelYDimension",
+    b"exif:PixelYDimension": b"exif:PixelXDimension",
+}
+_XMP_SIDE = re.compile(b"|".join(_OTHER_SIDE))
 _PHOTOSHOP_THUMBNAILS = {1033, 1036}
 _NAMED = 8  # damaged tags that a note names
 
@@ -54,7 +61,7 @@ def finish(decoded: Decoded, *, turned: bool) -> Metadata:
     return replace(
         metadata,
         exif=_finish_exif(metadata.exif, decoded.notes, turned=turned),
-        xmp=_finish_xmp(metadata.xmp),
+        xmp=_finish_xmp(metadata.xmp, turned=turned),
         icc=_finish_icc(metadata.icc, decoded),
         photoshop=_finish_photoshop(metadata.photoshop),
         dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
@@ -77,9 +84,11 @@ def _finish_exif(exif: bytes | None, notes: list[str], *, turned: bool) -> bytes
     return upright
 
 
-def _finish_xmp(xmp: bytes | None) -> bytes | None:
+def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
     if not xmp:
         return None
+    if turned:
+        xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
     return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)))
 
 

@@ -105,6 +105,7 @@ _CODECS = {
 }
 _EIGHT_BIT_ONLY = {"jpeg", "webp", "avif", "bmp"}
 _OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tiff"}
+_SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
 _HDR_FORMATS = {"png", "avif"}  # those that can say that the values are coded for HDR
 
 _OTHER_KINDS = {
@@ -208,6 +209,8 @@ def conversion_notes(
     notes += _codec(format).notes(picture, kept)
     if format != "jpeg":
         notes += _codec("jpeg").segment_notes(kept)
+    if kept.dpi and not kept.exif and format in ("webp", "avif") and round(kept.dpi[0]) not in _SCREENS:
+        notes.append(f"The resolution ({kept.dpi[0]:.0f} dpi) was dropped; {format.upper()} has no place for it.")
     if kept.aspect and format not in ("jpeg", "png"):
         notes.append(f"The pixel aspect was dropped; {format.upper()} has no place for it.")
     return tuple(notes)
