@@ -324,6 +324,12 @@ def test_an_iso_gain_map_is_told():
     assert read_image(data).notes == ("The HDR gain map was dropped; the picture is kept in its standard range.",)
 
 
+@row("motion-photo")
+def test_a_video_is_told_once_whatever_its_bytes_are():
+    video = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0mp42isom" + b"\xff\xd8\xff" + bytes(99)
+    assert read_image(jpeg() + video).notes == ("The video of the motion photo was dropped.",)
+
+
 def test_many_unclosed_marks_take_no_time():
     packet = xmp("<hdrgm:a>" * 6000 + "<hdrgm:b>" * 500)[:64_000]
     assert read_image(jpeg(jpeg_xmp(packet))).metadata.xmp

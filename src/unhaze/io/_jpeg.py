@@ -377,16 +377,17 @@ def _aspect(jfif: bytes | None) -> tuple[int, int] | None:
 
 def _note_what_is_lost(header: _Header, data: bytes, end: int, decoded: Decoded) -> None:
     xmp = decoded.metadata.xmp or b""
+    video = data.find(b"ftyp", end) >= 0
     gain_map = header.first(_APP2, _GAIN_MAP) is not None
     if gain_map or b"hdrgm:Version" in xmp or b"apple.com/HDRGainMap" in xmp:
         decoded.notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")
     elif header.first(_APP2, _MPF) is not None:
         decoded.notes.append("Only the first picture of the multi-picture file was kept.")
-    elif data.find(b"\xff\xd8\xff", end) >= 0:
+    elif not video and data.find(b"\xff\xd8\xff", end) >= 0:
         decoded.notes.append("Only the first picture was kept; another one stands behind it in the file.")
-    elif data.find(b"ftyp", end) < 0 and data[end:].strip(b"\0\xff \r\n"):
+    elif not video and data[end:].strip(b"\0\xff \r\n"):
         decoded.notes.append(f"{len(data) - end} bytes behind the picture were dropped.")
-    if data.find(b"ftyp", end) >= 0:
+    if video:
         decoded.notes.append("The video of the motion photo was dropped.")
     previews = _camera_segments(header)[1]
     if previews:
