@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -71,6 +70,8 @@ class _Layout:
     damaged: list[bytes] = field(default_factory=list)  # names of chunks whose checksum does not match
     pixel_data: list[tuple[int, int]] = field(default_factory=list)  # offset and length of the data chunks
     end: int = 0
+    _texts: list[tuple[str, str]] = field(default_factory=list)
+    _parsed: int = 0  # how many chunks have been looked through for texts
 
     def first(self, name: bytes) -> bytes | None:
         """Content of the first chunk of this name."""
@@ -96,12 +97,12 @@ class _Layout:
         """What is said before the pixels; later it comes too late for who shows them (w3c/png, issue 310)."""
         return _metadata.orientation(self.exif, self.xmp)
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Keyword and text of each text chunk."""
-        for name, content in self.chunks:
-            pair = _parse_text(name, content)
-            if pair is not None:
-                yield pair
+    def texts(self) -> list[tuple[str, str]]:
+        """Keyword and text of each text chunk; each is inflated once."""
+        pairs = (_parse_text(name, content) for name, content in self.chunks[self._parsed :])
+        self._texts += [pair for pair in pairs if pair is not None]
+        self._parsed = len(self.chunks)
+        return self._texts
 
     def raw_profile(self, kind: str) -> bytes | None:
         """Data in a text chunk: a name, a length, and hexadecimal digits on several lines."""
