@@ -13,7 +13,7 @@ from unhaze.errors import OutputError, UnknownNameError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from unhaze.inference.batch import BatchOptions, Job, Record, Summary
@@ -210,6 +210,7 @@ class Teller:
         self._report, self._keep = report, keep
         self._last_output: str | None = None
         self._clear: dict[str, str | None] = {}  # inputs that hold little haze, and why they were left
+        self._told: list[int] = []  # how many notes each picture has that has any
         self._start = time.perf_counter()
 
     def __call__(self, record: Record) -> None:
@@ -221,6 +222,8 @@ class Teller:
             self._last_output = record.output
             if looks_clear(record.notes):
                 self._clear[record.input] = record.left_alone
+            notes = count_notes(record.notes)
+            self._told += [notes] if notes else []
         self._append(record)
         _console.detail(_in_detail(record))
 
@@ -234,7 +237,7 @@ class Teller:
         _console.complain(f"failed: {with_name(record.input, record.reason)}")
 
     def tell_summary(self) -> None:
-        """On stderr one line on pictures that were left almost as they were, if any, and one with the counts."""
+        """On stderr a line on pictures left almost as they were and one on losses, if any, and one with the counts."""
         summary = self.summary
         line = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
         if summary.not_started:
@@ -243,6 +246,7 @@ class Teller:
             line += f" ({self._last_output})"
         if self._clear:
             _console.say(clear_sentence(self._clear))
+        tell_losses(self._told)
         _console.say(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -297,10 +301,29 @@ def looks_clear(notes: Iterable[str]) -> bool:
     return LOOKS_CLEAR in notes
 
 
-def tell_notes(notes: Iterable[str]) -> None:
+def count_notes(notes: Iterable[str]) -> int:
+    """How many notes on a picture speak of something that was lost or changed."""
+    return sum(not looks_clear([note]) for note in notes)
+
+
+def tell_losses(counts: Sequence[int]) -> None:
+    """Say in one line how much could not be kept, unless the notes themselves are told.
+
+    Args:
+        counts: Number of notes on each picture that has any.
+    """
+    if not counts or _console.is_verbose():
+        return
+    pictures = f"{len(counts)} picture{'s' if len(counts) > 1 else ''}"
+    notes = f"{sum(counts)} note{'s' if sum(counts) > 1 else ''}"
+    _console.say(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
+
+
+def tell_notes(notes: Sequence[str]) -> None:
     """Tell the notes on a picture without a name, on stderr."""
     from unhaze.inference.dehazer import LOOKS_CLEAR
 
+    tell_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:
         if note == LOOKS_CLEAR:
             _console.say(f"The picture {note}")

@@ -16,7 +16,7 @@ from unhaze.cli import _options as opt
 
 __all__ = ["doctor", "examine"]
 
-_CORE = ("numpy", "opencv-python-headless", "pillow", "tifffile", "onnxruntime", "typer", "rich")
+_CORE = ("numpy", "opencv-python-headless", "pillow", "simplejpeg", "tifffile", "onnxruntime", "typer", "rich")
 _EXTRAS = {
     "openvino": "openvino",
     "pillow-heif": "heif",

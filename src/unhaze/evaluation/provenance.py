@@ -25,7 +25,7 @@ __all__ = [
     "versions",
 ]
 
-_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "tifffile")
+_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile")
 SCORING_CODE = ("metrics", "evaluation", "io")
 """Parts of unhaze that a score depends on."""
 

@@ -66,6 +66,10 @@ class Metadata:
         dpi: Horizontal and vertical resolution [1/inch].
         comment: JPEG or GIF comment.
         text: Keyword and text of PNG text chunks.
+        aspect: Horizontal and vertical pixel density without a unit, where they differ; only their ratio has a meaning.
+        cicp: Colour primaries and transfer characteristics (ITU-T H.273) of pixels coded for HDR, with PQ or HLG;
+            every other description of colours is an ICC profile.
+        segments: Application segments of a JPEG that only the maker of its camera knows, as marker and content.
     """
 
     exif: bytes | None = None
@@ -75,6 +79,9 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
+    aspect: tuple[int, int] | None = None
+    cicp: tuple[int, int] | None = None
+    segments: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +90,15 @@ class Encoding:
 
     Attributes:
         jpeg_tables: Quantisation table (64 numbers, row by row) of each colour component.
-        jpeg_subsampling: ``"4:4:4"``, ``"4:2:2"`` or ``"4:2:0"``.
+        jpeg_subsampling: ``"4:4:4"``, ``"4:2:2"``, ``"4:2:0"``, ``"4:4:0"``, ``"4:1:1"``, ``"4:1:0"``, ``"4:4:1"`` or
+            ``"unusual"``.
         jpeg_progressive: Whether the JPEG was progressive.
         lossless: Whether a WebP was lossless; ``None`` for other formats.
         tiff_compression: ``"none"``, ``"lzw"``, ``"deflate"``, ``"zstd"`` or the name of one that cannot be written.
         premultiplied: Whether the colours of a TIFF were stored multiplied by alpha.
         unspecified_alpha: Whether a TIFF did not say what its extra channel is.
-        png_chunks: PNG chunks that describe the colour space (gAMA, cHRM, sRGB, cICP), as name and content.
+        png_chunks: PNG chunks that hold for the result too, such as those of the colour space (gAMA, cHRM, sRGB, cICP)
+            and unknown ones that may be copied; as name and content.
     """
 
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None

@@ -37,6 +37,7 @@ from unhaze.errors import (
     UsageError,
 )
 from unhaze.io import _arrays, _metadata
+from unhaze.io._colourspace import HDR_TRANSFERS
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
 from unhaze.io.atomic import atomic_output
 from unhaze.io.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
@@ -105,8 +106,8 @@ _CODECS = {
 }
 _EIGHT_BIT_ONLY = {"jpeg", "webp", "avif", "bmp"}
 _OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tiff"}
-
-_SRGB_GAMMA = (45455).to_bytes(4, "big")  # what a gAMA chunk says for sRGB: 1 / 2.2
+_SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
+_HDR_FORMATS = {"png", "avif"}  # those that can say that the values are coded for HDR
 
 _OTHER_KINDS = {
     b"\0\0\0\x0cjP  ": "JPEG 2000",
@@ -138,8 +139,10 @@ def format_for_suffix(suffix: str) -> str | None:
 def default_output_format(picture: Picture | ImageInfo) -> str:
     """The format in which a picture is stored if nobody says otherwise: its own wherever it can be written.
 
-    HEIF becomes JPEG, camera raw 16-bit TIFF, GIF and PPM become PNG.
+    HEIF becomes JPEG (PNG where its colours are coded for HDR), camera raw 16-bit TIFF, GIF and PPM become PNG.
     """
+    if isinstance(picture, Picture) and picture.metadata.cicp and picture.format not in _HDR_FORMATS:
+        return "png"
     return _OUTPUT_OF_UNWRITABLE.get(picture.format, picture.format)
 
 
@@ -210,9 +213,14 @@ def conversion_notes(
         notes.append(f"{kind} values were rounded to 8 bit, the most that is written as {format.upper()}.")
     if format == "png" and picture.pixels.dtype == np.float32:
         notes.append("Float values were clipped to [0, 1] and rounded to 16 bit, the most that PNG can store.")
-    if format != "png" and _says_other_colours(picture):
-        notes.append("The colour description of the PNG was dropped; only PNG has a place for it.")
-    notes += _codec(format).notes(picture, _metadata_to_write(picture, metadata))
+    kept = _metadata_to_write(picture, metadata)
+    notes += _codec(format).notes(picture, kept)
+    if format != "jpeg":
+        notes += _codec("jpeg").segment_notes(kept)
+    if kept.dpi and not kept.exif and format in ("webp", "avif") and round(kept.dpi[0]) not in _SCREENS:
+        notes.append(f"The resolution ({kept.dpi[0]:.0f} dpi) was dropped; {format.upper()} has no place for it.")
+    if kept.aspect and format not in ("jpeg", "png"):
+        notes.append(f"The pixel aspect was dropped; {format.upper()} has no place for it.")
     return tuple(notes)
 
 
@@ -243,6 +251,11 @@ def encode_image(
     format = _output_format(picture, format)
     _check_arrays(picture)
     kept = _metadata_to_write(picture, metadata)
+    if kept.cicp and format not in _HDR_FORMATS:
+        name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
+        raise ImageEncodeError(
+            f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
+        )
     convert = _converter(format)
     alpha = _alpha_to_write(picture, format)
     alpha = None if alpha is None else convert(alpha)
@@ -328,6 +341,8 @@ def _sniff(source: Source) -> str:
         return _sniff_brand(source, start)
     if _is_raw_signature(start):
         return "raw"
+    if start.lstrip(b"\0\r\n\t ").startswith(b"\xff\xd8\xff"):
+        return "jpeg"
     raise _not_a_picture(source, start)
 
 
@@ -398,7 +413,7 @@ def _finish(decoded: Decoded, name: str) -> Picture:
     """Turn upright, and make the metadata say so."""
     orientation = decoded.orientation
     if orientation is None:
-        orientation = _metadata.exif_orientation(decoded.metadata.exif)
+        orientation = _metadata.orientation(decoded.metadata.exif, decoded.metadata.xmp)
     pixels = np.require(_arrays.upright(decoded.pixels, orientation), requirements=["C", "W", "O"])
     decoded.pixels = pixels
     alpha = decoded.alpha
@@ -433,7 +448,9 @@ def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
     kept = picture.metadata
     space = "GRAY" if picture.pixels.ndim == 2 else "RGB"
     icc = kept.icc if kept.icc and _metadata.icc_space(kept.icc) == space else None
-    return Metadata(icc=icc, dpi=kept.dpi) if metadata == "strip" else replace(kept, icc=icc)
+    if metadata == "strip":
+        return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
+    return replace(kept, icc=icc)
 
 
 def _alpha_to_write(picture: Picture, format: str) -> Pixels | None:
@@ -456,13 +473,6 @@ def _check_arrays(picture: Picture) -> None:
             f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
             f"{alpha.dtype}."
         )
-
-
-def _says_other_colours(picture: Picture) -> bool:
-    """Whether the chunks of a PNG without profile describe another colour space than sRGB."""
-    chunks = dict(picture.encoding.png_chunks)
-    gamma = chunks.get(b"gAMA", _SRGB_GAMMA)
-    return not picture.metadata.icc and b"sRGB" not in chunks and (b"cICP" in chunks or gamma != _SRGB_GAMMA)
 
 
 def _converter(format: str) -> Any:
