@@ -22,7 +22,7 @@ from tests.pictures import (
 )
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
-from unhaze.io import _png
+from unhaze.io.budget import Budget
 from unhaze.io.images import conversion_notes, encode_image, identify, read_image
 
 UPRIGHT, TURNED = (48, 64, 3), (64, 48, 3)
@@ -180,8 +180,8 @@ def test_languages_of_texts_are_told():
 
 def test_texts_are_inflated_once(monkeypatch):
     inflated = []
-    original = _png._inflate
-    monkeypatch.setattr(_png, "_inflate", lambda data: inflated.append(len(data)) or original(data))
+    original = Budget.inflate
+    monkeypatch.setattr(Budget, "inflate", lambda self, data: inflated.append(len(data)) or original(self, data))
     title = chunk(b"zTXt", b"Title\0\0" + zlib.compress(b"words"))
     assert read_image(png(None, *[title] * 20, behind=[title])).metadata.text == (("Title", "words"),) * 21
     assert len(inflated) == 21

@@ -248,9 +248,9 @@ class _Mender:
             entry = bytes(self.blob[place : place + 12])
             tag, kind, number, pointer = struct.unpack(self.order + "HHII", entry)
             size = _SIZES.get(kind, 0) * number
-            budget -= size
-            inside = kind in _SIZES and budget >= 0 and (size <= 4 or pointer + size <= len(self.blob))
+            inside = kind in _SIZES and size <= budget and (size <= 4 or pointer + size <= len(self.blob))
             good = inside and tag not in seen
+            budget -= size if inside else 0
             if good and tag in _DIRECTORY_TAGS and depth < _MAX_DEPTH:
                 good = number == 1 and self._mend_child(kind, pointer, depth)
             seen.add(tag)

@@ -115,10 +115,6 @@ class _Layout:
         return None
 
     @property
-    def has_texts(self) -> bool:
-        return any(name in (b"tEXt", b"zTXt", b"iTXt") for name, _ in self.chunks)
-
-    @property
     def transparent(self) -> bool:
         return self.kind in (_GREY_ALPHA, _RGB_ALPHA) or self.first(b"tRNS") is not None
 
@@ -155,10 +151,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     layout.chunks += layout.behind
     metadata = _read_metadata(layout)
     by_pillow = layout.kind == _PALETTE or layout.depth < 8 or (layout.depth == 8 and layout.first(b"tRNS") is not None)
-    pixels = source
-    if source.budget.exceeded or (by_pillow and layout.has_texts):
-        pixels = _pixels_only(source)  # the decoders would inflate the texts themselves, each with limits of its own
-    decoded = _decode_with_pillow(pixels, layout) if by_pillow else _decode(pixels, layout)
+    decoded = _decode_with_pillow(source, layout) if by_pillow else _decode(source, layout)
     decoded.orientation = orientation
     decoded.metadata = metadata
     decoded.encoding = Encoding(png_chunks=_chunks_to_keep(layout, turned=orientation != 1))
@@ -207,18 +200,6 @@ def _read_layout(source: Source, *, headers_only: bool) -> _Layout:
             else:
                 (layout.behind if layout.pixel_data else layout.chunks).append((name, content))
         position += 12 + length
-
-
-def _pixels_only(source: Source) -> Source:
-    """The file without its texts and profiles."""
-    data, position, kept = memoryview(source.data()), len(SIGNATURE), [SIGNATURE]
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        name = bytes(data[position + 4 : position + 8])
-        if name[0] & 32 == 0 or name == b"tRNS":
-            kept.append(bytes(data[position : position + 12 + length]))
-        position += 12 + length
-    return Source(io.BytesIO(b"".join(kept)), source.name, source.suffix)
 
 
 def _makes_sense(name: bytes, content: bytes, layout: _Layout) -> bool:
@@ -311,10 +292,15 @@ def _decode(source: Source, layout: _Layout) -> Decoded:
 
 
 def _bare(source: Source, layout: _Layout) -> Source:
-    """The same picture without the chunks that say nothing of the pixels."""
+    """The same picture without the chunks that say nothing of the pixels; decoders would inflate them without limit."""
     data = source.data()
     needed = {b"PLTE", b"tRNS"} if layout.kind == _PALETTE else {b"tRNS"}  # else a palette is a suggestion
-    if not layout.behind and not layout.damaged and {name for name, _ in layout.chunks} <= needed:
+    if (
+        not source.budget.exceeded
+        and not layout.behind
+        and not layout.damaged
+        and {name for name, _ in layout.chunks} <= needed
+    ):
         return source
     parts: list[bytes | memoryview] = [data[: len(SIGNATURE) + 25]]
     parts += [_chunk(name, content) for name, content in layout.chunks if name in needed]
