@@ -122,21 +122,38 @@ def test_an_estimate_may_be_smaller_than_the_view():
 
 def test_an_estimate_that_knows_its_lift_is_taken_as_it_is():
     """A trained method deals with skies and exposure itself."""
-    view, confidence = landscape(), np.full((12, 16), 0.7, np.float32)
+    view, confidence = np.full((48, 64, 3), 0.85, np.float32), np.full((12, 16), 0.7, np.float32)
     field = solve_field(view, Fixed(lift=0.8, confidence=confidence), DehazeOptions())
     gray = np.full((12, 16), 0.5, np.float32)
     np.testing.assert_allclose(field.transmission(gray), 0.4, atol=1e-5)
     assert field.lift == pytest.approx(0.8)
     assert field.confidence is confidence
     assert solve_field(view, Fixed(lift=0.8), DehazeOptions(keep_exposure=0.25)).lift == pytest.approx(0.2)
-    assert solve_field(view, Fixed(), DehazeOptions()).lift > 0
+    assert solve_field(landscape(), Fixed(), DehazeOptions()).lift > 0
+
+
+def test_no_scene_comes_out_of_the_haze_much_darker():
+    from unhaze.inference.field import DARKEST_CHANGE
+    from unhaze.inference.strips import restore_strips
+
+    view = np.linspace(0.56, 0.8, 64, dtype=np.float32)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)
+
+    def change(keep_exposure):
+        options = DehazeOptions(keep_exposure=keep_exposure)
+        restored = np.empty_like(view)
+        restore_strips(view, restored, solve_field(view, Fixed(lift=0.0), options), options)
+        return float((luminance(restored) - luminance(view)).mean())
+
+    assert change(0.0) < -2 * DARKEST_CHANGE
+    assert -1.3 * DARKEST_CHANGE < change(1.0) < 0
 
 
 @pytest.mark.parametrize(
     ("clear", "spare", "left"), [(0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (0.5, 1.0, 0.5), (1.0, 0.0, 1.0)]
 )
 def test_what_looks_clear_is_spared_as_far_as_the_option_says(clear, spare, left):
-    field = solve_field(landscape(), Fixed(lift=0.8, clear=clear), DehazeOptions(spare_clear=spare))
+    view = np.full((48, 64, 3), 0.85, np.float32)
+    field = solve_field(view, Fixed(lift=0.8, clear=clear), DehazeOptions(spare_clear=spare))
     gray = np.full((12, 16), 0.5, np.float32)
     np.testing.assert_allclose(field.transmission(gray), 0.4**left, atol=1e-5)
     assert field.lift == pytest.approx(0.8 * left)

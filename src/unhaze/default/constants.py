@@ -4,12 +4,17 @@ from __future__ import annotations
 
 __all__ = [
     "CLEAR_DEPTH",
+    "FOG_LEAST_WEIGHT",
+    "FOG_RADIUS",
+    "FOG_TRANSMISSION",
     "GUIDE_EPS",
     "GUIDE_RADIUS",
     "LARGEST_GAIN",
     "LEAST_TRANSMISSION",
+    "LIGHT_RANGE",
     "MULTIPLE",
     "NETWORK_SIZE",
+    "SURE_TRANSMISSION",
     "network_shape",
 ]
 
@@ -21,6 +26,13 @@ LARGEST_GAIN = 2.0  # logarithm of the most by which the darkest parts are brigh
 LEAST_TRANSMISSION = 0.15  # behind denser haze the target is the haze itself: no detail is drawn out of noise
 # Mean optical depth: what is found in clear pictures, mostly .. haze. Below it the network sees what is not there.
 CLEAR_DEPTH = (0.015, 0.05)
+
+LIGHT_RANGE = (0.03, 0.985)  # of the airlight; outside, the gradient of the inversion explodes
+SURE_TRANSMISSION = 0.4  # below it the scene is less and less sure, however smooth the fog
+# Where hardly anything of the scene comes through, the airlight is what the picture shows there, smoothed.
+FOG_TRANSMISSION = (0.1, 0.3)  # certainly so .. certainly not
+FOG_RADIUS = 0.15  # of the mean, share of the long side
+FOG_LEAST_WEIGHT = 0.05  # of such pixels in the neighbourhood, at which half of the correction is made
 
 
 def network_shape(height: int, width: int) -> tuple[int, int]:

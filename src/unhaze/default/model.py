@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from unhaze.default.constants import CLEAR_DEPTH, GUIDE_EPS, GUIDE_RADIUS, LEAST_TRANSMISSION, network_shape
+from unhaze.default.constants import (
+    CLEAR_DEPTH,
+    FOG_LEAST_WEIGHT,
+    FOG_RADIUS,
+    FOG_TRANSMISSION,
+    GUIDE_EPS,
+    GUIDE_RADIUS,
+    LEAST_TRANSMISSION,
+    LIGHT_RANGE,
+    SURE_TRANSMISSION,
+    network_shape,
+)
 from unhaze.errors import WeightsNotFoundError
 from unhaze.inference.methods._base import HazeEstimate, MethodInfo
 from unhaze.inference.onnx_engine import OnnxEngine
@@ -92,10 +103,11 @@ class FieldMethod:
         transmission, airlight, confidence = (
             _shrink(each, size) for each in (maps.transmission, maps.airlight, maps.confidence)
         )
+        small = _shrink(view, size)
         return HazeEstimate(
             transmission,
-            airlight,
-            confidence,
+            airlight_of_fog(small, transmission, airlight),
+            confidence * np.clip(transmission / np.float32(SURE_TRANSMISSION), 0, 1),
             lift=float(np.expm1(maps.gain)),
             clear=looks_clear(transmission),
             least_transmission=LEAST_TRANSMISSION,
@@ -110,6 +122,28 @@ def _shrink(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
         return values
     small = cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32).reshape(*size, *values.shape[2:])
+
+
+def airlight_of_fog(view: FloatArray, transmission: FloatArray, airlight: FloatArray) -> FloatArray:
+    """The airlight (h, w, 3) brought to what the picture itself shows where hardly anything of the scene comes through.
+
+    There the picture is the airlight, and an error of the network would be magnified by 1 / t - 1 into a dark cloud or
+    a bright blob. The correction is the mean difference over the neighbourhood, weighted by how little comes through.
+
+    Args:
+        view: (h, w, 3) float32.
+        transmission: (h, w) float32.
+        airlight: (h, w, 3) float32, as the network says.
+    """
+    opaque, begins = FOG_TRANSMISSION
+    weight = np.clip((begins - transmission) / np.float32(begins - opaque), 0, 1)
+    if not weight.any():
+        return airlight
+    sigma = FOG_RADIUS * max(transmission.shape)
+    shift = cv2.GaussianBlur(weight[..., None] * (view - airlight), (0, 0), sigma)
+    total = cv2.GaussianBlur(weight, (0, 0), sigma) + np.float32(FOG_LEAST_WEIGHT)
+    low, high = LIGHT_RANGE
+    return np.asarray(np.clip(airlight + shift.reshape(airlight.shape) / total[..., None], low, high), np.float32)
 
 
 def looks_clear(transmission: FloatArray) -> float:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from unhaze.default.constants import LIGHT_RANGE
 from unhaze.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _DARK_WINDOW = 7
 _HEADS = 4  # of the attention
 _LIGHT_OFFSET = 1.5  # logit of the airlight to begin with: bright haze is the usual case
 _LIGHT_SPREAD = 1.5  # largest deviation of the local airlight's logit from its mean
-_LIGHT_RANGE = (0.03, 0.985)  # outside, the gradient of the inversion explodes
 
 # EfficientNet-Lite0: (blocks, kernel, stride of the first, expansion, channels); the stage with 320 channels and the
 # classifier are left out
@@ -118,7 +118,7 @@ class FieldNetwork(nn.Module):
         grid = F.interpolate(smoothed, size=LIGHT_GRID, mode="bilinear", align_corners=False)
         grid = (grid - grid.mean(dim=(2, 3), keepdim=True)).clamp(-_LIGHT_SPREAD, _LIGHT_SPREAD)
         field = F.interpolate(grid, size=fine.shape[-2:], mode="bicubic", align_corners=False)
-        return torch.sigmoid(voted[..., None, None] + field).clamp(*_LIGHT_RANGE)
+        return torch.sigmoid(voted[..., None, None] + field).clamp(*LIGHT_RANGE)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -39,6 +39,9 @@ SKY_MINIMUM_AREA = 0.01
 EXPOSURE_SHARE = 0.75  # how far the log-average brightness is brought back towards that of the hazy picture
 EXPOSURE_CEILING = 0.45  # a bright veil is no brightness of the scene
 EXPOSURE_MAXIMUM = 1.5
+# A scene that comes out of the haze darker by more than this, white being 1, looks underexposed, whatever it was.
+DARKEST_CHANGE = 0.08
+STRONGEST_LIFT = 8.0
 
 # Mean change of brightness below which a picture is called clear: 2.5 steps of 8 bits. Of 45 clear photographs
 # ``field-m`` changes 35 by less, and of 25 hazy ones the two in which it misses the haze.
@@ -127,7 +130,7 @@ def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> Haz
         _confidence(estimate.transmission, sky, options) if estimate.confidence is None else estimate.confidence
     )
     field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0, least=estimate.least_transmission)
-    lift = _lift(gray, field) if estimate.lift is None else estimate.lift * (1 - spared)
+    lift = _lift(gray, field) if estimate.lift is None else _lift_to_floor(gray, field, estimate.lift * (1 - spared))
     return replace(
         field,
         lift=lift * options.keep_exposure,
@@ -202,6 +205,27 @@ def _lift(gray: FloatArray, field: HazeField) -> float:
     if goal <= after:
         return 0.0
     return float(np.clip((goal - after) / (after * (1 - goal)), 0, EXPOSURE_MAXIMUM))
+
+
+def _lift_to_floor(gray: FloatArray, field: HazeField, lift: float) -> float:
+    """``lift``, or the larger one with which the picture gets no darker than ``DARKEST_CHANGE``; curvature k."""
+    airlight = _gray_airlight(field.airlight)
+    # what would leave the range of the picture is restored less (Meng et al. 2013, Eq. 7), as the strips do it
+    bound = np.maximum((airlight - gray) / airlight, (gray - airlight) / np.maximum(1 - airlight, 1e-3))
+    gain = 1 / np.maximum(field.transmission(gray), np.minimum(bound, 1))
+    restored = np.clip(gray * gain + airlight * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
+    goal = float(gray.mean()) - DARKEST_CHANGE
+
+    def mean(curvature: float) -> float:
+        return float((restored * (1 + curvature) / (1 + curvature * restored)).mean())
+
+    if mean(lift) >= goal:
+        return lift
+    low, high = lift, max(lift, STRONGEST_LIFT)
+    for _ in range(12):  # to a thousandth
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean(middle) >= goal else (middle, high)
+    return high
 
 
 def _log_average(gray: NDArray[Any]) -> float:
