@@ -26,10 +26,12 @@ def smallest_of_each_family():
 
 # fewer blocks where the full number only costs time; a family that is not listed is tested as it is
 REDUCED = {
+    "convir": {"num_blocks": 1, "channels": 8},
     "deanet": {"num_blocks": 1},
     "dehazeformer": {"num_blocks": (2, 2, 2, 1, 1)},
     "dnmgdt": {"num_blocks": 2},
     "drsformer": {"num_blocks": (1, 1, 1, 1)},
+    "fsnet": {"num_blocks": 4, "channels": 16},
     "ffanet": {"num_blocks": 2},
     "mb_taylorformer": {"num_blocks": (1, 1, 1, 1), "num_branches": (1, 1, 1, 1)},
     "oknet": {"num_blocks": 1},

@@ -43,7 +43,7 @@ class Fixture:
 
     def limit(self, output):
         """Largest relative error that counts as equal: ten times the official code's own rounding, at least 1e-5."""
-        floor = self.manifest["float32_vs_float64"].get(output) or 0.0
+        floor = (self.manifest["float32_vs_float64"] or {}).get(output) or 0.0
         return max(1e-5, 10 * floor)
 
     def error(self, output, tensor):

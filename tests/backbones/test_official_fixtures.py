@@ -31,6 +31,10 @@ def pyramid(restored):
     return {"quarter": quarter, "half": half, "out": restored.image}
 
 
+def scales(restored):
+    return {"scale0": restored.pyramid[0], "scale1": restored.pyramid[1], "out": restored.image}
+
+
 def dcmpnet(restored):
     return {"out": restored.image, **{f"d{4 - i}": restored.aux[f"unet{i}"] for i in (1, 2, 3)}}
 
@@ -71,6 +75,9 @@ NETWORKS = {
     "ffanet-base": ("ffanet-base", image_only),
     **{f"dehazeformer-{size}": (f"dehazeformer-{size}", image_only) for size in "tsbm"},
     "oknet-its": ("oknet-base", pyramid),
+    "convir-small_its": ("convir-s", scales),
+    "convir-base_its": ("convir-b", scales),
+    "fsnet-its": ("fsnet-its", scales),
     "deanet-train": ("deanet-train", image_only),
     "deanet-deploy": ("deanet-deploy", image_only),
     **{
