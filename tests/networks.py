@@ -26,6 +26,7 @@ def smallest_of_each_family():
 
 # fewer blocks where the full number only costs time; a family that is not listed is tested as it is
 REDUCED = {
+    "c2pnet": {"num_blocks": 1, "channels": 16},
     "convir": {"num_blocks": 1, "channels": 8},
     "deanet": {"num_blocks": 1},
     "dehazeformer": {"num_blocks": (2, 2, 2, 1, 1)},
@@ -33,6 +34,8 @@ REDUCED = {
     "drsformer": {"num_blocks": (1, 1, 1, 1)},
     "fsnet": {"num_blocks": 4, "channels": 16},
     "ffanet": {"num_blocks": 2},
+    "gunet": {"num_blocks": (1, 1, 1, 1, 1, 1, 1)},
+    "mixdehazenet": {"num_blocks": (1, 1, 1, 1, 1)},
     "mb_taylorformer": {"num_blocks": (1, 1, 1, 1), "num_branches": (1, 1, 1, 1)},
     "oknet": {"num_blocks": 1},
     "sadnet": {"num_blocks": 1},
