@@ -26,13 +26,22 @@ def smallest_of_each_family():
 
 # fewer blocks where the full number only costs time; a family that is not listed is tested as it is
 REDUCED = {
+    "aecrnet": {"num_blocks": 1, "channels": 16},
+    "c2pnet": {"num_blocks": 1, "channels": 16},
+    "convir": {"num_blocks": 1, "channels": 8},
     "deanet": {"num_blocks": 1},
+    "dehamer": {"channels": 8},
     "dehazeformer": {"num_blocks": (2, 2, 2, 1, 1)},
     "dnmgdt": {"num_blocks": 2},
     "drsformer": {"num_blocks": (1, 1, 1, 1)},
+    "fsnet": {"num_blocks": 4, "channels": 16},
     "ffanet": {"num_blocks": 2},
+    "gunet": {"num_blocks": (1, 1, 1, 1, 1, 1, 1)},
+    "maxim": {"channels": 8, "num_groups": 1, "num_bottlenecks": 1},
+    "mixdehazenet": {"num_blocks": (1, 1, 1, 1, 1)},
     "mb_taylorformer": {"num_blocks": (1, 1, 1, 1), "num_branches": (1, 1, 1, 1)},
     "oknet": {"num_blocks": 1},
+    "psd": {"channels": 16},
     "sadnet": {"num_blocks": 1},
     "selfpromer": {"num_blocks": 1, "codebook": 64},
     "sgdnet": {"num_blocks": (1, 1, 1, 1), "decoder_blocks": 1},

@@ -27,8 +27,9 @@ class Fixture:
     def official_state(self):
         """Filled tensors by official key; constants and counters are left to the network's constructor."""
         manifest = self.manifest
+        draw = fill_flax if manifest["network"] == "maxim" else fill
         arrays = {
-            key: fill(key, shape, manifest["salt"], manifest["gain"], (manifest["override"] or {}).get(key))
+            key: draw(key, shape, manifest["salt"], manifest["gain"], (manifest["override"] or {}).get(key))
             for key, shape in manifest["filled"].items()
         }
         assert digest(arrays) == manifest["filled_sha256"]
@@ -43,7 +44,7 @@ class Fixture:
 
     def limit(self, output):
         """Largest relative error that counts as equal: ten times the official code's own rounding, at least 1e-5."""
-        floor = self.manifest["float32_vs_float64"].get(output) or 0.0
+        floor = (self.manifest["float32_vs_float64"] or {}).get(output) or 0.0
         return max(1e-5, 10 * floor)
 
     def error(self, output, tensor):
@@ -97,6 +98,15 @@ def fill(key, shape, salt, gain, override=None):
     else:
         filled = 0.1 * normal
     return filled.astype(np.float32)
+
+
+def fill_flax(key, shape, salt, gain, override=None):
+    """The same for a network of Flax: kernels are (down, across, in, out) or (in, out), drawn in torch's order."""
+    order = {2: (1, 0), 4: (3, 2, 0, 1)}.get(len(shape))
+    if order is None:
+        return fill(key, shape, salt, gain, override)
+    drawn = fill(key, tuple(shape[axis] for axis in order), salt, gain, override)
+    return np.ascontiguousarray(drawn.transpose(np.argsort(order)))
 
 
 def image(shape, salt):

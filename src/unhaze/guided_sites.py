@@ -23,5 +23,6 @@ DEFAULT_SITES: dict[str, tuple[str, ...]] = {
     ),  # "ResidualBlock": its finest levels have 8 and 16 channels; the overhead is that of 32, 64
     "coa-teacher": ("dec4", "dec3"),  # its encoder has no such blocks
     "sgdnet": ("enc1", "enc2"),  # "HGDF", which names no block; the overhead is that of OKNet
+    "maxim": ("enc1", "enc2"),  # not in P2; those of the first U-Net
     "drsformer": ("enc1", "enc2"),  # not in Table 7; Table 5
 }

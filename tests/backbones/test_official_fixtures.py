@@ -12,7 +12,9 @@ from tests import parity  # noqa: E402
 
 from unhaze.backbones import create_backbone  # noqa: E402
 from unhaze.backbones._base import prepare, rename_keys  # noqa: E402
+from unhaze.backbones.d4 import D4_KEYS, REHAZE_KEYS, DepthNet, RehazeNet  # noqa: E402
 from unhaze.backbones.dcmpnet import UNET_KEYS, UNet  # noqa: E402
+from unhaze.backbones.dehamer import MultiScaleBlock, multi_scale_keys  # noqa: E402
 from unhaze.backbones.drsformer import ATTENTION_KEYS, SparseAttention  # noqa: E402
 from unhaze.backbones.sadnet import BLOCK_KEYS, AttentionBlock  # noqa: E402
 from unhaze.nn.dense_depth import DEPTH_KEYS, DenseDepthNetwork  # noqa: E402
@@ -29,6 +31,26 @@ def image_and_aux(restored):
 def pyramid(restored):
     quarter, half = restored.pyramid
     return {"quarter": quarter, "half": half, "out": restored.image}
+
+
+def scales(restored):
+    return {"scale0": restored.pyramid[0], "scale1": restored.pyramid[1], "out": restored.image}
+
+
+def maxim(restored):
+    first = {f"stage0_scale{i}": restored.aux[f"first{4 >> i}"] for i in range(3)}
+    second = {f"stage1_scale{i}": image for i, image in enumerate(restored.pyramid)}
+    return {**first, **second, "out": restored.image}
+
+
+def psd(restored):
+    physics = {"T": restored.aux["transmission"], "A": restored.aux["airlight"], "I": restored.aux["hazy"]}
+    return {"J": restored.image, **physics}
+
+
+def d4(restored):
+    aux = restored.aux
+    return {"out": restored.image, "d": aux["depth"], "t": aux["transmission"], "beta": aux["density"]}
 
 
 def dcmpnet(restored):
@@ -53,6 +75,10 @@ def extra_inputs(fixture, network):
     """What a network takes besides the image, and the outputs that belong to it."""
     shape, salt = fixture.manifest["input_shape"], fixture.manifest["salt"]
     height, width = shape[2:]
+    if fixture.manifest["network"] == "psd":
+        image = torch.from_numpy(parity.image((1, 3, 256, 512), salt + 500))
+        mapped = {"gcanet": 255 * image, "ffanet": image, "msbdn": 2 * image - 1}
+        return {"airlight_from": mapped[fixture.manifest["variant"]]}, {}
     if fixture.manifest["network"] != "selfpromer":
         return {}, {}
     if fixture.manifest["variant"] == "lq":
@@ -69,8 +95,19 @@ NETWORKS = {
     "aodnet-base": ("aodnet-base", image_only),
     "gcanet-base": ("gcanet-base", lambda r: {"out255": r.image, "residual": r.aux["residual"]}),
     "ffanet-base": ("ffanet-base", image_only),
+    "aecrnet-base": ("aecrnet-base", image_only),
+    "c2pnet-base": ("c2pnet-base", image_only),
     **{f"dehazeformer-{size}": (f"dehazeformer-{size}", image_only) for size in "tsbm"},
     "oknet-its": ("oknet-base", pyramid),
+    "convir-small_its": ("convir-s", scales),
+    "convir-base_its": ("convir-b", scales),
+    "fsnet-its": ("fsnet-its", scales),
+    **{f"psd-{base}": (f"psd-{base}", psd) for base in ("msbdn", "ffanet", "gcanet")},
+    "dehamer-unet_emb": ("dehamer-base", image_only),
+    "d4-dehaze": ("d4-indoor", d4),
+    "maxim-2s": ("maxim-2s", maxim),
+    "gunet-t": ("gunet-t", image_only),
+    "gunet-s": ("gunet-s", image_only),
     "deanet-train": ("deanet-train", image_only),
     "deanet-deploy": ("deanet-deploy", image_only),
     **{
@@ -88,6 +125,11 @@ NETWORKS = {
     "mb_taylorformer-b": ("mb_taylorformer-b", image_only),
     "mb_taylorformer-l": ("mb_taylorformer-l", image_only),
 }
+
+
+def input_of(fixture, contract):
+    """The input, mapped as the official evaluation does (PSD's fixture on FFA-Net: not at all)."""
+    return fixture.image() if fixture.manifest["input_mapping"] == "none" else prepare(fixture.image(), contract)
 
 
 def build(fixture, name):
@@ -112,7 +154,7 @@ def test_equals_the_official_code(fixture_name):
     network = build(fixture, name)
     with torch.no_grad():
         further, ours = extra_inputs(fixture, network)
-        ours = ours | outputs(network(prepare(fixture.image(), network.contract), **further))
+        ours = ours | outputs(network(input_of(fixture, network.contract), **further))
         if "out__float64" in fixture.arrays:
             # a near tie in a choice of the largest entries may fall either way in float32; float64 decides
             assert fixture.error("out", ours.pop("out")) < 1e-2
@@ -145,11 +187,11 @@ def test_folding_is_exact(fixture_name):
 def test_dead_parameters_are_listed(fixture_name):
     fixture = parity.load(fixture_name)
     network = build(fixture, NETWORKS[fixture_name][0])
-    dead = set(type(network).from_official(dict.fromkeys(fixture.manifest["no_gradient"])))
+    dead = set(type(network).from_official(dict.fromkeys(fixture.manifest.get("no_gradient", ()))))
     listed = {n for n, _ in network.named_parameters() if any(re.search(pattern, n) for pattern in network.dead)}
     assert listed <= dead
     if listed < dead:  # some unit is dead with these weights only
-        network(prepare(fixture.image(), network.contract)).image.sum().backward()
+        network(input_of(fixture, network.contract)).image.sum().backward()
         gradients = {n: p.grad for n, p in network.named_parameters()}
         assert all(gradients[n] is None or not gradients[n].any() for n in dead)
 
@@ -168,7 +210,8 @@ def run_part(fixture_name, module, rules, image, **extra):
     module.eval()
     load(module, rename_keys(fixture.official_state(), rules), fixture, lambda state: rename_keys(state, rules))
     with torch.no_grad():
-        out = module(image(fixture.image()))
+        given = image(fixture.image())
+        out = module(*given) if isinstance(given, tuple) else module(given)
     return fixture, out
 
 
@@ -195,4 +238,33 @@ def test_dcmpnet_unet_equals_the_official_code():
 
 def test_dcmpnet_depth_network_equals_the_official_code():
     fixture, out = run_part("dcmpnet-depthnet", DenseDepthNetwork(), DEPTH_KEYS, lambda x: 2 * x - 1)
+    assert fixture.error("out", out) <= fixture.limit("out")
+
+
+def test_d4_depth_network_equals_the_official_code():
+    fixture, out = run_part("d4-depth", DepthNet(), D4_KEYS, lambda x: x)
+    assert fixture.error("d", out) <= fixture.limit("d")
+
+
+def test_d4_hazing_network_equals_the_official_code():
+    depth = 0.2 + 4.8 * torch.from_numpy(parity.image((1, 1, 64, 96), 200))
+    network = RehazeNet()
+    fixture, out = run_part("d4-rehaze", network, REHAZE_KEYS, lambda x: (x, depth, torch.full((1, 1, 1, 1), 1.2)))
+    assert fixture.error("out", out) <= fixture.limit("out")
+
+
+class WithSlope(torch.nn.Module):
+    """A multi-scale block with the slope that the network hands to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.slope = MultiScaleBlock(32), torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.block(x, self.slope)
+
+
+def test_dehamer_block_equals_the_official_code():
+    rules = ((r"\.filt$", None), (r"^blocks\.\d\.0\.body\.1\.weight$", "slope"), *multi_scale_keys("", "block.", 32))
+    fixture, out = run_part("dehamer-msrb", WithSlope(), rules, lambda x: 2 * x - 1)
     assert fixture.error("out", out) <= fixture.limit("out")

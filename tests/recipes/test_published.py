@@ -32,6 +32,11 @@ def rates(config, places):
         ("ffanet-its", 2, 240, 1_000_000, (0, 0.5, 1), (1e-4, 5e-5, 0)),
         ("ffanet-ots", 2, 240, 2_000_000, (0, 0.5, 1), (1e-4, 5e-5, 0)),
         ("aodnet-its", 8, 448, 10 * ITS, (0, 0.5, 1), (1e-4, 1e-4, 1e-4)),
+        ("convir-its", 4, 256, 1000 * ITS, (0.5, 1), (5.0734e-5, 1e-6)),
+        ("convir-ots", 8, 256, 30 * 313_950, (1,), (1e-6,)),
+        ("fsnet-its", 32, 256, 1000 * ITS, (1,), (1e-6,)),
+        ("c2pnet-its", 2, 240, 2_000_000, (0, 0.5, 1), (1e-4, 5e-5, 0)),
+        ("aecrnet-its", 16, 240, 8_000_000, (0, 0.5, 1), (1e-4, 5e-5, 0)),
         ("gcanet-its", 1, 448, 100 * ITS, (0.2, 0.6, 0.9), (1e-3, 1e-4, 1e-5)),
     ],
 )
@@ -42,6 +47,17 @@ def test_settings_are_those_of_the_official_code(name, batch, crop, pictures, pl
     assert rates(config, places) == pytest.approx(expected, rel=1e-3, abs=1e-12)
     assert config.optimizer.name == "adam"
     assert summary(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "pictures", "lr", "warmup"),
+    [("gunet-its", 128, 1000 * 16_384, 16e-4, 50 * 16_384 // 128), ("mixdehazenet-its", 36, 500 * ITS, 2e-4, 0)],
+)
+def test_settings_with_decay_are_those_of_the_official_code(name, batch, pictures, lr, warmup):
+    _, config = preset(name)
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay) == ("adamw", lr, 0.01)
+    assert (config.data.batch, config.steps, config.schedule.warmup) == (batch, pictures // batch, warmup)
+    assert rates(config, (1,)) == pytest.approx([lr / 100], rel=1e-3)
 
 
 def test_every_preset_says_something_of_itself():

@@ -59,13 +59,17 @@ class FFANet(Backbone):
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is normalised with the contract's ``mean`` and ``std``."""
+        return Restored(image + self.head(self.refine(self.features(image, run))))
+
+    def features(self, image: Tensor, run: Runner) -> Tensor:
+        """What the head restores the image from, (B, C, H, W)."""
         x1 = run("enc1", self.enc1, self.stem(image))
         x2 = run("enc2", self.enc2, x1)
         x3 = run("enc3", self.enc3, x2)
         means = torch.cat([x.mean((2, 3), keepdim=True) for x in (x1, x2, x3)], 1)
         w1, w2, w3 = self.weigh(means).chunk(3, 1)
         x = w1 * x1 + w2 * x2 + w3 * x3
-        return Restored(image + self.head(self.refine(x * self.pixel(x))))
+        return x * self.pixel(x)
 
 
 class Gate(nn.Module):

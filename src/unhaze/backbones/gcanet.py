@@ -72,13 +72,21 @@ class GCANet(Backbone):
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is in [0, 255]."""
+        return self.decode(image, self.features(image, run), run)
+
+    def features(self, image: Tensor, run: Runner) -> Tensor:
+        """Gated features of three depths at the size of the image, (B, C, H, W)."""
         x = self.stem(torch.cat((image, edge_strength(image)), 1) - 128)
         low = self.down(run("enc1", self.enc1, x))
         middle = run("enc2", self.enc2, low)
         high = run("mid", self.mid, middle)
         weights = self.gate(torch.cat((low, middle, high), 1)).split(1, 1)
         x = low * weights[0] + middle * weights[1] + high * weights[2]
-        out = self.head(run("dec1", self.dec1, self.up(x)))
+        return self.up(x)
+
+    def decode(self, image: Tensor, features: Tensor, run: Runner) -> Restored:
+        """The image from its features."""
+        out = self.head(run("dec1", self.dec1, features))
         if self.residual:
             return Restored(image + out, aux={"residual": out})
         return Restored(F.relu(out))

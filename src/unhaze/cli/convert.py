@@ -16,7 +16,11 @@ __all__ = ["convert"]
 
 def convert(
     checkpoint: Annotated[
-        Path, typer.Argument(help="Weights of any kind: .pth, .pt, .ckpt, .safetensors.", metavar="FILE")
+        Path,
+        typer.Argument(
+            help="Weights of any kind: .pth, .pt, .ckpt, .safetensors, .npz of Flax, a TensorFlow.js package (.tgz).",
+            metavar="FILE",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.", metavar="PATH")],
     model: Annotated[

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name under which everybody knows it
 from torch import Tensor
 
-__all__ = ["pad_to_multiple"]
+__all__ = ["mirror_edges", "pad_to_multiple"]
 
 
 def pad_to_multiple(
@@ -41,7 +41,26 @@ def pad_to_multiple(
     return image[..., rows[:, None], columns]
 
 
-def _mirrored(size: int, wanted: int, device: torch.device) -> Tensor:
+def mirror_edges(x: Tensor, down: int, across: int) -> Tensor:
+    """Enlarge all four edges by mirroring, again and again where the map is smaller than what is added.
+
+    Args:
+        x: (B, C, H, W).
+        down: Rows added above and below [px].
+        across: Columns added left and right [px].
+
+    >>> mirror_edges(torch.arange(2.0).view(1, 1, 1, 2), 0, 3)[0, 0, 0]
+    tensor([1., 0., 1., 0., 1., 0., 1., 0.])
+    """
+    height, width = x.shape[-2:]
+    if down < height and across < width:
+        return F.pad(x, (across, across, down, down), "reflect")
+    rows = _mirrored(height, height + down, x.device, first=-down)
+    columns = _mirrored(width, width + across, x.device, first=-across)
+    return x[..., rows[:, None], columns]
+
+
+def _mirrored(size: int, wanted: int, device: torch.device, first: int = 0) -> Tensor:
     period = max(2 * (size - 1), 1)
-    position = torch.arange(wanted, device=device) % period
+    position = torch.arange(first, wanted, device=device) % period
     return torch.minimum(position, period - position) if size > 1 else torch.zeros_like(position)

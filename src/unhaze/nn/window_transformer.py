@@ -269,10 +269,12 @@ class SkipMerge(nn.Module):
     Args:
         channels: C of both.
         reduction: C over the hidden width, which is at least 4.
+        residual: Add the first map.
     """
 
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int, reduction: int = 8, *, residual: bool = True) -> None:
         super().__init__()
+        self.residual = residual
         hidden = max(channels // reduction, 4)
         self.mlp = nn.Sequential(
             nn.Conv2d(channels, hidden, 1, bias=False),
@@ -284,5 +286,5 @@ class SkipMerge(nn.Module):
         """Both maps are (B, C, H, W)."""
         pooled = x.mean((2, 3), keepdim=True) + skip.mean((2, 3), keepdim=True)
         share = self.mlp(pooled).unflatten(1, (2, -1)).softmax(1)
-        of_x, of_skip = share[:, 0] + 1, share[:, 1]
+        of_x, of_skip = share[:, 0] + int(self.residual), share[:, 1]
         return in_bands(lambda a, b: torch.addcmul(a * of_x, b, of_skip), x, skip, channels=x.shape[1])

@@ -17,10 +17,14 @@ from unhaze.training.optim import OptimizerConfig
 from unhaze.training.schedules import ScheduleConfig
 
 __all__ = [
+    "aecrnet_its",
     "aodnet_its",
+    "c2pnet_its",
     "coa_hgdf_6k",
     "coa_student_its",
     "coa_teacher_its",
+    "convir_its",
+    "convir_ots",
     "deanet_hgdf_6k",
     "deanet_its",
     "dehazeformer_6k",
@@ -33,12 +37,15 @@ __all__ = [
     "drsformer_spa",
     "ffanet_its",
     "ffanet_ots",
+    "fsnet_its",
     "gcanet_its",
+    "gunet_its",
     "hgdf_small",
     "mb_taylorformer_hgdf_6k",
     "mb_taylorformer_its",
     "mitnet_hgdf_6k",
     "mitnet_its",
+    "mixdehazenet_its",
     "oknet_hgdf_6k",
     "oknet_its",
     "oknet_ots",
@@ -134,6 +141,100 @@ def oknet_ots() -> supervised.Config:
         optimizer=OptimizerConfig("adam", 1e-4, clip=0.01),
         schedule=ScheduleConfig("cosine", warmup=OTS // 8, final=1e-2),
         loop=epochs(30, OTS, 8),
+    )
+
+
+def convir_its() -> supervised.Config:
+    """ConvIR-S on ITS: as OKNet, with Adam 1e-4 and batch 4. Settings of c-yn/ConvIR at 05dcbff."""
+    return replace(
+        oknet_its(),
+        network="convir-s",
+        data=pairs("reside-its", 256, 4),
+        optimizer=OptimizerConfig("adam", 1e-4, clip=0.001),
+        schedule=ScheduleConfig("cosine", warmup=3 * (ITS // 4), final=1e-2),
+        loop=epochs(1000, ITS, 4),
+    )
+
+
+def convir_ots() -> supervised.Config:
+    """ConvIR-S on OTS: as OKNet. Settings of c-yn/ConvIR at 05dcbff."""
+    return replace(oknet_ots(), network="convir-s")
+
+
+def fsnet_its() -> supervised.Config:
+    """FSNet on ITS: as OKNet, with Adam 8e-4 and batch 32. Settings of c-yn/FSNet at 139b3c4."""
+    return replace(
+        oknet_its(),
+        network="fsnet-its",
+        data=pairs("reside-its", 256, 32),
+        optimizer=OptimizerConfig("adam", 8e-4, clip=0.001),
+        schedule=ScheduleConfig("cosine", warmup=3 * (ITS // 32), final=1e-6 / 8e-4),
+        loop=epochs(1000, ITS, 32),
+    )
+
+
+def gunet_its() -> supervised.Config:
+    """gUNet-S on ITS: L1, AdamW 1.6e-3 with decay 0.01, 50 epochs of warm-up, 1000 of 16,384 pictures, batch 128.
+
+    Settings of IDKiro/gUNet at defba83. It stops estimating statistics for the last 200 epochs, which is not here.
+    """
+    return supervised.Config(
+        network="gunet-s",
+        data=pairs("reside-its", 256, 128, turn=True),
+        optimizer=OptimizerConfig("adamw", 16e-4, weight_decay=0.01),
+        schedule=ScheduleConfig("cosine", warmup=50 * 16_384 // 128, final=0.01),
+        loop=epochs(1000, 16_384, 128),
+        ema=0.0,
+    )
+
+
+def mixdehazenet_its() -> supervised.Config:
+    """MixDehazeNet-S on ITS: L1 and 0.1 times a contrastive term, AdamW 2e-4, 500 epochs of batch 36.
+
+    Settings of AmeryXiong/MixDehazeNet at 90a0474, whose contrastive term compares features of ResNet-152; here
+    those of VGG19 are compared.
+    """
+    return supervised.Config(
+        network="mixdehazenet-s",
+        data=pairs("reside-its", 256, 36, turn=True),
+        loss=LossConfig(l1=1.0, contrastive=0.1),
+        optimizer=OptimizerConfig("adamw", 2e-4, weight_decay=0.01),
+        schedule=ScheduleConfig("cosine", final=0.01),
+        loop=epochs(500, ITS, 36),
+        ema=0.0,
+    )
+
+
+def c2pnet_its() -> supervised.Config:
+    """C2PNet on ITS: L1, Adam 1e-4, half a cosine to 0, a million steps of 2 crops of 240, gradients clipped at 0.2.
+
+    Settings of YuZheng9/C2PNet at b09e79c, but for 0.2 times its curricular contrastive term, which needs the
+    outputs of six other networks for every picture.
+    """
+    return supervised.Config(
+        network="c2pnet-base",
+        data=pairs("reside-its", 240, 2, turn=True),
+        optimizer=OptimizerConfig("adam", 1e-4, clip=0.2),
+        schedule=ScheduleConfig("cosine", final=0.0),
+        loop=steps(1_000_000),
+        ema=0.0,
+    )
+
+
+def aecrnet_its() -> supervised.Config:
+    """AECR-Net on ITS: L1 and 0.1 times the contrastive term, Adam 1e-4 to 0, 500,000 steps of 16 crops of 240.
+
+    Defaults of GlassyWu/AECR-Net at d046d0f; the weight of the contrastive term, which its command line leaves open, is
+    that of the paper.
+    """
+    return supervised.Config(
+        network="aecrnet-base",
+        data=pairs("reside-its", 240, 16, turn=True),
+        loss=LossConfig(l1=1.0, contrastive=0.1),
+        optimizer=OptimizerConfig("adam", 1e-4),
+        schedule=ScheduleConfig("cosine", final=0.0),
+        loop=steps(100 * 5000),
+        ema=0.0,
     )
 
 

