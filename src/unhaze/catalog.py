@@ -6,6 +6,7 @@ breaks only its own entry. Packages of third parties add entries through an entr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
@@ -14,7 +15,12 @@ from typing import Any
 
 from unhaze.errors import UnknownNameError, UsageError
 
-__all__ = ["Catalog"]
+__all__ = ["DEVICES", "Catalog", "check_device"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+"""Names of devices; all but the first may be followed by a number, as in ``"cuda:1"``."""
+
+_NAME = re.compile(rf"auto|({'|'.join(DEVICES[1:])})(:\d{{1,3}})?")
 
 
 class Catalog:
@@ -68,3 +74,15 @@ class Catalog:
             raise UnknownNameError(self.kind, name, self._all)
         module, _, attribute = self._all[name].partition(":")
         return getattr(import_module(module), attribute)
+
+
+def check_device(name: str) -> None:
+    """Find a name that stands for no kind of device.
+
+    Raises:
+        UnknownNameError: It does not.
+
+    >>> check_device("cuda:1")
+    """
+    if not _NAME.fullmatch(name):
+        raise UnknownNameError("device", name, DEVICES)

@@ -68,7 +68,7 @@ def info(
         return
     contract = facts["contract"]
     low, high = contract["value_range"]
-    print(f"{name}: {facts['header']}\n")
+    print(f"{facts['name']}: {facts['header']}\n")
     print(f"Parameters: {facts['parameters']:,}")
     print(f"Stages: {', '.join(stage['name'] for stage in facts['stages'])}")
     print(f"Images: values {low:g} to {high:g}, sides a multiple of {contract['multiple_of']}, padded by themselves")
@@ -90,6 +90,9 @@ def verify(
     """
     import hashlib
 
+    from unhaze.backbones import resolve_backbone
+
+    model = None if model is None else resolve_backbone(model)
     network, name = weights_package("check weights").load_network(file, model)
     _try_out(network, file)
     facts = {
@@ -145,8 +148,9 @@ def _header(name: str) -> str:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.backbones import create_backbone
+    from unhaze.backbones import create_backbone, resolve_backbone
 
+    name = resolve_backbone(name)
     network = create_backbone(name)
     return {
         "name": name,
