@@ -29,6 +29,13 @@ REDUCED = {
     "aecrnet": {"num_blocks": 1, "channels": 16},
     "c2pnet": {"num_blocks": 1, "channels": 16},
     "convir": {"num_blocks": 1, "channels": 8},
+    "dcmpnet": {
+        "width": 8,
+        "num_blocks": (1, 2, 2, 1, 1),
+        "unet_width": 6,
+        "depth_channels": (3, 4, 5, 6),
+        "depth_growth": 2,
+    },
     "deanet": {"num_blocks": 1},
     "dehamer": {"channels": 8},
     "dehazeformer": {"num_blocks": (2, 2, 2, 1, 1)},
@@ -71,3 +78,59 @@ def fitting_size(contract, at_least=32):
 
 def relative(a, b):
     return float((a - b).norm() / b.norm())
+
+
+@torch.no_grad()
+def trained_like(net, seed=0):
+    """A network as training leaves it: no weight at its start, means far from zero, outputs like pictures.
+
+    Weights of convolutions get a mean of their own per output, which in fresh ones is zero; biases, scales and running
+    statistics move; the last convolution is scaled so that the results are not all clamped.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in net.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() > 1 and parameter.numel() > len(parameter):
+            length = parameter.norm()
+            parameter += 0.2 * parameter.std() * noise.flatten(1)[:, 0].view(-1, *[1] * (parameter.dim() - 1))
+            parameter *= length / parameter.norm().clamp(min=1e-12)
+        elif name.endswith(("weight", "gamma", "scale")):
+            parameter *= 1 + 0.2 * noise
+        else:
+            parameter += 0.3 * noise
+    smooth = torch.nn.functional.interpolate(image(5, 6, seed=seed), (40, 48), mode="bicubic").clamp(0, 1)
+    _settle_statistics(net, smooth, generator)
+    before = net.restore(smooth).image
+    if ((before > 0) & (before < 1)).float().mean() > 0.3:
+        return net
+    last = _last_convolution(net, smooth)
+    last.weight *= 0.2 / before.std()
+    if last.bias is not None and len(last.bias) == 3:
+        low, high = net.contract.value_range
+        last.bias += (0.5 - net.restore(smooth).image.mean()) * (high - low)
+    return net
+
+
+def _settle_statistics(net, smooth, generator):
+    norms = [part for part in net.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    net.restore(smooth)
+    for norm in norms:
+        norm.eval()
+        norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn(len(norm.running_var), generator=generator)
+        norm.running_var *= 1 + 0.1 * torch.rand(len(norm.running_var), generator=generator)
+
+
+def _last_convolution(net, smooth):
+    called = []
+    convolutions = [part for part in net.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    handles = [part.register_forward_hook(lambda part, *_: called.append(part)) for part in convolutions]
+    net.restore(smooth)
+    for handle in handles:
+        handle.remove()
+    return called[-1]

@@ -16,7 +16,12 @@ from typing import Any
 
 from unhaze.errors import PluginWarning, UnknownNameError, UsageError
 
-__all__ = ["Catalog"]
+__all__ = ["DEVICES", "Catalog", "check_device"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+"""Names of devices; all but the first may be followed by a number, as in ``"cuda:1"``."""
+
+_NAME = re.compile(rf"auto|({'|'.join(DEVICES[1:])})(:\d{{1,3}})?")
 
 _TARGET = re.compile(r"[\w.]+:[\w.]+")
 
@@ -103,3 +108,15 @@ class Catalog:
             raise UnknownNameError(self.kind, name, self._all)
         module, _, attribute = self._all[name].partition(":")
         return getattr(import_module(module), attribute)
+
+
+def check_device(name: str) -> None:
+    """Find a name that stands for no kind of device.
+
+    Raises:
+        UnknownNameError: It does not.
+
+    >>> check_device("cuda:1")
+    """
+    if not _NAME.fullmatch(name):
+        raise UnknownNameError("device", name, DEVICES)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -89,7 +90,7 @@ def test_folders_are_scored_and_compared(call, folders):
 def test_methods_are_scored_on_a_data_set_as_json(call, folders):
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--model", "cap", "--data", folders, "--metrics", "psnr,clipped", "--strength", "0.5"),
+        *("--method", "dcp", "--method", "cap", "--data", folders, "--metrics", "psnr,clipped", "--strength", "0.5"),
         *("-o", folders / "out", "-j", 1, "--limit", 3, "--json", "--no-plots"),
     )
     assert code == 0
@@ -308,3 +309,88 @@ def test_faults_of_metric(call, folders, monkeypatch, arguments, code, words):
     assert found == code
     assert words in err
     assert os.fspath(folders) not in err
+
+
+@pytest.fixture
+def network_weights(tmp_path):
+    """Two sets of weights of one network, fresh."""
+    torch = pytest.importorskip("torch")
+    from unhaze.backbones import create_backbone
+    from unhaze.weights import save_weights
+
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_weights(create_backbone("aodnet-base").state_dict(), tmp_path / f"w{seed}.safetensors", "aodnet-base")
+    return tmp_path
+
+
+def test_a_network_is_scored_as_the_folder_that_run_writes(call, unhaze, folders, network_weights):
+    file = network_weights / "w0.safetensors"
+    done = unhaze("run", folders / "hazy", "-o", folders / "restored", "--model", "aodnet", "--weights", file)
+    assert done.exit_code == 0, done.stderr
+    code, out, err = call(
+        eval_,
+        *("--model", "aodnet", "--weights", file, "--method", "dcp", "--pred", folders / "restored"),
+        *("--data", folders, "--metrics", "psnr,ssim", "-o", folders / "out", "-j", 1, "--limit", 3, "--json"),
+        "--no-plots",
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    by_label = {run["label"]: run for run in report["runs"]}
+    assert list(by_label) == ["restored", "dcp", "aodnet-base"]
+    ours, folder = by_label["aodnet-base"], by_label["restored"]
+    assert (ours["kind"], ours["model"], ours["scored"]) == ("model", "aodnet-base", 3)
+    assert ours["options"] == {"strength": 1.0, "weights": "w0.safetensors"}
+    assert ours["summary"]["psnr"]["mean"] == pytest.approx(folder["summary"]["psnr"]["mean"], abs=0.02)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert report["provenance"]["weights"]["aodnet-base, weights"] == f"sha256 {digest}"
+
+
+def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, network_weights):
+    first, second = (network_weights / f"w{i}.safetensors" for i in (0, 1))
+    common = ("--data", folders, "--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 2, "--no-plots")
+    code, out, err = call(eval_, "--weights", first, "--weights", second, *common)
+    assert code == 0, err
+    assert "| aodnet-base |" in out
+    assert "| aodnet-base (w1) |" in out
+    moved = network_weights / "elsewhere.safetensors"
+    first.rename(moved)
+    _, again, err = call(eval_, "--model", "aodnet-base", "--weights", moved, *common)
+    assert "2 pictures scored, 2 of them known from before" in err
+    moved.write_bytes(second.read_bytes())
+    _, changed, err = call(eval_, "--model", "aodnet-base", "--weights", moved, *common)
+    assert "2 of them known" in err, "the bytes are those of the second, which were scored"
+    assert again != changed
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--model", "aodnet-bse"], 2, "did you mean aodnet-base"),
+        (["--model", "dcp"], 2, "dcp is a method, not a network"),
+        (["--model", "aodnet"], 3, "The network aodnet-base needs trained weights"),
+        (["--model", "aodnet", "--weights", "nowhere.pth"], 3, "no weights file nowhere.pth"),
+        (["--model", "aodnet", "--weights", "{w}", "--weights", "b.pth"], 2, "b.pth belongs to no network"),
+        (["--model", "gcanet", "--weights", "{w}"], 2, "looks like aodnet-base"),
+        (["--model", "aodnet", "--weights", "{w}", "--device", "tpu"], 2, "no device named 'tpu'"),
+        (["--model", "aodnet", "--weights", "{w}", "--strength", "-1"], 2, "between 0 and 1"),
+        (["--model", "aodnet", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
+        (["--method", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add --model"),
+    ],
+)
+def test_networks_that_cannot_be_scored_are_told(call, folders, network_weights, options, code, told):
+    given = [option.format(w=network_weights / "w0.safetensors") for option in options]
+    found, _, err = call(eval_, *given, "--data", folders, "-o", folders / "out", "-j", 1)
+    assert found == code, err
+    assert told in err
+
+
+def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):
+    from unhaze.evaluation import benchmark
+
+    run = benchmark.Run("aodnet", model="aodnet-base", options={"weights": network_weights / "w0.safetensors"})
+    plan = benchmark.plan_benchmark(benchmark.Benchmark((run,), hazy=folders / "hazy", metrics=("clipped",)))
+    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 50)
+    assert benchmark._workers_that_fit(plan.cases, 8) == 8
+    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 20)
+    assert benchmark._workers_that_fit(plan.cases, 8) == 1

@@ -148,3 +148,30 @@ def test_convert_brings_official_weights_under_our_names(unhaze, official, tmp_p
         "tensors": 10,
         "flushed": 3,
     }
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "a.png", "--model", "gcanat"),
+        ("run", "a.png", "--model", "gcanat", "--weights", "nowhere.pth"),
+        ("watch", ".", "-o", "out", "--model", "gcanat"),
+        ("models", "info", "gcanat"),
+        ("models", "info", "gcanat+hgdf"),
+        ("models", "verify", "nowhere.pth", "--model", "gcanat"),
+        ("convert", "nowhere.pth", "-o", "a.safetensors", "--model", "gcanat"),
+        ("bench", "models", "gcanat"),
+        ("bench", "fusions", "--model", "gcanat"),
+        ("analyze", "consistency", "--data", ".", "-o", "out", "--model", "gcanat"),
+        ("eval", "--data", ".", "-o", "out", "--model", "gcanat"),
+        ("train", "supervised-small", "--dry-run", "--set", "network=gcanat"),
+    ],
+    ids=" ".join,
+)
+def test_a_typo_of_a_network_names_the_near_one_in_every_command(unhaze, tmp_path, monkeypatch, command):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    result = unhaze(*command)
+    assert result.exit_code == 2, result.stderr
+    assert "There is no network named 'gcanat'; did you mean gcanet-base?" in result.stderr
+    assert "weights" not in result.stderr

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from unhaze.backbones._base import Backbone, KeyMap
 from unhaze.nn.bands import in_bands
 from unhaze.nn.dense_depth import DENSE_BLOCK_KEYS, DenseDepthNetwork, DilatedDenseBlock
+from unhaze.nn.norms import group_norm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.nn.window_transformer import BLOCK_KEYS, SkipMerge, transformer_blocks
 from unhaze.types import ImageContract, Restored, Stage
@@ -217,7 +218,8 @@ class ScalarAggregation(nn.Module):
         weighed = [x * share for x, share in zip(maps, shares, strict=True)]
         enlarged = [weighed[0]] + [F.interpolate(weighed[i], scale_factor=2**i) for i in (1, 2)]
         joined = torch.cat(enlarged, 1)
-        return F.relu_(F.instance_norm(self.to_half(joined))), F.relu_(F.instance_norm(self.to_quarter(joined)))
+        half, quarter = self.to_half(joined), self.to_quarter(joined)
+        return F.relu_(group_norm(half, half.shape[1])), F.relu_(group_norm(quarter, quarter.shape[1]))
 
 
 class UNet(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unhaze.backbones._base import KeyMap
 from unhaze.backbones._detail_unet import SKELETON_KEYS, DetailUNet
 from unhaze.nn.detail_conv import angular_kernel, central_kernel, horizontal_kernel, vertical_kernel
+from unhaze.nn.norms import GroupNorm
 from unhaze.types import ImageContract
 
 __all__ = ["BLOCK_KEYS", "VARIANTS", "AttentionBlock", "SADNet", "sadnet"]
@@ -146,7 +147,7 @@ class FrequencyAttention(nn.Module):
         self.leave = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.norm_h = nn.GroupNorm(4, channels)
         self.norm_w = nn.GroupNorm(4, channels)
-        self.norm = nn.GroupNorm(1, channels)
+        self.norm = GroupNorm(1, channels)
         self.q, self.k, self.v = (nn.Conv2d(channels, channels, 1, groups=channels, bias=False) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unhaze.backbones._base import Backbone, KeyMap
 from unhaze.nn.deform import deform_conv2d
+from unhaze.nn.norms import GroupNorm
 from unhaze.nn.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -162,9 +163,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(32, channels, eps=1e-6)
+        self.norm1 = GroupNorm(32, channels, eps=1e-6)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(32, channels, eps=1e-6)
+        self.norm2 = GroupNorm(32, channels, eps=1e-6)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -99,7 +99,10 @@ Weights = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="Where a network runs; auto is a GPU with CUDA where there is one.", metavar="auto|cpu|cuda")
+    str,
+    typer.Option(
+        help="Where a network runs; auto is a GPU with CUDA where there is one.", metavar="auto|cpu|cuda|cuda:1|mps|xpu"
+    ),
 ]
 Precision = Annotated[
     str,

@@ -73,19 +73,15 @@ def models(
     GMACs count every convolution, matrix product and attention at the size asked for. The thop columns follow the
     convention of papers, at 224x224: modules that the counter thop knows, and nothing else.
     """
-    from unhaze.backbones import list_backbones
-    from unhaze.errors import UnknownNameError
+    from unhaze.backbones import list_backbones, resolve_backbone
 
     width, height = _parse_size(size)
-    known = list_backbones()
-    for name in names or ():
-        if name not in known:
-            raise UnknownNameError("network", name, known)
+    chosen = [resolve_backbone(name) for name in names or list_backbones()]
     measure = _measurer(threads)
     costs = []
     if not json_output:
         print(_line("network", _COLUMNS))
-    for name in names or known:
+    for name in chosen:
         cost = measure(name, height, width, repeats=repeats)
         costs.append(cost)
         if not json_output:

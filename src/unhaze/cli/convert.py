@@ -31,8 +31,10 @@ def convert(
     json_output: opt.JsonOutput = False,
 ) -> None:
     """Bring an official checkpoint under the names of unhaze, as .safetensors, which cannot run code."""
+    from unhaze.backbones import resolve_backbone
     from unhaze.cli.models import weights_package
 
+    model = None if model is None else resolve_backbone(model)
     done = weights_package("convert weights").convert_weights(checkpoint, output, model, overwrite=overwrite)
     facts = {
         "network": done.match.name,

@@ -14,7 +14,7 @@ import typer
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings
-from unhaze.errors import UnknownNameError, UsageError
+from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,14 +164,13 @@ class _EstimatorSettings:
 
     def create(self, model: str) -> DepthEstimator:
         """The estimator, where it shall run."""
+        from unhaze.catalog import check_device
         from unhaze.depth import create_depth
-        from unhaze.inference.network import DEVICES
 
-        if self.device not in DEVICES:
-            raise UnknownNameError("device", self.device, DEVICES)
+        check_device(self.device)
         given = {name: getattr(self, name) for name in ("weights", "longest", "preprocessing", "kind")}
         estimator = create_depth(model, **{name: value for name, value in given.items() if value is not None})
-        from unhaze.neural.engine import choose_device  # needs torch, and it is create_depth that tells a user so
+        from unhaze.nn.device import choose_device  # needs torch, and it is create_depth that tells a user so
 
         return estimator.to(choose_device(self.device))
 

@@ -1,9 +1,10 @@
-"""``unhaze eval``: score folders of results, or methods of unhaze, under a named protocol."""
+"""``unhaze eval``: score folders of results, methods of unhaze, or networks, under a named protocol."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.cli._work import NetworkSettings
 
 if TYPE_CHECKING:
     from unhaze.evaluation.benchmark import Benchmark, Outcome, Plan, Run
@@ -29,10 +31,23 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--method",
-            "--model",
             "-m",
             help="A method of unhaze to run on the hazy pictures; several to compare.",
             metavar="NAME",
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network, or NETWORK+FUSION, to run on the hazy pictures; several to compare. Needs --weights.",
+            metavar="NAME",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Trained weights of each --model, in their order; they may name the network by themselves.",
+            metavar="FILE",
         ),
     ] = None,
     data: Annotated[
@@ -58,8 +73,18 @@ def eval_(
         str | None,
         typer.Option(help="Show what papers report for this data set, such as sots-indoor.", metavar="NAME"),
     ] = None,
-    strength: Annotated[float, typer.Option(help="Strength of the methods, -1 to 1.", metavar="X")] = 1.0,
+    strength: Annotated[
+        float, typer.Option(help="Strength of methods, -1 to 1, and networks, 0 to 1.", metavar="X")
+    ] = 1.0,
     engine: opt.Engine = "auto",
+    device: opt.Device = NetworkSettings.device,
+    precision: opt.Precision = NetworkSettings.precision,
+    tile: opt.TileSize = None,
+    compile: opt.Compile = False,
+    depth: opt.Depth = None,
+    depth_weights: opt.DepthWeights = None,
+    backbone_weights: opt.BackboneWeights = None,
+    prompts: opt.Prompts = NetworkSettings.prompts,
     limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
     jobs: opt.Jobs = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and permutations.", min=0, metavar="N")] = 0,
@@ -78,6 +103,8 @@ def eval_(
 
     unhaze eval --method dcp --method cap --data SOTS/indoor --target-rule sots-indoor
 
+    unhaze eval --model gcanet --weights gcanet.pth --method dcp --data SOTS/indoor --target-rule sots-indoor
+
     A run that is stopped goes on where it was when started again with the same output folder.
     """
     if list_protocols:
@@ -88,9 +115,14 @@ def eval_(
     from unhaze.evaluation.report import analyze, report_dict, write_report
     from unhaze.inference.machine import usable_cores
 
+    network = NetworkSettings(
+        None, None, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
+    )
+    runs = _runs(pred or [], method or [], strength, engine)
+    networks = _network_runs(model or [], weights or [], network, strength)
     plan = plan_benchmark(
         _benchmark(
-            _runs(pred or [], method or [], {"strength": strength}, engine),
+            (*runs, *networks),
             (target, hazy, data),
             protocol=protocol,
             metrics=None if metrics is None else tuple(filter(None, metrics.replace(" ", "").split(","))),
@@ -114,7 +146,7 @@ def eval_(
         raise typer.Exit(1)
 
 
-def _runs(folders: list[str], methods: list[str], options: dict[str, Any], engine: str) -> tuple[Run, ...]:
+def _runs(folders: list[str], methods: list[str], strength: float, engine: str) -> tuple[Run, ...]:
     """Runs over folders and over methods; an engine is for those methods that have a network."""
     from unhaze.errors import UsageError
     from unhaze.evaluation.benchmark import Run
@@ -128,9 +160,46 @@ def _runs(folders: list[str], methods: list[str], options: dict[str, Any], engin
     with_network = [name for name in methods if method_info(name).has_network]
     if engine != "auto" and not with_network:
         raise UsageError("--engine is for methods that have a network; leave it out, or add one with --method.")
+    options: dict[str, Any] = {"strength": strength}
     chosen = {} if engine == "auto" else {"engine": engine}
     runs += [Run(name, method=name, options=options | (chosen if name in with_network else {})) for name in methods]
     return tuple(runs)
+
+
+def _network_runs(names: list[str], files: list[Path], network: NetworkSettings, strength: float) -> tuple[Run, ...]:
+    """Runs over networks; names and files belong together in their order, and files may name their networks."""
+    from unhaze.errors import UsageError, WeightsNotFoundError
+    from unhaze.evaluation.benchmark import Run
+    from unhaze.inference.network import resolve_model
+
+    resolved = [resolve_model(name) for name in names]
+    if not names and not files:
+        network.check()
+        return ()
+    if len(files) < len(names):
+        raise WeightsNotFoundError(
+            f"The network {resolved[len(files)]} needs trained weights; give --weights FILE for each --model."
+        )
+    if names and len(files) > len(names):
+        raise UsageError(f"{files[len(names)]} belongs to no network; name one with --model for each --weights.")
+    runs: list[Run] = []
+    for name, file in zip(resolved or map(_named_by, files), files, strict=True):
+        settings = {
+            key: value
+            for key, value in replace(network, model=name, weights=file).as_options().items()
+            if key != "model" and value != getattr(NetworkSettings, key)
+        }
+        taken = {run.label for run in runs}
+        label = name if name not in taken else f"{name} ({file.stem})"
+        runs.append(Run(label, model=name, options={"strength": strength, **settings}))
+    return tuple(runs)
+
+
+def _named_by(file: Path) -> str:
+    """The network that a weights file belongs to."""
+    from unhaze.inference.dehazer import Dehazer
+
+    return Dehazer(weights=file, device="cpu").method
 
 
 def _benchmark(
@@ -141,7 +210,9 @@ def _benchmark(
 
     target, hazy, data = folders
     if not runs:
-        raise UsageError("Nothing to score: give a folder of results with --pred, or a method with --method.")
+        raise UsageError(
+            "Nothing to score: give a folder of results with --pred, a method with --method, or a network with --model."
+        )
     if data is not None:
         found_hazy, found_target = dataset_folders(data)
         hazy, target = hazy or found_hazy, target or found_target

@@ -98,6 +98,9 @@ def verify(
     """
     import hashlib
 
+    from unhaze.backbones import resolve_backbone
+
+    model = None if model is None else resolve_backbone(model)
     network, name = weights_package("check weights").load_network(file, model)
     _try_out(network, file)
     facts = {
@@ -241,9 +244,10 @@ def _tell_weights(card: dict[str, Any]) -> None:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.backbones import create_backbone
+    from unhaze.backbones import create_backbone, resolve_backbone
     from unhaze.weights.cards import RECOGNISED, network_card
 
+    name = resolve_backbone(name)
     network = create_backbone(name)
     card = network_card(name)
     return {

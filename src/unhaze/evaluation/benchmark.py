@@ -17,17 +17,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import lru_cache
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unhaze.data.pairing import Listing, Pairing, list_pictures, pair_names
-from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError
+from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError, WeightsNotFoundError
 from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
-from unhaze.evaluation.provenance import METHOD_CODE, code_hash, hash_bytes, hash_file
+from unhaze.evaluation.provenance import METHOD_CODE, MODEL_CODE, code_hash, hash_bytes, hash_file, manifest_hash
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
-from unhaze.io.images import READ_SUFFIXES
+from unhaze.inference.machine import available_memory
+from unhaze.io.images import READ_SUFFIXES, identify
 from unhaze.io.manifest import ReportWriter, read_report
 
 if TYPE_CHECKING:
@@ -54,23 +55,36 @@ RECORDS_FILE, TIMINGS_FILE = "records.jsonl", "timings.jsonl"
 
 _HAZY_FOLDERS, _CLEAR_FOLDERS = ("hazy", "haze"), ("gt", "clear", "clean", "target")
 _FEWEST_FOR_POOL = 16  # a worker takes seconds to start
+_SHARE_OF_MEMORY = 0.7
+_WEIGHTS_OPTIONS = ("weights", "backbone_weights", "depth_weights")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Something to score: a folder of results, or a method of unhaze.
+    """Something to score: a folder of results, a method of unhaze, or a network.
 
     Attributes:
         label: Name in tables.
-        results: Folder of restored pictures; ``None`` for a method.
-        method: Name from ``unhaze.list_methods``; ``None`` for a folder.
-        options: Options of :class:`unhaze.Dehazer` for a method.
+        results: Folder of restored pictures; ``None`` for what unhaze restores itself.
+        method: Name from ``unhaze.list_methods``; ``None`` for anything else.
+        model: Name of a network, or ``"NETWORK+FUSION"``; ``None`` for anything else.
+        options: Options of :class:`unhaze.Dehazer` for a method or a network; a network needs ``weights``.
     """
 
     label: str
     results: Path | None = None
     method: str | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of the files that a network is filled from, by option; of a folder, that of its listing."""
+        given = {name: self.options.get(name) for name in _WEIGHTS_OPTIONS}
+        return {name: _hash_weights(Path(path)) for name, path in given.items() if path is not None}
+
+    def portable_options(self) -> dict[str, Any]:
+        """The options without the folders that files lie in."""
+        return {name: Path(value).name if isinstance(value, Path) else value for name, value in self.options.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class Benchmark:
     Attributes:
         runs: At least one, with different labels.
         targets: Folder of clear pictures.
-        hazy: Folder of hazy pictures; needed for methods.
+        hazy: Folder of hazy pictures; needed for methods and networks.
         protocol: Name of a protocol.
         metrics: Names of metrics; ``None`` for those of the protocol.
         target_rule: Name from :data:`~unhaze.evaluation.protocols.TARGET_RULES`.
@@ -295,9 +309,8 @@ def restored_picture(case: Case) -> Tensor:
     if case.result is not None:
         return read_batch(case.result.read_bytes())
     assert case.hazy is not None
-    assert case.run.method is not None
     pixels = _as_float(case.hazy.read_bytes())
-    return as_batch(_dehazer(case.run.method, tuple(sorted(case.run.options.items())))(pixels, maps=False).image)
+    return as_batch(_dehazer_of(case.run)(pixels, maps=False).image)
 
 
 class _Planner:
@@ -310,6 +323,7 @@ class _Planner:
         self.pairings: dict[str, Pairing] = {}
         self.notes: list[str] = []
         self._hashes: dict[Path, str] = {}
+        self._weights: dict[str, dict[str, str]] = {}
         self._roles: dict[tuple[str, Path], Listing] = {}
         self._targets = self._listing("target", benchmark.targets)
         self._hazy = self._listing("hazy", benchmark.hazy)
@@ -400,11 +414,8 @@ class _Planner:
         )
 
     def _key(self, run: Run, path: Path, target: Path | None, hazy: Path | None) -> str:
-        source = (
-            {"method": run.method, "options": dict(run.options), "code": code_hash(*METHOD_CODE)} if run.method else {}
-        )
         parts = {
-            "source": source,
+            "source": self._source(run),
             "result": self._hashes[path],
             "target": None if target is None else self._hashes[target],
             "hazy": None if hazy is None else self._hashes[hazy],
@@ -413,6 +424,18 @@ class _Planner:
             "scoring": code_hash("metrics", "evaluation/scoring.py", "evaluation/protocols.py"),
         }
         return hash_bytes(json.dumps(parts, sort_keys=True).encode())
+
+    def _source(self, run: Run) -> dict[str, Any]:
+        """What restores the pictures, as far as results depend on it."""
+        if run.method is not None:
+            return {"method": run.method, "options": dict(run.options), "code": code_hash(*METHOD_CODE)}
+        if run.model is None:
+            return {}
+        if run.label not in self._weights:
+            self._weights[run.label] = run.weights()
+        options = {name: value for name, value in run.options.items() if name not in _WEIGHTS_OPTIONS}
+        code = code_hash(*MODEL_CODE)
+        return {"model": run.model, "options": options, "weights": self._weights[run.label], "code": code}
 
     def _fail(self, run: Run, name: str, message: str) -> None:
         self.failures.append(Failure(run.label, _without_suffix(name), message))
@@ -433,16 +456,23 @@ def _check(benchmark: Benchmark) -> None:
     if benchmark.limit is not None and benchmark.limit < 1:
         raise UsageError(f"The limit must be at least 1, not {benchmark.limit}.")
     for run in benchmark.runs:
-        if (run.results is None) == (run.method is None):
-            raise UsageError(f"The run {run.label} must have either a folder of results or a method.")
-        if run.method is not None:
+        if sum(source is not None for source in (run.results, run.method, run.model)) != 1:
+            raise UsageError(f"The run {run.label} must have either a folder of results, a method, or a network.")
+        if run.results is None:
+            what = f"method {run.method}" if run.method else f"network {run.model}"
             if benchmark.hazy is None:
-                raise UsageError(f"The method {run.method} needs hazy pictures; give a data set or a folder of them.")
-            _dehazer(run.method, tuple(sorted(run.options.items())))  # unknown names and options fail now
+                raise UsageError(f"The {what} needs hazy pictures; give a data set or a folder of them.")
+            if run.options.get("depth") is not None and Path(run.options["depth"]).is_file():
+                raise UsageError(
+                    f"{run.options['depth']} is the depth of one picture; name a depth estimator, see: unhaze depth "
+                    "--list."
+                )
+            _dehazer_of(run)  # unknown names and options fail now
 
 
 def _results(plan: Plan, cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, Scores | str, float]]:
     arguments = (plan.protocol.name, plan.metrics, plan.benchmark.target_rule)
+    workers = _workers_that_fit(cases, workers)
     if workers <= 1 or len(cases) < _FEWEST_FOR_POOL:
         with _one_thread():
             for case in cases:
@@ -504,11 +534,55 @@ def _as_float(data: bytes) -> Any:
     return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)
 
 
-@cache
-def _dehazer(method: str, options: tuple[tuple[str, float], ...]) -> Dehazer:
+def _dehazer_of(run: Run) -> Dehazer:
+    return _dehazer(run.method, run.model, tuple(sorted(run.options.items())))
+
+
+@lru_cache(maxsize=2)  # cases come run by run, and networks are large
+def _dehazer(method: str | None, model: str | None, options: tuple[tuple[str, Any], ...]) -> Dehazer:
     from unhaze.inference.dehazer import Dehazer
 
-    return Dehazer(method, threads=1, **dict(options))  # type: ignore[arg-type]
+    given: dict[str, Any] = {} if method is None else {"method": method}
+    return Dehazer(threads=1, model=model, **given, **dict(options))
+
+
+def _workers_that_fit(cases: Sequence[Case], workers: int) -> int:
+    """At most ``workers``, fewer where networks on their largest pictures would not fit into memory side by side.
+
+    A network on a device other than the processor has that to itself.
+    """
+    largest: dict[str, Case] = {}
+    for case in cases:
+        if case.run.model is not None and case.hazy is not None:
+            before = largest.get(case.run.label, case)
+            largest[case.run.label] = max(before, case, key=_pixels)
+    for case in largest.values():
+        dehazer, free = _dehazer_of(case.run), available_memory()
+        if dehazer.device != "cpu":
+            return 1
+        if free is not None and _pixels(case):
+            assert case.hazy is not None
+            need = dehazer.memory_needed(identify(case.hazy), maps=False)
+            workers = max(1, min(workers, int(_SHARE_OF_MEMORY * free) // need))
+    return workers
+
+
+def _pixels(case: Case) -> int:
+    """Of the hazy picture; 0 if it is damaged, which scoring will tell."""
+    try:
+        return 0 if case.hazy is None else identify(case.hazy).pixels
+    except (ImageError, OSError):
+        return 0
+
+
+def _hash_weights(path: Path) -> str:
+    try:
+        if path.is_dir():
+            files = (each for each in path.rglob("*") if each.is_file())
+            return manifest_hash({each.relative_to(path).as_posix(): hash_file(each) for each in files})
+        return hash_file(path)
+    except OSError as error:
+        raise WeightsNotFoundError(f"The weights {path} cannot be read ({error.strerror}); check the path.") from error
 
 
 def _start_worker() -> None:

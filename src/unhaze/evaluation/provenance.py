@@ -15,6 +15,7 @@ import unhaze
 
 __all__ = [
     "METHOD_CODE",
+    "MODEL_CODE",
     "SCORING_CODE",
     "code_hash",
     "describe_inputs",
@@ -31,6 +32,9 @@ SCORING_CODE = ("metrics", "evaluation", "io")
 
 METHOD_CODE = ("inference", "physics", "io", "default")
 """Parts of unhaze that the result of a method depends on."""
+
+MODEL_CODE = (*METHOD_CODE, "backbones", "nn", "neural", "fusion", "depth", "guided.py", "guided_sites.py")
+"""Parts of unhaze that the result of a network depends on."""
 
 _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}
 

@@ -33,6 +33,7 @@ from unhaze.evaluation.plots import (
 from unhaze.evaluation.protocols import TARGET_RULES, match_target
 from unhaze.evaluation.provenance import (
     METHOD_CODE,
+    MODEL_CODE,
     SCORING_CODE,
     code_hash,
     describe_inputs,
@@ -234,9 +235,10 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
     cases = analysis.outcome.scored(label)
     return {
         "label": label,
-        "kind": "method" if run.method else "folder",
+        "kind": "method" if run.method else "model" if run.model else "folder",
         "method": run.method,
-        "options": dict(run.options),
+        "model": run.model,
+        "options": run.portable_options(),
         "folder": run.results.resolve().name if run.results else None,
         "pairing": None if pairing is None else {"rule": pairing.rule, "how": pairing.how},
         "scored": len(cases),
@@ -248,12 +250,22 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
 def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     plan = analysis.outcome.plan
     methods = sorted({run.method for run in plan.benchmark.runs if run.method})
+    models = {run.label: run.weights() for run in plan.benchmark.runs if run.model}
+    restoring = (*(METHOD_CODE if methods else ()), *(MODEL_CODE if models else ()))
     return {
         "command": command,
         "versions": versions(),
         "decoder": "unhaze.io.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
-        "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *(METHOD_CODE if methods else ())))),
-        "weights": {**dict.fromkeys(methods, "inside the package, see code_sha256"), **_metric_weights(plan)},
+        "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *restoring))),
+        "weights": {
+            **dict.fromkeys(methods, "inside the package, see code_sha256"),
+            **{
+                f"{label}, {name}": f"sha256 {digest}"
+                for label, files in models.items()
+                for name, digest in files.items()
+            },
+            **_metric_weights(plan),
+        },
         "seed": analysis.seed,
         "statistics": {
             "interval": "percentile bootstrap of the mean, scenes resampled",

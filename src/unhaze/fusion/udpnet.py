@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from unhaze.fusion._base import Fusion, Site
 from unhaze.nn.bands import in_bands, row_bands
 from unhaze.nn.depth_view import DepthView
+from unhaze.nn.norms import group_norm
 from unhaze.nn.stage import Block
 from unhaze.types import DepthLevel, Stage
 
@@ -51,7 +52,7 @@ class DepthGuidedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, weighed, H, W)."""
-        seen = F.gelu(_normalise(self.conv(x))).mean((2, 3))
+        seen = F.gelu(group_norm(self.conv(x), self.conv.out_channels)).mean((2, 3))
         return x[:, : self.weighed] * self.weigh(seen).sigmoid()[:, :, None, None]
 
 
@@ -132,7 +133,8 @@ class DepthPriorFusion(nn.Module):
 
     def forward(self, x: Tensor, depth: Tensor) -> Tensor:
         """Features (B, C, H, W) and depth (B, 1, H, W) to features."""
-        embedded = _normalise(self.embed(depth)) * self.scale + self.shift
+        embedded = self.embed(depth)
+        embedded = group_norm(embedded, embedded.shape[1]) * self.scale + self.shift
         return self.attention(x, embedded) + self.attention(embedded, x) + x
 
 
@@ -215,12 +217,6 @@ def depth_refinement(hidden: int = 64) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, 1, 3, padding=1),
     )
-
-
-def _normalise(x: Tensor) -> Tensor:
-    """Instance normalisation, (B, C, H, W), that also takes a map of one pixel."""
-    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-    return (x - mean) * (variance + 1e-5).rsqrt()
 
 
 FUSION = UDPNetFusion

@@ -237,6 +237,11 @@ class Dehazer:
         return engine.info if isinstance(engine, OnnxEngine) else None
 
     @property
+    def device(self) -> str:
+        """Kind of device that pictures are restored on: ``"cpu"``, ``"cuda"``."""
+        return "cpu" if self._network is None else self._network.engine.device
+
+    @property
     def knows_depth(self) -> bool:
         """Whether results have a depth map: of a method, or of a network that is told of depth."""
         return self._network is None or self._network.engine.knows_depth

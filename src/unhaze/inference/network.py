@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 
-from unhaze.catalog import Catalog
+from unhaze.backbones import list_backbones, resolve_backbone
+from unhaze.catalog import Catalog, check_device
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.fusion import list_fusions
+from unhaze.inference.methods import list_methods
 from unhaze.inference.strips import full_scale
 from unhaze.physics.color import luminance
 from unhaze.types import DehazeResult, DepthMap
@@ -26,9 +29,16 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["DEVICES", "PRECISIONS", "NetworkEngine", "NetworkOptions", "NetworkOutput", "NetworkRun", "open_network"]
+__all__ = [
+    "PRECISIONS",
+    "NetworkEngine",
+    "NetworkOptions",
+    "NetworkOutput",
+    "NetworkRun",
+    "open_network",
+    "resolve_model",
+]
 
-DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
 
 _ENGINES = Catalog("network engine", {"torch": "unhaze.neural.engine:open_engine"}, group="unhaze.engines")
@@ -42,7 +52,8 @@ class NetworkOptions:
 
     Attributes:
         weights: File with its trained weights.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``; auto takes CUDA where it is there.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``; auto takes CUDA where it
+            is there.
         precision: ``"fp32"``, or ``"bf16"`` where the device has it and the picture stays the same to within what 8
             bits can show.
         tile: Side of the tiles that large pictures are cut into [px]; ``None`` cuts only where memory demands it.
@@ -68,9 +79,9 @@ class NetworkOptions:
     prompts: int = 1
 
     def __post_init__(self) -> None:
-        for kind, value, known in (("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS)):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        check_device(self.device)
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError("precision", self.precision, PRECISIONS)
         if self.tile is not None and self.tile < 16:
             raise UsageError(f"Tiles of {self.tile} pixels are too small; give at least 16, or leave it to unhaze.")
         if self.prompts < 1:
@@ -121,6 +132,24 @@ class NetworkEngine(Protocol):
         ...
 
 
+def resolve_model(name: str) -> str:
+    """The full name of a network, or of a network with a fusion module, whose variant may have been left out.
+
+    Raises:
+        UnknownNameError: There is no such network or fusion module; near names are listed.
+        UsageError: The network has several variants, or the name is that of a method.
+
+    >>> resolve_model("sgdnet+hgdf")
+    'sgdnet-base+hgdf'
+    """
+    backbone, plus, fusion = name.partition("+")
+    if name in list_methods() and name not in list_backbones():
+        raise UsageError(f"{name} is a method, not a network; name it with --method (method=... in Python).")
+    if plus and fusion not in list_fusions():
+        raise UnknownNameError("fusion", fusion, list_fusions())
+    return resolve_backbone(backbone) + plus + fusion
+
+
 def open_network(model: str | None, options: NetworkOptions | None, strength: float) -> NetworkRun:
     """Read the weights of a network and make it ready.
 
@@ -137,6 +166,8 @@ def open_network(model: str | None, options: NetworkOptions | None, strength: fl
     """
     if not 0 <= strength <= 1:
         raise UsageError(f"strength is {strength:g}, but with a network it must lie between 0 and 1.")
+    if model is not None:
+        model = resolve_model(model)  # before anything that is missing: a name that does not exist needs no weights
     if options is None:
         raise WeightsNotFoundError(
             f"The network {model} needs trained weights; name their file with --weights FILE (weights=... in Python)."

@@ -21,6 +21,7 @@ from unhaze.inference.network import NetworkOptions, NetworkOutput
 from unhaze.inference.tiling import cut, rounded_up, tile_around
 from unhaze.neural.activations import peak_activations, skeleton
 from unhaze.nn.depth_view import DepthView
+from unhaze.nn.device import choose_device
 from unhaze.nn.padding import pad_to_multiple
 from unhaze.types import DepthMap
 from unhaze.weights import load_network, read_facts
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-__all__ = ["TorchEngine", "choose_device", "open_engine"]
+__all__ = ["TorchEngine", "open_engine"]
 
 # measured on nine networks at 256x256 and 768x512: with what convolutions and transforms take aside, a pass takes at
 # most this many bytes for each byte of tensors, and 64 MB; torch itself takes 300 MB
@@ -89,7 +90,7 @@ class TorchEngine:
 
     Attributes:
         name: As given.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xpu"``.
     """
 
     def __init__(self, network: Backbone | GuidedDehazer, name: str, options: NetworkOptions) -> None:
@@ -200,8 +201,8 @@ class TorchEngine:
 
     def _left(self, budget: int | None) -> int | None:
         """Bytes for activations: of the budget, or of what is free."""
-        if self.device == "cuda":
-            return int(torch.cuda.mem_get_info(self._device)[0] * _SHARE_OF_MEMORY)
+        if self.device != "cpu":
+            return int(_free_on(self._device) * _SHARE_OF_MEMORY)
         if budget is not None:
             return max(0, budget - self._fixed_memory)
         free = available_memory()
@@ -293,8 +294,8 @@ class TorchEngine:
         return out[..., :height, :width], done
 
     def _halved(self, size: int) -> int:
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        if self.device != "cpu":
+            torch.get_device_module(self._device).empty_cache()
         return max(self._smallest, rounded_up(-(-size // 2), self.contract.multiple_of))
 
     def _run(self, image: Tensor, depth: DepthView | None = None) -> Tensor:
@@ -350,21 +351,18 @@ class TorchEngine:
             self._notes.append(f"bfloat16 is too coarse for {self.name} (error {error:.2g}); float32 was used.")
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called ``"auto"``, ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA where there is such a device.
-
-    Raises:
-        UsageError: This machine has no CUDA device.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise UsageError("This machine has no CUDA device that torch can use; leave --device out to use the processor.")
-    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+def _free_on(device: torch.device) -> int:
+    """Bytes that a device other than the processor has free."""
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return int(torch.get_device_module(device).mem_get_info(device)[0])
 
 
 def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+    if device.type in ("cuda", "xpu"):
+        return bool(torch.get_device_module(device).is_bf16_supported())
+    if device.type != "cpu":
+        return False
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 

@@ -27,10 +27,11 @@ from torch import Tensor
 from unhaze.backbones._base import Backbone
 from unhaze.errors import UsageError
 from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminator_loss, generator_loss
+from unhaze.nn.device import choose_device
 from unhaze.recipes import supervised
 from unhaze.recipes._loss import restoration_terms
 from unhaze.recipes._paired import Batch, NetworkState
-from unhaze.recipes.supervised import describe, device_of, inspect, place, rehearse_steps, train_network, write_weights
+from unhaze.recipes.supervised import describe, inspect, place, rehearse_steps, train_network, write_weights
 from unhaze.training.distributed import average_values, join_processes
 from unhaze.training.loop import Progress
 from unhaze.training.optim import OptimizerConfig, autocast, create_optimizer, create_scaler, descend, set_rate
@@ -102,7 +103,7 @@ def setup(config: Config) -> State:
     if config.data.crop < LEAST_CROP:
         raise UsageError(f"The discriminator needs crops of at least {LEAST_CROP} px; raise data.crop.")
     begun = supervised.setup(config)
-    device = device_of(config.device)
+    device = choose_device(config.device)
     discriminator = place(PatchDiscriminator(config.discriminator_channels), device).train()
     return State(
         begun.network,
@@ -122,8 +123,8 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
         (state.discriminator_optimizer, config.discriminator_optimizer, config.discriminator_schedule),
     ):
         set_rate(optimizer, settings.lr * rate_factor(schedule, state.steps_done, config.steps))
-    batch = batch.to(device_of(config.device))
-    with autocast(device_of(config.device), config.precision):
+    batch = batch.to(choose_device(config.device))
+    with autocast(choose_device(config.device), config.precision):
         restored = state.network.restore(batch.hazy)
     told = _tell_apart(state, restored.image.detach(), batch.clear, config)
     terms = restoration_terms(restored, batch.clear, batch.hazy, config.loss)
@@ -154,7 +155,7 @@ def _pass_for_clear(state: State, restored: Tensor, config: Config) -> Tensor:
 
 
 def _judge(state: State, image: Tensor, config: Config) -> Tensor:
-    with autocast(device_of(config.device), config.precision):
+    with autocast(choose_device(config.device), config.precision):
         verdicts: Tensor = state.discriminator(2 * image.float() - 1)
     return verdicts.float()
 
@@ -168,7 +169,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
 ) -> State:
     """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
-    join_processes(device_of(config.device))
+    join_processes(choose_device(config.device))
     state = setup(config)
     train_network(state, config, data, out, resume, report, step)
     return state

@@ -22,6 +22,7 @@ from unhaze.depth._base import gives_features
 from unhaze.errors import UsageError
 from unhaze.guided import Freeze, GuidedDehazer, create_model, save_model
 from unhaze.nn.depth_view import DepthView
+from unhaze.nn.device import choose_device
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import (
     CACHED,
@@ -36,7 +37,7 @@ from unhaze.recipes._paired import (
     open_data,
     score_network,
 )
-from unhaze.recipes.supervised import descend_on, device_of, place, rehearse_steps, run_on_pairs
+from unhaze.recipes.supervised import descend_on, place, rehearse_steps, run_on_pairs
 from unhaze.training.distributed import is_main, join_processes, leave_processes
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.loop import LoopConfig, Progress
@@ -107,7 +108,7 @@ def setup(config: Config) -> State:
             f"{config.model} compares depth before and after, which stored depth cannot do; name an estimator with "
             "--set depth=NAME."
         )
-    device = device_of(config.device)
+    device = choose_device(config.device)
     model = place(model, device)
     average = ExponentialMovingAverage(model, config.ema)
     optimizer = create_optimizer(model.parameters(), config.optimizer)
@@ -158,7 +159,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
 ) -> State:
     """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
-    join_processes(device_of(config.device))
+    join_processes(choose_device(config.device))
     state = setup(config)
     dataset, held_out = _open(state, config, data)
 
@@ -166,7 +167,7 @@ def train(
         if not is_main():
             return {}
         strips = Path(out) / "strips" / f"step-{done:07d}.png"
-        model, device = state.average.network, device_of(config.device)
+        model, device = state.average.network, choose_device(config.device)
         return score_network(lambda batch: _restore(model, batch, config), held_out, config.protocol, device, strips)
 
     run_on_pairs(state, config, dataset, out, resume, report, validate, step)

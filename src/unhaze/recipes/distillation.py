@@ -26,12 +26,12 @@ from unhaze.backbones import create_backbone, resolve_backbone
 from unhaze.backbones._base import Backbone
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses.distillation import feature_affinity
+from unhaze.nn.device import choose_device
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import Batch, NetworkState
 from unhaze.recipes.supervised import (
     descend_on,
     describe,
-    device_of,
     inspect,
     place,
     rehearse_steps,
@@ -91,7 +91,7 @@ def setup(config: Config, *, teacher: Backbone | None = None) -> State:
         teacher = create_backbone(resolve_backbone(config.teacher))
         load_weights(teacher, config.teacher_weights)
     begun = supervised.setup(config)
-    frozen = place(teacher, device_of(config.device)).eval().requires_grad_(False)
+    frozen = place(teacher, choose_device(config.device)).eval().requires_grad_(False)
     return State(begun.network, begun.average, begun.optimizer, begun.scaler, teacher=frozen)
 
 
@@ -106,7 +106,7 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
 
 def _affinity(teacher: Backbone | None, restored: Restored, part: Batch, config: Config) -> Tensor:
     assert teacher is not None
-    with torch.no_grad(), autocast(device_of(config.device), config.precision):
+    with torch.no_grad(), autocast(choose_device(config.device), config.precision):
         taught = teacher.restore(part.hazy).aux
     names = sorted(name for name in restored.aux if name.startswith("feat") and name in taught)
     student = [restored.aux[name] for name in names]
@@ -127,7 +127,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
 ) -> State:
     """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
-    join_processes(device_of(config.device))
+    join_processes(choose_device(config.device))
     state = setup(config)
     train_network(state, config, data, out, resume, report, step)
     return state

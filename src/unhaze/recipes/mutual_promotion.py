@@ -52,6 +52,7 @@ from unhaze.losses.depth import mean_over_known, perceived_depth_loss, perceived
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19
 from unhaze.nn.dense_depth import DenseDepthNetwork
 from unhaze.nn.depth_view import nearness
+from unhaze.nn.device import choose_device
 from unhaze.recipes._paired import (
     CACHED,
     Batch,
@@ -64,7 +65,7 @@ from unhaze.recipes._paired import (
     open_data,
     score_network,
 )
-from unhaze.recipes.supervised import device_of, run_on_pairs
+from unhaze.recipes.supervised import run_on_pairs
 from unhaze.training.distributed import (
     average_gradients,
     average_values,
@@ -287,7 +288,7 @@ def setup(config: Config, *, teacher: nn.Module | None = None, vgg19: VGG19Featu
     torch.set_num_threads(config.threads)
     keep_freed_memory()
     seed_everything(config.seed)
-    device = device_of(config.device)
+    device = choose_device(config.device)
     network, depth = create_networks(config)
     perceptrons = nn.ModuleDict()
     if config.variant == "paper" and depth is not None and config.perception != "off":
@@ -330,7 +331,7 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     set_rate(state.optimizer, config.optimizer.lr * factor)
     if state.depth_optimizer is not None:
         set_rate(state.depth_optimizer, config.depth_optimizer.lr * factor)
-    batch = batch.to(device_of(config.device))
+    batch = batch.to(choose_device(config.device))
     batch = batch._replace(hazy=batch.hazy.contiguous(), clear=batch.clear.contiguous())  # as loaded, channels are last
     take = _official_step if config.variant == "official" else _paper_step
     values = take(state, batch, config)
@@ -366,7 +367,7 @@ def _official_step(state: State, batch: Batch, config: Config) -> dict[str, Tens
 def _official_gradients(state: State, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Gradients of L_dehaze + L_depth for all networks; values of the terms."""
     assert state.depth is not None
-    device, loss = device_of(config.device), config.loss
+    device, loss = choose_device(config.device), config.loss
     clear = 2 * batch.clear - 1
     clear_depth, known = clear_depth_of(state, batch, config)
     with autocast(device, config.precision):
@@ -406,7 +407,7 @@ def _inert_terms(state: State, batch: Batch) -> dict[str, Tensor]:
 
 
 def _paper_step(state: State, batch: Batch, config: Config) -> dict[str, Tensor]:
-    device = device_of(config.device)
+    device = choose_device(config.device)
     if state.depth is not None:
         state.depth.requires_grad_(False)  # it is not the dehazing loss that trains it (Eq. 12)
     with autocast(device, config.precision), _outputs_of(state.network.get_submodule("unet")) as of_unet:
@@ -427,7 +428,7 @@ def _depth_step(
     assert state.depth_optimizer is not None
     clear_depth, known = target
     state.depth.requires_grad_(True)
-    with autocast(device_of(config.device), config.precision):
+    with autocast(choose_device(config.device), config.precision):
         of_restored, of_hazy = state.depth(torch.cat((restored, 2 * batch.hazy - 1))).float().chunk(2)
     weights = _weights(state, "image", restored - (2 * batch.clear - 1))  # Eq. 8
     loss = perceived_depth_loss(of_restored, of_hazy, clear_depth, weights, known)  # Eq. 9
@@ -448,7 +449,7 @@ def _dehazing_step(
     config: Config,
 ) -> dict[str, Tensor]:
     """Step 2, Eq. 12: the dehazing network alone; the depth network, just improved, passes gradients on."""
-    device, loss = device_of(config.device), config.loss
+    device, loss = choose_device(config.device), config.loss
     clear_depth, known = target
     meeting = restored.detach().float().requires_grad_()
     weights: Tensor = meeting.new_ones(())
@@ -481,7 +482,7 @@ def _dehazing_step(
 def _unet_loss(state: State, of_hazy: tuple[Tensor, ...], batch: Batch, config: Config) -> Tensor:
     """Eq. 5; were the features of the clear image to move, too, equal features of everything would be best."""
     unet = state.network.get_submodule("unet")
-    with torch.no_grad(), autocast(device_of(config.device), config.precision), _statistics_kept(unet):
+    with torch.no_grad(), autocast(choose_device(config.device), config.precision), _statistics_kept(unet):
         of_clear = unet(2 * batch.clear - 1)
     terms = [F.l1_loss(hazy.float(), clear.float()) for hazy, clear in zip(of_hazy, of_clear, strict=True)]
     return torch.stack(terms).sum()  # Eq. 5
@@ -512,7 +513,7 @@ def clear_depth_of(state: State, batch: Batch, config: Config) -> tuple[Tensor, 
     if state.teacher is None:
         return batch.nearness, batch.depth_known
     known = torch.ones_like(batch.depth_known)
-    with autocast(device_of(config.device), config.precision):
+    with autocast(choose_device(config.device), config.precision):
         if isinstance(state.teacher, RADepth) and config.variant == "official":
             # the code shows it images in [-1, 1], though it was trained on [0, 1]
             disparity, _ = state.teacher.decoder(state.teacher.encoder(2 * batch.clear - 1))
@@ -526,7 +527,7 @@ def clear_depth_of(state: State, batch: Batch, config: Config) -> tuple[Tensor, 
 def _contrast(state: State, meeting: Tensor, batch: Batch, config: Config) -> Tensor:
     """The contrastive term for u* in [-1, 1]; its gradient is added to that of ``meeting``."""
     assert state.contrastive is not None
-    with autocast(device_of(config.device), config.precision):
+    with autocast(choose_device(config.device), config.precision):
         value: Tensor = state.contrastive(meeting * 0.5 + 0.5, batch.clear, batch.hazy)
     state.scaler.scale(config.loss.contrastive * value).backward()
     return value.detach()
@@ -667,7 +668,7 @@ def train(
             settings or data.
         WeightsNotFoundError: Weights of the teacher or of VGG19 are missing.
     """
-    device = device_of(config.device)
+    device = choose_device(config.device)
     join_processes(device)
     state = setup(config)
     dataset, held_out = _open(config, data)

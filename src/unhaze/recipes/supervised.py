@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from unhaze.backbones import create_backbone, resolve_backbone
 from unhaze.backbones._base import Backbone
+from unhaze.nn.device import choose_device
 from unhaze.recipes._loss import LossConfig, restoration_terms
 from unhaze.recipes._paired import (
     Batch,
@@ -101,7 +102,7 @@ def setup(config: Config) -> State:
     network = create_backbone(resolve_backbone(config.network))
     if config.weights:
         load_weights(network, config.weights)
-    device = device_of(config.device)
+    device = choose_device(config.device)
     network = place(network, device)
     average = ExponentialMovingAverage(network, config.ema)
     optimizer = create_optimizer(network.parameters(), config.optimizer)
@@ -134,7 +135,7 @@ def descend_on(
         further: Terms beside those of ``config.loss``, given what was restored and of which part.
     """
     set_rate(state.optimizer, config.optimizer.lr * rate_factor(config.schedule, state.steps_done, config.steps))
-    device = device_of(config.device)
+    device = choose_device(config.device)
     sums: dict[str, Tensor] = {}
     for part in batch.to(device).parts(config.accumulate):
         with autocast(device, config.precision):
@@ -173,7 +174,7 @@ def train(
         UsageError: A setting cannot work, the data is missing, ``out`` holds another run, or the checkpoint is of other
             settings or data.
     """
-    join_processes(device_of(config.device))
+    join_processes(choose_device(config.device))
     state = setup(config)
     train_network(state, config, data, out, resume, report, step)
     return state
@@ -195,7 +196,7 @@ def train_network(
         if not is_main():
             return {}
         strips = Path(out) / "strips" / f"step-{done:07d}.png"
-        network, device = state.average.network, device_of(config.device)
+        network, device = state.average.network, choose_device(config.device)
         return score_network(lambda batch: network.restore(batch.hazy), held_out, config.protocol, device, strips)
 
     run_on_pairs(state, config, dataset, out, resume, report, validate, take_step)
@@ -311,8 +312,3 @@ def place(network: ModuleT, device: torch.device) -> ModuleT:
     if device.type == "cpu":
         return network.to(device)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def device_of(name: str) -> torch.device:
-    """``"auto"`` is CUDA where there is such a device."""
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name)
