@@ -596,7 +596,7 @@ def test_a_reader_that_goes_away_is_no_error_to_complain_of(start_unhaze, make, 
     process.stdout.close()
     process.stdout = None
     assert process.communicate(timeout=60)[1] == b""
-    assert process.returncode == 1
+    assert process.returncode == 0  # it has seen enough
 
 
 # -- wrong usage ------------------------------------------------------------------------------------------------------

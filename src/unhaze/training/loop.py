@@ -189,11 +189,13 @@ def _resume(
 
 
 def _refuse_other_run(out: Path, settings: dict[str, Any], resume: str | Path | None) -> None:
-    """Keep a run that lies in ``out`` from being written over by another.
+    """Keep a run that lies in ``out`` from being written over by another; the main process decides for all.
 
     Raises:
         UsageError: There is one, and it is not this one.
     """
+    if not is_main():  # the files that it would find may be those of this very run
+        return
     if resume is None:
         traces = (out / "log.jsonl", out / "config.json", *(out / "checkpoints").glob("step-*.pt"))
         if any(path.exists() for path in traces):
