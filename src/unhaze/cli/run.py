@@ -58,6 +58,7 @@ def run(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    white: opt.White = None,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
@@ -115,6 +116,7 @@ def run(
             model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
         ),
         engine,
+        white,
     )
     settings.check()
     if STREAM in (*inputs, output):

@@ -133,7 +133,7 @@ def _read_array(path: Path) -> FloatMap:
 
 def _read_picture(path: Path, *, as_it_is: bool) -> DepthMap[FloatMap]:
     try:
-        picture = read_image(path)
+        picture = read_image(path, finite=True)
     except ImageError as error:
         raise type(error)(f"The depth map cannot be read. {error}") from error
     pixels = picture.pixels

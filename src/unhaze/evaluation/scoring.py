@@ -52,7 +52,7 @@ def read_batch(data: bytes) -> Tensor:
     from unhaze.io.images import read_image
     from unhaze.metrics.functional import as_batch
 
-    return as_batch(read_image(data).pixels)
+    return as_batch(read_image(data, finite=True).pixels)
 
 
 def resolve_metrics(

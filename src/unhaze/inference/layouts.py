@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unhaze.errors import ImageValueError
+from unhaze.errors import ImageDecodeError, ImageValueError
+from unhaze.io.levels import hidden_pixels
 from unhaze.physics.color import array_namespace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pixels = NDArray[Any]
+    Mask = NDArray[np.bool_]
 
 __all__ = ["ArrayLayout", "array_to_pil", "arrays_to_tensor", "is_pil", "is_torch", "pil_to_array", "tensor_to_arrays"]
 
@@ -29,12 +31,14 @@ class ArrayLayout:
         alpha: (H, W, 1) of the array's own type, or ``None``.
         shape: Shape of the array.
         dtype: Value type of the array.
+        original: The colours as they were given.
     """
 
     color: Pixels
     alpha: Pixels | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    original: Pixels
 
     @classmethod
     def of(cls, array: Pixels) -> ArrayLayout:
@@ -48,19 +52,30 @@ class ArrayLayout:
             raise ImageValueError(
                 f"An array of shape {array.shape} is no picture; give (H, W), or (H, W, C) with 1 to 4 channels."
             )
-        if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and array.dtype.kind != "f":
             raise ImageValueError(f"Arrays of {array.dtype} are not handled; give uint8, uint16 or floats up to 1.")
-        if array.dtype.kind == "f":
-            _check_finite(array)
         alpha = array[..., -1:] if channels in (2, 4) else None
         color = array if alpha is None else array[..., :-1]
         color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
-        working = np.float32 if array.dtype.kind == "f" else array.dtype
-        return cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype)
+        working = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+        with np.errstate(over="ignore"):  # beyond float32 means infinite there, and stays as it is
+            layout = cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype, color)
+        if array.dtype.kind == "f":
+            _check_finite(layout)
+        return layout
+
+    def hidden(self) -> Mask | None:
+        """Pixels that show nothing (H, W): alpha 0, NaN and infinity; ``None`` where all show."""
+        return hidden_pixels(self.color, None if self.alpha is None else self.alpha[..., 0])
 
     def rebuild(self, restored: Pixels) -> Pixels:
-        """Put restored colours, shaped as ``color``, into an array like the one taken apart."""
+        """Put restored colours, shaped as ``color``, into an array like the one taken apart.
+
+        Values that were not changed are those of the array bit for bit, also where it is more precise than ``color``.
+        """
         planes = restored.astype(self.dtype, copy=False)
+        if self.dtype.kind == "f" and self.dtype != np.float32:
+            planes = np.where(_same(restored, self.color), self.original, planes).astype(self.dtype, copy=False)
         if self.alpha is not None:
             planes = np.concatenate([planes.reshape(*self.shape[:2], -1), self.alpha], axis=2)
         return np.ascontiguousarray(planes.reshape(self.shape))
@@ -80,16 +95,22 @@ def tensor_to_arrays(tensor: Any) -> list[Pixels]:
     """The pictures of a tensor (C, H, W) or (B, C, H, W) as arrays (H, W, C).
 
     Raises:
-        ImageValueError: Any other shape.
+        ImageValueError: Any other shape, or a tensor without plain numbers.
     """
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3, 4) or tensor.numel() == 0:
         raise ImageValueError(
             f"A tensor of shape {tuple(tensor.shape)} is no picture; "
             "give (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels."
         )
-    batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
     half = str(tensor.dtype) in ("torch.bfloat16", "torch.float16")
-    return list(np.moveaxis((batch.float() if half else batch).numpy(), 1, -1))
+    try:
+        batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
+        return list(np.moveaxis((batch.float() if half else batch).numpy(), 1, -1))
+    except (TypeError, NotImplementedError, RuntimeError) as error:  # without memory, sparse, quantized, ...
+        raise ImageValueError(
+            f"A tensor of {tensor.dtype} and layout {tensor.layout} on {tensor.device} holds no plain numbers; give "
+            "uint8, uint16 or floats in a dense tensor."
+        ) from error
 
 
 def arrays_to_tensor(arrays: list[Pixels], like: Any) -> Any:
@@ -104,12 +125,16 @@ def pil_to_array(image: Any) -> Pixels:
 
     Raises:
         ImageValueError: A mode without a plain meaning as RGB or grey.
+        ImageDecodeError: The image was opened but not decoded yet, and cannot be.
     """
     palette = "RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB"
     mode = palette if image.mode in ("P", "PA") else _PIL_MODES.get(image.mode)
     if mode is None:
         raise ImageValueError(f"PIL images of mode {image.mode} are not handled; give image.convert('RGB').")
-    return np.array(image if image.mode == mode else image.convert(mode))
+    try:
+        return np.array(image if image.mode == mode else image.convert(mode))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageDecodeError(f"The PIL image cannot be decoded ({error}); open its file again.") from error
 
 
 def array_to_pil(array: Pixels, like: Any) -> Any:
@@ -121,7 +146,13 @@ def array_to_pil(array: Pixels, like: Any) -> Any:
     return image
 
 
-def _check_finite(array: Pixels) -> None:
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-    if bad:
-        raise ImageValueError(f"The picture holds {bad} values that are NaN or infinite; replace them first.")
+def _same(one: Pixels, other: Pixels) -> Any:
+    return (one == other) | (np.isnan(one) & np.isnan(other))
+
+
+def _check_finite(layout: ArrayLayout) -> None:
+    hidden = hidden_pixels(layout.color)
+    if hidden is not None and hidden.all():
+        raise ImageValueError("The picture holds nothing but values that are NaN or infinite; replace them first.")
+    if layout.alpha is not None and not np.isfinite(layout.alpha).all():
+        raise ImageValueError("The alpha channel holds values that are NaN or infinite; replace them first.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 
 from unhaze.errors import UsageError
 
@@ -39,5 +40,5 @@ class DehazeOptions:
         for option in fields(self):
             value = getattr(self, option.name)
             low = -1.0 if option.name == "strength" else 0.0
-            if not (math.isfinite(value) and low <= value <= 1.0):
-                raise UsageError(f"{option.name} is {value}, but must lie between {low:g} and 1.")
+            if not (isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= 1.0):
+                raise UsageError(f"{option.name} is {value!r}, but must lie between {low:g} and 1.")

@@ -33,7 +33,7 @@ ORIENTATION, SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 274, 330, 34665
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 513, 514
 _PIXEL_X, _PIXEL_Y = 40962, 40963
 
-_SHORT, _LONG, _LONG8 = 3, 4, 16
+_SHORT, _LONG, _IFD, _LONG8, _IFD8 = 3, 4, 13, 16, 18
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _WORDS = {5: 4, 10: 4}  # rationals are pairs, so what is swapped is half an element
 _DIRECTORY_TAGS = {EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD}
@@ -70,7 +70,7 @@ class Directory:
     def number(self, tag: int, default: int = 0) -> int:
         """First value of an integer tag."""
         entry = self.entries.get(tag)
-        code = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}.get(entry.type) if entry else None
+        code = {_SHORT: "H", _LONG: "I", _IFD: "I", _LONG8: "Q", _IFD8: "Q"}.get(entry.type) if entry else None
         if entry is None or code is None or len(entry.value) < struct.calcsize(code):
             return default
         return int(struct.unpack_from(self.order + code, entry.value)[0])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageTooLargeError
+from unhaze.io.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
 
@@ -84,6 +85,7 @@ class Encoding:
         tiff_compression: ``"none"``, ``"lzw"``, ``"deflate"``, ``"zstd"`` or the name of one that cannot be written.
         premultiplied: Whether the colours of a TIFF were stored multiplied by alpha.
         unspecified_alpha: Whether a TIFF did not say what its extra channel is.
+        nodata: Value of the pixels of a TIFF that hold nothing (GDAL_NODATA), in every channel.
         png_chunks: PNG chunks that describe the colour space (gAMA, cHRM, sRGB, cICP), as name and content.
     """
 
@@ -94,6 +96,7 @@ class Encoding:
     tiff_compression: str | None = None
     premultiplied: bool = False
     unspecified_alpha: bool = False
+    nodata: float | None = None
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -102,13 +105,14 @@ class Picture:
     """A decoded picture with everything needed to store its restored form in the same class of file.
 
     Attributes:
-        pixels: (H, W, 3) RGB or (H, W) grey; uint8, uint16 or float32; upright, C-contiguous, writable, owned. Integer
-            values use their full range; float values are as in the file, usually in [0, 1].
+        pixels: (H, W, 3) RGB or (H, W) grey; uint8, uint16 or float32; upright, C-contiguous, writable, owned; values
+            as in the file.
         alpha: (H, W) of the type of ``pixels``, or ``None``. Colours are not multiplied by it.
         format: Format of the file it came from.
         metadata: What the file says about the picture.
         encoding: How the file was encoded.
         notes: One short sentence for each thing that could not be kept.
+        white: The value that stands for white; ``None`` for that of the type: 255, 65535 or 1.
     """
 
     pixels: Pixels
@@ -117,6 +121,12 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     encoding: Encoding = field(default_factory=Encoding)
     notes: tuple[str, ...] = ()
+    white: float | None = None
+
+    def hidden(self) -> NDArray[np.bool_] | None:
+        """Pixels that show nothing (H, W): alpha 0, GDAL_NODATA, NaN and infinity; ``None`` where all show."""
+        alpha = None if self.encoding.unspecified_alpha else self.alpha
+        return hidden_pixels(self.pixels, alpha, self.encoding.nodata)
 
     @property
     def info(self) -> ImageInfo:
