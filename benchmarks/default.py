@@ -1,9 +1,9 @@
-"""Scores of the default dehazer on pictures that it was not trained on.
+"""Scores of the default on pictures that it was not trained on, beside every other model, in one run.
 
-    python benchmarks/default.py --data DATA [--methods nothing dcp cap bccr field-s] [--sheets FOLDER]
+    python benchmarks/default.py --data DATA [--models nothing dcp cap bccr field-m] [--sheets FOLDER]
 
-Hazed indoor frames and road scenes come from the validation split of ``unhaze.data.synthetic``; SOTS and ITS pairs and
-the real photographs are never trained on. Prints one Markdown table; every method sees the same files in the same run.
+Sources are trained on or judged on as a whole (``unhaze.default.scenes``). SOTS and ITS pairs and the real photographs
+are never trained on. Prints one Markdown table; every model sees the same files in the same run.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from unhaze.data.synthetic import SKY_DEPTH, fill_missing_depth, ground_plane_depth, scene_split
+from unhaze.data.synthetic import SKY_DEPTH
+from unhaze.default.model import FieldMethod
+from unhaze.default.scenes import SOURCES, read_scene, scene_names
 from unhaze.inference.field import solve_field, working_view
 from unhaze.inference.methods import create_method
 from unhaze.inference.options import DehazeOptions
 from unhaze.inference.strips import restore_strips
-from unhaze.metrics.functional import chroma_shift, clipped, fade, niqe
+from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring
 from unhaze.physics.synthesis import haze_field, synthesize_haze
 
 Image = np.ndarray
-INDOOR_FRAMES, ROAD_FRAMES, CLEAR_PICTURES = 12, 16, 45
+Run = Callable[[Image], Image]
+ROOM_VIEWS = {"more/rgbd/hololens_office": 24, "more/rgbd/lab_realsense": 12, "more/rgbd/planehec": 6}
+KITCHEN_FRAMES, ROAD_FRAMES, CLEAR_PICTURES = 12, 16, 60
 # close to clear, or synthetic: no real haze to judge
 NOT_REAL = ("NYU2_102_7_2.jpg", "indoor.jpg", "man.png")
 
 
 class Pair(NamedTuple):
-    """A hazy picture and what lies behind the haze."""
+    """A hazy picture and what lies behind the haze; (H, W, 3) uint8 RGB."""
 
     name: str
-    hazy: Image  # (H, W, 3) uint8 RGB
+    hazy: Image
     clear: Image
 
 
@@ -57,48 +61,60 @@ def read(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> Image:
     return pixels
 
 
-def validation(data: Path, folder: str, pattern: str) -> list[str]:
-    """Names of the validation split below ``folder``."""
-    names = sorted(path.relative_to(data).as_posix() for path in data.glob(f"{folder}/{pattern}"))
-    return [name for name in names if scene_split(name, names) == "validation"]
-
-
 def spread(names: list[str], count: int) -> list[str]:
     """``count`` of ``names``, evenly spaced."""
     return [names[i] for i in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)]
 
 
-def hazed(clear: Image, depth: Image, rng: np.random.Generator, optical: tuple[float, float]) -> Image:
-    """Haze of a given mean optical depth: even or slightly patchy, bright and nearly grey."""
+def plain_haze(clear: Image, depth: Image, rng: np.random.Generator, beta: tuple[float, float]) -> Image:
+    """Haze by the recipe of RESIDE: even, grey A in [.7, 1]; ``beta`` is the optical depth at the median depth."""
+    optical = rng.uniform(*beta) * depth / np.median(depth)
+    transmission = np.exp(-optical)[..., None]
+    airlight = rng.uniform(0.7, 1.0) + rng.normal(0, 0.005, 3)
+    hazy = clear / 255 * transmission + np.clip(airlight, 0, 1) * (1 - transmission)
+    return np.clip(hazy * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def layered_haze(clear: Image, depth: Image, rng: np.random.Generator, mean: tuple[float, float]) -> Image:
+    """Even or slightly patchy haze, bright and nearly grey, of a given mean optical depth; it ends before the sky."""
+    # the sky is no scene at 350 m: haze in front of it is bounded, as that of a layer near the ground
+    depth = np.minimum(depth, np.float32(0.4 * SKY_DEPTH))
     airlight = rng.uniform(0.75, 1.0) + rng.normal(0, 0.015, 3)
     density = haze_field(*depth.shape, seed=int(rng.integers(2**31)), contrast=0.2) if rng.random() < 0.3 else None
-    mean = depth.mean() if density is None else (depth * density).mean()
-    beta = float(rng.uniform(*optical) / mean)
+    beta = float(rng.uniform(*mean) / (depth if density is None else depth * density).mean())
     image = clear.astype(np.float32) / 255
     hazy, _ = synthesize_haze(image, depth, beta=beta, airlight=np.clip(airlight, 0, 1), density=density)
-    return np.round(hazy * 255).astype(np.uint8)
+    return np.asarray(np.round(hazy * 255), np.uint8)
 
 
-def indoor(data: Path) -> Iterator[Pair]:
-    """Hazed frames of a kitchen with sensor depth, 640 x 480."""
-    for number, name in enumerate(spread(validation(data, "rgbd", "*.color.jpg"), INDOOR_FRAMES)):
-        clear = read(data / name)
-        raw = read(data / name.replace(".color.jpg", ".depth.png"), cv2.IMREAD_UNCHANGED)
-        depth = fill_missing_depth(raw.astype(np.float32) / 1000, (raw > 0) & (raw <= 8000))
-        yield Pair(Path(name).stem, hazed(clear, depth, np.random.default_rng((1, number)), (0.8, 1.5)), clear)
+def held_out(data: Path, kind: str, counts: dict[str, int], beta: tuple[float, float], seed: int) -> Iterator[Pair]:
+    """Hazed views of whole sources that are not trained on; ``beta`` as the kind of haze takes it."""
+    number = 0
+    for source in SOURCES:
+        if source.folder not in counts or source.split != "validation" or source.kind != kind:
+            continue
+        for name in spread(scene_names(data, source), counts[source.folder]):
+            scene = read_scene(data, name, source.kind, size=640)
+            assert scene.depth is not None
+            haze = layered_haze if kind == "road" else plain_haze
+            hazy = haze(scene.image, scene.depth, np.random.default_rng((seed, number)), beta)
+            yield Pair(name, hazy, scene.image)
+            number += 1
+
+
+def rooms(data: Path) -> Iterator[Pair]:
+    """Views of an office and two laboratories with sensor depth."""
+    return held_out(data, "room", ROOM_VIEWS, (0.6, 1.8), 1)
+
+
+def kitchen(data: Path) -> Iterator[Pair]:
+    """Frames of the kitchen of 7-Scenes with sensor depth."""
+    return held_out(data, "room", {"rgbd": KITCHEN_FRAMES}, (0.6, 1.8), 2)
 
 
 def road(data: Path) -> Iterator[Pair]:
-    """Hazed driving scenes with ground-plane depth, 480 x 360."""
-    names = validation(data, "camvid/images", "*")
-    drives = sorted({Path(name).name.partition("_")[0] for name in names})
-    chosen = [each for drive in drives for each in spread([n for n in names if f"/{drive}_" in n], 6)]
-    for number, name in enumerate(spread(chosen, ROAD_FRAMES)):
-        clear = read(data / name)
-        depth = ground_plane_depth(read(data / "camvid/labels" / (Path(name).stem + ".png"), cv2.IMREAD_UNCHANGED))
-        # the sky is no scene at 350 m: haze in front of it is bounded, as that of a layer near the ground
-        depth = np.minimum(depth, 0.4 * SKY_DEPTH)
-        yield Pair(Path(name).stem, hazed(clear, depth, np.random.default_rng((2, number)), (0.12, 0.6)), clear)
+    """Scenes of a drive that is not trained on, with ground-plane depth."""
+    return held_out(data, "road", {"camvid/images": ROAD_FRAMES}, (0.12, 0.6), 3)
 
 
 def reside(data: Path) -> Iterator[Pair]:
@@ -110,48 +126,55 @@ def reside(data: Path) -> Iterator[Pair]:
         yield Pair(path.stem, hazy, clear[top : top + hazy.shape[0], left : left + hazy.shape[1]])
 
 
-def clear_pictures(data: Path) -> Iterator[Pair]:
-    """Clear pictures as their own target: what is not hazy must not change."""
-    for folder in sorted((data / "clear").iterdir()):
-        for name in validation(data, f"clear/{folder.name}", "*"):
-            clear = read(data / name)
-            yield Pair(Path(name).stem, clear, clear)
+def clear_pictures(data: Path) -> list[tuple[str, Image]]:
+    """Clear photographs of collections that are not trained on."""
+    names = [
+        name
+        for source in SOURCES
+        if source.split == "validation" and source.kind == "outdoors"
+        for name in scene_names(data, source)
+    ]
+    return [(name, read(data / name)) for name in spread(names, CLEAR_PICTURES)]
 
 
-def photographs(data: Path) -> list[tuple[str, Image]]:
-    """Real hazy photographs, at most 1000 pixels long."""
-    paths = [path for path in sorted((data / "real_hazy").iterdir()) if path.name not in NOT_REAL]
-    return [(path.name, fit(read(path), 1000)) for path in paths]
+def thin(data: Path) -> Iterator[Pair]:
+    """Clear photographs in thin haze that thickens upwards: mean optical depth .1 to .4, any depth being a guess."""
+    for number, (name, clear) in enumerate(clear_pictures(data)):
+        rng = np.random.default_rng((4, number))
+        ramp = np.linspace(1.6, 0.4, clear.shape[0], dtype=np.float32)[:, None].repeat(clear.shape[1], axis=1)
+        optical = ramp * rng.uniform(0.1, 0.4) * np.median(ramp)
+        yield Pair(name, plain_haze(clear, optical, rng, (float(np.median(optical)),) * 2), clear)
+
+
+def photographs(data: Path) -> dict[str, list[tuple[str, Image]]]:
+    """Real photographs in haze and in fog, at most 1000 pixels long."""
+    found = {}
+    for folder in ("real_hazy", "real_fog"):
+        paths = [path for path in sorted((data / folder).iterdir()) if path.name not in NOT_REAL]
+        found[folder] = [(path.name, fit(read(path), 1000)) for path in paths]
+    return found
 
 
 def fit(image: Image, longest: int) -> Image:
     """Reduce to a long side."""
     scale = min(1.0, longest / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    return image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def dehazer(method: Any, options: DehazeOptions) -> Callable[[Image], Image]:
-    """A function of one picture from a method."""
+def create(name: str, weights: str | None, options: dict[str, float]) -> Run:
+    """The contestant called ``name``; ``name+gain`` and the like are not needed: options apply to the default."""
+    if name == "nothing":
+        return lambda hazy: hazy
+    method: Any = FieldMethod(weights) if name == FieldMethod.info.name else create_method(name)
+    chosen = DehazeOptions(**options) if name == FieldMethod.info.name else DehazeOptions()
 
     def run(hazy: Image) -> Image:
         out = np.empty_like(hazy)
-        restore_strips(hazy, out, solve_field(working_view(hazy, 255), method, options), options)
+        restore_strips(hazy, out, solve_field(working_view(hazy, 255), method, chosen), chosen)
         return out
 
     return run
-
-
-def create(name: str, weights: str | None, options: dict[str, float]) -> Callable[[Image], Image]:
-    """The contestant called ``name``."""
-    if name == "nothing":
-        return lambda hazy: hazy
-    if name.startswith("field"):
-        from unhaze.inference.methods.field import FieldMethod
-
-        method: Any = FieldMethod(weights)
-        return dehazer(method, DehazeOptions(**options))
-    return dehazer(create_method(name), DehazeOptions())
 
 
 def compare(restored: Image, clear: Image) -> Score:
@@ -168,67 +191,88 @@ def tensor(image: Image) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
 
-def score(run: Callable[[Image], Image], data: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Means of all measures, and the values of every picture."""
-    means: dict[str, float] = {}
-    details: dict[str, dict[str, float]] = {}
-    for title, pairs in (("indoor", indoor), ("road", road), ("reside", reside)):
-        scores = {pair.name: compare(run(pair.hazy), pair.clear) for pair in pairs(data)}
-        means[f"{title} PSNR"] = float(np.mean([each.psnr for each in scores.values()]))
-        means[f"{title} SSIM"] = float(np.mean([each.ssim for each in scores.values()]))
-        details[title] = {name: each.psnr for name, each in scores.items()}
-    unharmed = {pair.name: compare(run(pair.hazy), pair.clear).psnr for pair in clear_pictures(data)}
-    means["clear PSNR"] = float(np.mean([min(each, 60) for each in unharmed.values()]))
-    means["clear >= 35 %"] = 100 * float(np.mean([each >= 35 for each in unharmed.values()]))
-    details["clear"] = unharmed
-    real = {name: judge(run(hazy), hazy) for name, hazy in photographs(data)}
-    for key in ("FADE", "NIQE", "clipped %", "chroma"):
-        means[f"real {key}"] = float(np.nanmean([each[key] for each in real.values()]))
-        details[f"real {key}"] = {name: each[key] for name, each in real.items()}
-    means["quarter size PSNR"] = float(np.mean([quarter(run, hazy) for _, hazy in photographs(data)]))
-    return means, details
-
-
 def judge(restored: Image, hazy: Image) -> dict[str, float]:
-    """No-reference measures of one result."""
+    """Measures of one result that need no clear picture."""
     after, before = tensor(restored), tensor(hazy)
-    return {
+    measures = {
+        "ring": float(ring(after, before)),
+        "L*": float(lightness_change(after, before)),
         "FADE": float(fade(after)),
-        # NIQE is not defined on pictures below 256 pixels
-        "NIQE": float(niqe(after)) if min(restored.shape[:2]) >= 256 else float("nan"),
         "clipped %": float(clipped(after, before)),
         "chroma": float(chroma_shift(after, before)),
     }
+    if min(restored.shape[:2]) >= 256:  # NIQE is not defined below
+        measures["NIQE"], measures["NIQE of the input"] = float(niqe(after)), float(niqe(before))
+    return measures
 
 
-def quarter(run: Callable[[Image], Image], hazy: Image) -> float:
-    """PSNR of dehaze(resize(x)) against resize(dehaze(x)) at a quarter of the size."""
+def stability(run: Run, hazy: Image) -> dict[str, float]:
+    """How far a result depends on size, side and frame."""
+    whole = run(hazy)
     size = (hazy.shape[1] // 4, hazy.shape[0] // 4)
     first = run(np.asarray(cv2.resize(hazy, size, interpolation=cv2.INTER_AREA)))
-    last = cv2.resize(run(hazy), size, interpolation=cv2.INTER_AREA)
-    return compare(first, last).psnr
+    last = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA))
+    mirrored = run(np.ascontiguousarray(hazy[:, ::-1]))[:, ::-1].astype(float)
+    top = hazy.shape[0] // 4
+    lower = run(np.ascontiguousarray(hazy[top:])).astype(float)
+    return {
+        "quarter size PSNR": compare(first, last).psnr,
+        "mirrored, levels": float(np.abs(mirrored - whole).mean()),
+        "lower three quarters, levels": float(np.abs(lower - whole[top:]).mean()),
+    }
 
 
-def sheet(path: Path, runs: dict[str, Callable[[Image], Image]], data: Path) -> None:
-    """Hazy photographs beside each method's result."""
-    path.mkdir(parents=True, exist_ok=True)
-    for name, hazy in [(p.name, fit(read(p), 480)) for p in sorted((data / "real_hazy").iterdir())]:
-        row = np.hstack([run(hazy) for run in runs.values()])
-        cv2.imwrite(str(path / f"{Path(name).stem}.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
+def score(run: Run, data: Path) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """Means of all measures, and the values of every picture."""
+    means: dict[str, float] = {}
+    details: dict[str, dict[str, Any]] = {}
+    for title, pairs in (("rooms", rooms), ("kitchen", kitchen), ("road", road), ("SOTS/ITS", reside), ("thin", thin)):
+        made = list(pairs(data))
+        scores = {pair.name: compare(run(pair.hazy), pair.clear) for pair in made}
+        means[f"{title} PSNR"] = float(np.mean([each.psnr for each in scores.values()]))
+        means[f"{title} SSIM"] = float(np.mean([each.ssim for each in scores.values()]))
+        if title == "thin":
+            nothing = np.mean([compare(pair.hazy, pair.clear).psnr for pair in made])
+            means["thin, gain over nothing"] = means["thin PSNR"] - float(nothing)
+        details[title] = {name: each.psnr for name, each in scores.items()}
+    unharmed = {name: compare(run(clear), clear).psnr for name, clear in clear_pictures(data)}
+    means["clear >= 35 dB %"] = 100 * float(np.mean([each >= 35 for each in unharmed.values()]))
+    details["clear"] = unharmed
+    for folder, pictures in photographs(data).items():
+        judged = {name: judge(run(hazy), hazy) for name, hazy in pictures}
+        for key in ("ring", "L*", "FADE", "NIQE", "NIQE of the input", "clipped %", "chroma"):
+            means[f"{folder} {key}"] = float(np.mean([each[key] for each in judged.values() if key in each]))
+        means[f"{folder} ring, largest"] = max(each["ring"] for each in judged.values())
+        means[f"{folder} L*, darkest"] = min(each["L*"] for each in judged.values())
+        details[folder] = judged
+    stable = [stability(run, hazy) for pictures in photographs(data).values() for _, hazy in pictures]
+    for key in stable[0]:
+        means[key] = float(np.mean([each[key] for each in stable]))
+    return means, details
+
+
+def sheets(folder: Path, runs: dict[str, Run], data: Path) -> None:
+    """Photographs beside each model's result, one row each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in ("real_hazy", "real_fog"):
+        for path in sorted((data / source).iterdir()):
+            hazy = fit(read(path), 400)
+            row = np.hstack([run(hazy) for run in runs.values()])
+            cv2.imwrite(str(folder / f"{source}-{path.stem}.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=["nothing", "dcp", "cap", "bccr", "field-s"])
-    parser.add_argument("--weights", help="ONNX file for field-s instead of the one that ships")
-    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of field-s")
+    parser.add_argument("--models", nargs="+", default=["nothing", "dcp", "cap", "bccr", FieldMethod.info.name])
+    parser.add_argument("--weights", help="ONNX file for the default instead of the one that ships")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of the default")
     parser.add_argument("--sheets", type=Path, help="folder for before/after rows of the photographs")
     parser.add_argument("--json", type=Path, help="file for the scores of every picture")
     arguments = parser.parse_args()
     options = {key: float(value) for key, _, value in (each.partition("=") for each in arguments.set)}
-    runs = {name: create(name, arguments.weights, options) for name in arguments.methods}
+    runs = {name: create(name, arguments.weights, options) for name in arguments.models}
     results, pictures = {}, {}
     for name, run in runs.items():
         started = time.perf_counter()
@@ -241,7 +285,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps({"means": results, "pictures": pictures}, indent=1), "utf-8")
     if arguments.sheets:
-        sheet(arguments.sheets, runs, arguments.data)
+        sheets(arguments.sheets, runs, arguments.data)
 
 
 if __name__ == "__main__":

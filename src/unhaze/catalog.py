@@ -6,15 +6,19 @@ breaks only its own entry. Packages of third parties add entries through an entr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from unhaze.errors import UnknownNameError, UsageError
+from unhaze.errors import PluginWarning, UnknownNameError, UsageError
 
 __all__ = ["Catalog"]
+
+_TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 
 class Catalog:
@@ -23,7 +27,9 @@ class Catalog:
     Args:
         kind: What an entry is, in the singular, for error messages (``"method"``).
         entries: Name to ``"package.module:attribute"``.
-        group: Entry-point group through which other packages add entries (``"unhaze.methods"``).
+        group: Entry-point group through which other packages add entries (``"unhaze.methods"``). One that cannot be
+            loaded, does not fit or has a name that is taken is left out with a :class:`~unhaze.errors.PluginWarning`.
+        fits: Whether an object can be an entry.
 
     >>> numbers = Catalog("number", {"pi": "math:pi", "tau": "math:tau"}, group="unhaze.doctest")
     >>> numbers.names()
@@ -32,14 +38,43 @@ class Catalog:
     3.14
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str], group: str) -> None:
-        self.kind, self.group = kind, group
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], group: str, *, fits: Callable[[Any], bool] = callable
+    ) -> None:
+        self.kind, self.group, self._fits = kind, group, fits
         self._own = dict(entries)
 
     @cached_property
     def _all(self) -> dict[str, str]:
-        foreign = {point.name: point.value for point in entry_points(group=self.group)}
-        return {**foreign, **self._own}  # a foreign package cannot take over one of our names
+        found = dict(self._own)
+        for point in entry_points(group=self.group):
+            if point.value == found.get(point.name):
+                continue
+            if point.name in found:
+                self._skip(point, f"there already is a {self.kind} of this name")  # nobody can take over another's name
+            elif not _TARGET.fullmatch(point.value):
+                self._skip(point, f"{point.value!r} is no package.module:attribute")
+            elif (reason := self._fault(point)) is not None:
+                self._skip(point, reason)
+            else:
+                found[point.name] = point.value
+        return found
+
+    def _fault(self, point: EntryPoint) -> str | None:
+        """Why a plug-in cannot be used; nothing of ours is imported for it, and where there is none nothing at all."""
+        try:
+            target = point.load()
+        except Exception as error:  # whatever foreign code may raise
+            return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
+        return None if self._fits(target) else f"it is a {type(target).__name__}, not what a {self.kind} should be"
+
+    def _skip(self, point: EntryPoint, reason: str) -> None:
+        package = f" of {point.dist.name}" if point.dist else ""
+        warnings.warn(
+            f"The {self.kind} {point.name}{package} is left out ({reason}); update or remove that package.",
+            PluginWarning,
+            stacklevel=2,
+        )
 
     def register(self, name: str, target: str) -> None:
         """Add an entry while the program runs.

@@ -15,6 +15,8 @@
         ├── MissingDependencyError an optional package; the message names the extra to install
         └── WeightsNotFoundError   trained weights; the message names the path and the command
 
+Besides there is :class:`PluginWarning`, for what another package adds and cannot be used.
+
 A message is one sentence or two: what is wrong, and what to do. The command line prints it as it is.
 """
 
@@ -33,12 +35,17 @@ __all__ = [
     "MissingError",
     "OutputError",
     "OverBudgetError",
+    "PluginWarning",
     "UnhazeError",
     "UnknownNameError",
     "UnsupportedImageError",
     "UsageError",
     "WeightsNotFoundError",
 ]
+
+
+class PluginWarning(UserWarning):
+    """Something that another package adds cannot be used and is left out; the message names it."""
 
 
 class UnhazeError(Exception):
@@ -60,6 +67,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
+        name = str(name)[:100]  # it may come from a file
         near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(self.known)}."
         super().__init__(f"There is no {kind} named {name!r}; {hint}")

@@ -66,11 +66,14 @@ class DehazeResult(Generic[ImageT]):
         transmission: (H, W) float32 in (0, 1], the share of light that reached the camera unscattered as the method
             estimated it, before ``strength``. ``None`` where maps were not asked for.
         depth: Relative depth, the optical depth ``-ln(transmission)``; ``None`` where maps were not asked for.
-        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding; ``None`` from a network that
-            does not say.
+        airlight: (3,) float32 RGB in [0, 1], the colour of the haze, in the sRGB encoding, its mean where it
+            changes over the picture; ``None`` from a network that does not say.
         confidence: (H, W) float32 in [0, 1]; low where the haze is too dense to see through, or where the estimate
             was overruled to protect a sky. ``None`` where maps were not asked for.
-        info: Facts about the run: method, options, sizes, seconds, notes for the user.
+        info: Facts about the run: method, options, sizes, seconds, notes for the user. ``info["haze"]`` of a method has
+            ``density``, the mean optical depth, which grows with the haze and serves as a fog alarm; ``beyond_sight``,
+            the share of the picture where less than 15 % of the light of the scene comes through; the mean ``airlight``
+            and ``confidence``. ``info["left_alone"]`` says why a picture was left almost as it was, or is ``None``.
     """
 
     image: ImageT
@@ -138,16 +141,18 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class WeightCard:
-    """Where trained weights come from and what may be done with them.
+    """Where trained weights lie and what may be done with them.
 
     Attributes:
-        url: Address of the file.
-        sha256: Digest of the file, in hexadecimal.
-        license: SPDX name, or ``"none stated"``.
-        source: Repository of whoever trained them.
-        paper: Citation or address of the paper.
-        trained_on: Data set, by its catalogue name.
-        reported: Scores that the source states, by ``"<benchmark>/<metric>"``.
+        url: Address of the file, or of the folder that holds it.
+        sha256: Digest of the file, in hexadecimal; empty where the file was never had here.
+        license: SPDX name, or ``"none stated"`` and what the source says instead.
+        source: Repository of whoever trained them, ``owner/name at commit``.
+        paper: Citation.
+        trained_on: Data sets, by their catalogue names where they have one, separated by commas.
+        reported: Scores that the source states, by ``"<benchmark>/<metric>"``; not measured here.
+        files: Names of the files at ``url``, separated by commas; empty where the source does not list them.
+        note: What else must be known to use them; empty where nothing must.
     """
 
     url: str
@@ -157,3 +162,5 @@ class WeightCard:
     paper: str
     trained_on: str
     reported: Mapping[str, float] = field(default_factory=dict)
+    files: str = ""
+    note: str = ""

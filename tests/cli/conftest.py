@@ -37,9 +37,9 @@ def start_unhaze(environment):
     started = []
 
     def start(*arguments, **options):
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        pipes = {"env": environment, **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)}
         command = [sys.executable, "-m", "unhaze", *map(str, arguments)]
-        process = subprocess.Popen(command, env=environment, **{**pipes, **options})
+        process = subprocess.Popen(command, **{**pipes, **options})
         started.append(process)
         return process
 

@@ -80,7 +80,7 @@ def test_folders_are_scored_and_compared(call, folders):
     )
     assert code == 0
     assert out.startswith("| Method | Kind | Source |")
-    assert "| good | measured | unhaze, full8bit/1 | 20 |" in out
+    assert "| good | measured | unhaze, full8bit/2 | 20 |" in out
     assert "worse" in out
     assert "good: The rule reside was detected: it pairs 20 of 20 pictures." in err
     assert (folders / "out/report.md").exists()
@@ -104,13 +104,13 @@ def test_methods_are_scored_on_a_data_set_as_json(call, folders):
 def test_an_engine_is_for_the_methods_with_a_network(call, folders):
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--method", "field-s", "--engine", "onnxruntime", "--data", folders),
+        *("--method", "dcp", "--method", "field-m", "--engine", "onnxruntime", "--data", folders),
         *("--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 2, "--json", "--no-plots"),
     )
     assert code == 0
     assert [(run["method"], run["options"]) for run in json.loads(out)["runs"]] == [
         ("dcp", {"strength": 1.0}),
-        ("field-s", {"strength": 1.0, "engine": "onnxruntime"}),
+        ("field-m", {"strength": 1.0, "engine": "onnxruntime"}),
     ]
 
 
@@ -148,7 +148,7 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
         (["--pred", "good", "--target", "gt", "--metrics", "lpips"], 3, "AlexNet"),
         (["--method", "dpc", "--data", "."], 2, "dcp"),
         (["--method", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for methods"),
-        (["--method", "field-s", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
+        (["--method", "field-m", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
     ],
 )
 def test_faults_are_one_sentence_and_an_exit_code(call, folders, monkeypatch, arguments, code, words):

@@ -1,11 +1,14 @@
 import json
 import pickle
+import re
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
+from unhaze.inference.methods import list_methods  # noqa: E402
+from unhaze.inference.options import DEFAULT_METHOD  # noqa: E402
 from unhaze.weights import load_network  # noqa: E402
 
 
@@ -19,11 +22,24 @@ def official(tmp_path):
     return tmp_path / "dehazer.pth"
 
 
-def test_list_names_every_network_with_its_summary(unhaze):
-    lines = unhaze("models", "list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list_backbones()
-    assert all(len(line.split()) > 3 for line in lines)
-    assert [entry["name"] for entry in json.loads(unhaze("models", "list", "--json").stdout)] == list_backbones()
+def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
+    result = unhaze("models", "list")
+    head, *lines = result.stdout.splitlines()
+    assert head.split()[:5] == ["NAME", "KIND", "PARAMETERS", "LICENCE", "WEIGHTS"]
+    assert [line.split()[0] for line in lines] == list_methods() + list_backbones()
+    assert all(len(line.split()) > 7 for line in lines), "each says in words what it is"
+    assert "--method NAME" in result.stderr
+    entries = {entry["name"]: entry for entry in json.loads(unhaze("models", "list", "--json").stdout)}
+    assert list(entries) == list_methods() + list_backbones()
+    assert [entries[name]["kind"] for name in ("bccr", DEFAULT_METHOD, "oknet-base")] == [
+        "classic",
+        "default",
+        "network",
+    ]
+    facts = [entries["oknet-base"][key] for key in ("parameters", "license", "weights")]
+    assert facts == [4722857, "MIT", "official"]
+    assert entries["sgdnet-base"]["weights"] == "none published"
+    assert [entries[name]["weights"] for name in ("dcp", "field-m")] == ["none needed", "shipped"]
 
 
 def test_info_tells_what_a_user_asks(unhaze):
@@ -34,6 +50,25 @@ def test_info_tells_what_a_user_asks(unhaze):
     facts = json.loads(unhaze("models", "info", "aodnet-base", "--json").stdout)
     assert facts["contract"]["tiling"] == 7
     assert facts["stages"][0]["name"] == "enc1"
+    assert facts["card"]["weights"][0]["files"] == "dehazer.pth"
+    assert "Dark channel" in unhaze("models", "info", "dcp").stdout
+
+
+@pytest.mark.parametrize("name", list_backbones())
+def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monkeypatch):
+    monkeypatch.setattr("unhaze.backbones.create_backbone", _without_memory)
+    told = unhaze("models", "info", name).stdout
+    assert re.search(r"^Licence of the code: (none stated|MIT|Apache-2.0|CC-BY-NC-SA-4.0)", told, re.MULTILINE)
+    assert re.search(r"^Weights: (https://\S+|none published; \w.*)$", told, re.MULTILINE)
+    assert ("https://" in told) == ("; licence: " in told)
+    assert "recognised by the names and shapes of its tensors" in told
+    assert re.search(r"^Measured here: (relative error \de-\d|nothing)", told, re.MULTILINE)
+    assert "`" not in told, "a terminal shows no markup"
+
+
+def _without_memory(name):
+    with torch.device("meta"):
+        return create_backbone(name)
 
 
 def test_info_draws_where_depth_is_attached(unhaze):

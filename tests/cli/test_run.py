@@ -200,9 +200,7 @@ def corpus(make, tmp_path):
         (folder / name).write_bytes(content)
     data = make(tmp_path / "whole.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
-    values = np.full((8, 8, 3), 0.5, np.float32)
-    values[2, 3] = np.nan
-    tifffile.imwrite(folder / "nan.tif", values, photometric="rgb")
+    tifffile.imwrite(folder / "nan.tif", np.full((8, 8, 3), np.nan, np.float32), photometric="rgb")
     return folder, {*BAD, "cut.jpg", "nan.tif"}
 
 
@@ -265,7 +263,7 @@ def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
 
 def test_verbose_tells_what_runs_a_network(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
-    options = ["--method", "field-s", "--engine", "onnxruntime", "-v"]
+    options = ["--method", "field-m", "--engine", "onnxruntime", "-v"]
     told = unhaze("run", tmp_path / "a.png", *options).stderr
     assert "engine onnxruntime" in told
     assert "CPUExecutionProvider" in told
@@ -284,7 +282,8 @@ def test_pictures_that_look_clear_are_told(unhaze, make, tmp_path):
 
     assert told(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
     assert told(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
-    assert told(one, tmp_path / "two.png").splitlines()[0] == "2 pictures look clear: left almost as they were"
+    both = told(one, tmp_path / "two.png").splitlines()[0]
+    assert both == f"2 pictures look clear: left almost as they were: {one}, {tmp_path / 'two.png'}"
     assert "looks clear" not in told(tmp_path / "hazy.png")
     streamed = told("-", "-o", tmp_path / "out.png", input=one.read_bytes())
     assert streamed == "The picture looks clear: left almost as it was\n"
@@ -348,13 +347,23 @@ def test_an_input_is_never_overwritten(unhaze, make, tmp_path, disguise):
     assert source.read_bytes() == content
 
 
-def test_inputs_with_one_output_name_are_both_left_undone(unhaze, make, tmp_path):
-    for name in ("a.jpg", "a.png", "b.png"):
+def test_files_that_compete_for_a_name_are_all_done_and_told(unhaze, make, tmp_path):
+    for name in ("IMG_1.webp", "IMG_1.jpg", "b.png"):
         make(tmp_path / f"in/{name}")
-    result = unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--format", "jpeg", "--overwrite")
-    assert result.exit_code == 1
-    assert tree(tmp_path / "out") == ["b.jpg"]
-    assert result.stderr.count("would all be written to") == 2
+    arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--format", "jpeg", "--method", "dcp"]
+    planned = unhaze(*arguments, "--dry-run", "--json")
+    notes = [note for record in json.loads(planned.stdout)["records"] for note in record["notes"]]
+    assert notes == ["named IMG_1-webp.jpg, because IMG_1.jpg is the name for IMG_1.jpg"]
+    result = unhaze(*arguments, "--report", tmp_path / "r.jsonl")
+    assert result.exit_code == 0, result.stderr
+    assert f"{tmp_path / 'in/IMG_1.webp'}: {notes[0]}" in result.stderr
+    assert tree(tmp_path / "out") == ["IMG_1-webp.jpg", "IMG_1.jpg", "b.jpg"]
+    made = {Path(record["input"]).name: Path(record["output"]).name for record in read_report(tmp_path / "r.jsonl")}
+    assert made == {"IMG_1.webp": "IMG_1-webp.jpg", "IMG_1.jpg": "IMG_1.jpg", "b.png": "b.jpg"}
+    (tmp_path / "out/IMG_1-webp.jpg").unlink()
+    again = unhaze(*arguments, "--skip-existing")
+    assert again.stderr.splitlines()[-1].startswith("1 done, 2 skipped, 0 failed")
+    assert tree(tmp_path / "out") == ["IMG_1-webp.jpg", "IMG_1.jpg", "b.jpg"]
 
 
 def test_a_report_does_not_write_into_a_picture(unhaze, make, tmp_path):
@@ -423,6 +432,133 @@ def test_json_goes_to_stdout_and_words_to_stderr(unhaze, make, tmp_path):
     assert "1 done" in result.stderr
 
 
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
+    for index in range(12):
+        make(tmp_path / f"in/{index:02}.png")
+    arguments = [
+        "run",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--skip-existing",
+        "--method",
+        "dcp",
+        "--compare",
+        "-j",
+        1,
+    ]
+    running = [start_unhaze(*arguments, "--report", tmp_path / f"{number}.jsonl", text=True) for number in range(2)]
+    told = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    names = [f"{index:02}{ending}" for index in range(12) for ending in ("-compare.jpg", ".png")]
+    assert tree(tmp_path / "out") == sorted(names)
+    reports = [list(read_report(tmp_path / f"{number}.jsonl")) for number in range(2)]
+    assert [len(report) for report in reports] == [12, 12]
+    done = sorted(Path(record["input"]).name for report in reports for record in report if record["status"] == "done")
+    assert done == [f"{index:02}.png" for index in range(12)]
+    assert sum(int(text.split()[0]) for text in told) == 12
+
+
+def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, tmp_path):
+    from tests.io.test_claims import forge
+
+    for name in ("a", "b", "c", "d"):
+        make(tmp_path / f"in/{name}.png")
+    (tmp_path / "out").mkdir()
+    finishing = forge(tmp_path / "out/a.png")
+    failing = forge(tmp_path / "out/b.png")
+    forge(tmp_path / "out/c.png", age=1000)
+    (tmp_path / "out/.c.png.0123abcd.part").write_text("half")
+    process = start_unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--json", text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out/d.png").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (tmp_path / "out/a.png").write_text("made by the other")
+    finishing.unlink()
+    failing.unlink()
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    statuses = {Path(record["input"]).name: record["status"] for record in json.loads(told)["records"]}
+    assert statuses == {"a.png": "skipped", "b.png": "done", "c.png": "done", "d.png": "done"}
+    assert (tmp_path / "out/a.png").read_text() == "made by the other"
+    assert tree(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png"]
+
+
+@pytest.mark.parametrize("option", [[], ["--skip-existing"], ["--overwrite"]])
+def test_what_a_killed_run_left_is_cleared_away(unhaze, make, tmp_path, option):
+    from tests.io.test_claims import forge
+
+    make(tmp_path / "in/a.png")
+    make(tmp_path / "out/a.png")
+    for name in (".a.png.0123abcd.part", ".a-compare.jpg.0123abcd.part"):
+        (tmp_path / "out" / name).write_text("half")
+    (tmp_path / "out/.other.png.0123abcd.part").write_text("of another command")
+    forge(tmp_path / "out/a.png", age=1000)
+    unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--compare", *option)
+    assert [name for name in tree(tmp_path / "out") if name.startswith(".")] == [".other.png.0123abcd.part"]
+
+
+# -- lists and parts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b"in/a.png\nin/sub/b c.png\n", []),
+        (b"in/a.png\r\n\r\nin/sub/b c.png", []),
+        (b"in/a.png\0in/sub/b c.png\0", ["-0"]),
+        ("in/a.png\nin/sub/b c.png\n".encode("utf-16"), []),
+        ("in/a.png\nin/sub/b c.png\n".encode("utf-8-sig"), []),
+    ],
+    ids=["lines", "windows", "null", "utf-16", "bom"],
+)
+def test_a_list_of_files(unhaze, make, tmp_path, monkeypatch, content, options):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.png", "in/sub/b c.png", "in/other.png"):
+        make(tmp_path / name)
+    (tmp_path / "list").write_bytes(content)
+    arguments = ["run", "-o", "out", "--method", "dcp", *options]
+    dry = unhaze(*arguments, "--files-from", "list", "--dry-run")
+    assert [line.split(" <- ")[0] for line in dry.stdout.splitlines()] == ["out/in/a.png", "out/in/sub/b c.png"]
+    assert not (tmp_path / "out").exists()
+    assert unhaze(*arguments, "--files-from", "-", input=content).exit_code == 0
+    assert tree(tmp_path / "out") == ["in/a.png", "in/sub/b c.png"]
+
+
+def test_a_listed_file_that_is_gone_fails_alone(unhaze, make, tmp_path):
+    make(tmp_path / "a.png")
+    (tmp_path / "list").write_text(f"{tmp_path}/a.png\n{tmp_path}/gone.png\n")
+    result = unhaze("run", "--files-from", tmp_path / "list", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "gone.png does not exist" in result.stderr
+    assert tree(tmp_path / "out") == ["a.png"]
+
+
+def test_parts_of_a_folder_make_the_whole(unhaze, make, tmp_path):
+    for index in range(9):
+        make(tmp_path / f"in/{index}.png")
+    seen = []
+    for number in (1, 2, 3):
+        arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--shard", f"{number}/3"]
+        planned = [
+            record["output"] for record in json.loads(unhaze(*arguments, "--dry-run", "--json").stdout)["records"]
+        ]
+        assert unhaze(*arguments, "--report", tmp_path / f"{number}.jsonl").exit_code == 0
+        assert sorted(record["output"] for record in read_report(tmp_path / f"{number}.jsonl")) == sorted(planned)
+        seen += planned
+    assert sorted(Path(name).name for name in seen) == tree(tmp_path / "out") == [f"{index}.png" for index in range(9)]
+
+
+def test_a_part_without_pictures_is_told(unhaze, make, tmp_path):
+    make(tmp_path / "a.png")
+    told = [unhaze("run", tmp_path / "a.png", "--shard", f"{number}/2", "--dry-run").stderr for number in (1, 2)]
+    assert sum("No pictures were found in part" in text for text in told) == 1
+
+
 # -- stdin and stdout -------------------------------------------------------------------------------------------------
 
 
@@ -474,7 +610,7 @@ def test_a_reader_that_goes_away_is_no_error_to_complain_of(start_unhaze, make, 
     process.stdout.close()
     process.stdout = None
     assert process.communicate(timeout=60)[1] == b""
-    assert process.returncode == 1
+    assert process.returncode == 0
 
 
 # -- wrong usage ------------------------------------------------------------------------------------------------------
@@ -501,6 +637,11 @@ def test_a_reader_that_goes_away_is_no_error_to_complain_of(start_unhaze, make, 
         (["-", "--json"], "for files"),
         (["-", "-o", "folder"], "has no name"),
         (["a.png", "-o", "-", "--compare"], "holds one picture"),
+        (["a.png", "--shard", "0/2"], "for example 1/3"),
+        (["a.png", "--null"], "--files-from"),
+        (["--files-from", "gone"], "cannot be read"),
+        (["--files-from", "a.png"], "--null"),
+        (["-", "--shard", "1/2"], "are for files"),
     ],
 )
 def test_wrong_usage(unhaze, make, tmp_path, monkeypatch, arguments, sentence):

@@ -81,8 +81,61 @@ def test_split_rules(name, split):
 def test_a_missing_folder_is_a_clear_error(tmp_path):
     with pytest.raises(UsageError, match="no folder"):
         SceneBank.load(tmp_path / "nowhere", "train")
-    with pytest.raises(UsageError, match="no scene"):
+    with pytest.raises(UsageError, match="holds no picture"):
         SceneBank.load(tmp_path, "train")
+
+
+def test_any_folder_of_pictures_will_do(tmp_path, photo, caplog):
+    (tmp_path / "2024/sea/deep").mkdir(parents=True)
+    small = cv2.resize(photo, (60, 40))
+    for index, name in enumerate(["a.jpg", "b.PNG", "2024/c.tif", "2024/sea/d.webp", "2024/sea/deep/e.bmp"]):
+        cv2.imwrite(str(tmp_path / name), np.roll(small, 5 * index, axis=1))
+    cv2.imwrite(str(tmp_path / "2024/grey16.png"), small[..., 0].astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "2024/dot.png"), small[:1, :1])
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "2024/broken.jpg").write_bytes(b"this is no picture")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "2024/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    train, validation = (SceneBank.load(tmp_path, split) for split in ("train", "validation"))
+    names = [scene.name for bank in (train, validation) for scene in bank.scenes]
+    assert len(set(names)) == len(names) == 7
+    assert len(validation) == 1
+    assert set(train.skipped) | set(validation.skipped) == {"2024/broken.jpg", "2024/cut.jpg"}
+    assert all(any(name in message for message in caplog.messages) for name in ("broken.jpg", "cut.jpg"))
+    assert "notes.txt" not in caplog.text
+    for index in range(20):
+        sample = synthesize(train, SynthesisConfig(), 1, index, 32, 48)
+        assert sample.hazy.shape == sample.clear.shape == (32, 48, 3)
+
+
+def test_few_pictures_are_enough_and_one_is_the_least(tmp_path, photo):
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.resize(photo, (60, 40)))
+    assert [len(SceneBank.load(tmp_path, split)) for split in ("train", "validation")] == [1, 1]
+    cv2.imwrite(str(tmp_path / "b.png"), cv2.resize(photo, (60, 40)))
+    train, validation = (SceneBank.load(tmp_path, split) for split in ("train", "validation"))
+    assert [scene.name for scene in (*train.scenes, *validation.scenes)] == ["a.png", "b.png"]
+
+
+def test_where_nothing_can_be_read_the_reason_is_told(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"this is no picture")
+    with pytest.raises(UsageError, match=r"no clear picture.*a\.jpg is not a picture"):
+        SceneBank.load(tmp_path, "train")
+
+
+def test_folders_named_as_those_of_a_data_set_hold_ordinary_pictures_too(tmp_path, photo):
+    for name in ("rgbd", "camvid"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            cv2.imwrite(str(tmp_path / name / f"holiday{number}.jpg"), cv2.resize(photo, (60, 40)))
+    assert [scene.group for scene in SceneBank.load(tmp_path, "train").scenes] == ["clear"] * 3
+
+
+def test_the_clear_pictures_of_pairs_are_taken_and_not_the_hazy_ones(tmp_path, photo):
+    for name in ("hazy", "clear", "clear/more"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "1.png"), cv2.resize(photo, (60, 40)))
+    banks = [SceneBank.load(tmp_path, split) for split in ("train", "validation")]
+    assert [scene.name for bank in banks for scene in bank.scenes] == ["clear/1.png", "clear/more/1.png"]
 
 
 def test_a_missing_label_is_named(folder, tmp_path, photo):
@@ -195,21 +248,21 @@ def street():
 
 
 def test_the_sky_is_found(street):
-    sky = synthetic._sky(street, None, "clear")
+    sky = synthetic.find_sky(street, None, "clear")
     assert sky[:30].min() > 250
     assert sky[60:].max() < 5
-    assert synthetic._sky(street, None, "rgbd") is None
-    assert synthetic._sky(np.full_like(street, 40), None, "clear") is None
+    assert synthetic.find_sky(street, None, "rgbd") is None
+    assert synthetic.find_sky(np.full_like(street, 40), None, "clear") is None
     warm = np.where(street == 230, 90, street)  # a yellow wall
-    assert synthetic._sky(warm, None, "clear") is None
+    assert synthetic.find_sky(warm, None, "clear") is None
     depth = np.full(street.shape[:2], 20, np.float32)
-    assert synthetic._sky(street, depth, "camvid") is None
+    assert synthetic.find_sky(street, depth, "camvid") is None
     depth[:50] = SKY_DEPTH
-    assert synthetic._sky(street, depth, "camvid")[:40].min() > 250
+    assert synthetic.find_sky(street, depth, "camvid")[:40].min() > 250
 
 
 def test_a_sky_of_the_colour_of_dense_haze_stays(street):
-    sky = synthetic._sky(street, None, "clear")
+    sky = synthetic.find_sky(street, None, "clear")
     bank = SceneBank([Scene("a", "clear", street, None, np.zeros(street.shape[:2], np.uint8), sky)])
     changes = dataclasses.replace(CLEAN, zoom=(1, 1), optical_depth=(2, 2.2), hazy_sky=1)
     kept = 0
@@ -227,7 +280,7 @@ def test_high_key_pictures_are_bright_and_clear(street):
     rng = np.random.default_rng(0)
     clear = street.astype(np.float32) / 255
     for _ in range(10):
-        bright = synthetic._high_key(clear, rng)
+        bright = synthetic.make_high_key(clear, rng)
         assert bright.mean() > clear.mean()
         assert bright.min() < 0.1
         assert bright.max() <= 1

@@ -39,7 +39,7 @@ def test_far_is_large_and_the_map_follows_the_true_depth(estimator, hazy, hazy_p
 
 def test_agrees_with_what_the_method_sees(estimator, hazy):
     """The same network in the dehazer, whose view is made by another resizing."""
-    from unhaze.inference.methods.field import FieldMethod
+    from unhaze.default.model import FieldMethod
 
     view = np.ascontiguousarray(hazy[0].permute(1, 2, 0).numpy())
     expected = torch.from_numpy(np.exp(FieldMethod().maps(view).log_depth))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import resource
+import struct
+import zipfile
+
 import cv2
 import numpy as np
 import pytest
@@ -152,3 +158,93 @@ def test_a_colour_picture_is_no_depth(tmp_path):
         create_depth("file", path=tmp_path / "c.png")
     cv2.imwrite(str(tmp_path / "g.png"), np.dstack([RAMP] * 3).astype(np.uint8))
     assert read_depth(tmp_path / "g.png").map.shape == RAMP.shape
+
+
+# -- crafted files ----------------------------------------------------------------------------------------------------
+
+
+def array_file(path, header, values=b""):
+    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + values)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (100000, 100000), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 5), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9" + "9" * 400 + ", 5), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': 5, }",
+        "{'descr': 'nonsense', 'fortran_order': False, 'shape': (1, 1), }",
+        "__import__('os').mkdir('sprung')",
+        "{" * 5000,
+    ],
+)
+def test_headers_that_claim_what_is_not_there_are_refused(tmp_path, monkeypatch, header):
+    monkeypatch.chdir(tmp_path)
+    array_file(tmp_path / "odd.npy", header, bytes(64))
+    with pytest.raises(ImageError, match=r"odd\.npy"):
+        read_depth(tmp_path / "odd.npy")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_more_values_than_a_picture_may_have_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("unhaze.depth.file.DEFAULT_MAX_PIXELS", 1000)
+    np.save(tmp_path / "large.npy", np.ones((40, 40), np.float32))
+    with pytest.raises(ImageError, match="limit"):
+        read_depth(tmp_path / "large.npy")
+
+
+def test_values_beyond_float32_are_refused(tmp_path):
+    np.save(tmp_path / "far.npy", np.full((8, 9), 1e300))
+    with pytest.raises(ImageError, match="no numbers"):
+        read_depth(tmp_path / "far.npy")
+
+
+def entry(path, *, compression=zipfile.ZIP_STORED, **arrays):
+    base = {"format": np.array(1), "kind": np.array("metric"), "scales": np.ones(1, "f4")}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in {**base, **arrays}.items():
+            file = io.BytesIO()
+            if isinstance(array, bytes):
+                file.write(array)
+            else:
+                np.save(file, array)
+            archive.writestr(f"{name}.npy", file.getvalue())
+
+
+def claims(shape):
+    header = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"map0": claims((40_000, 40_000)) + bytes(200 << 20), "compression": zipfile.ZIP_DEFLATED},  # 200 kB on disk
+        {"map0": claims((10**9, 10**9))},
+        {"map0": np.ones((4, 4), "f2"), "scales": np.ones(10**6, "f4")},
+        {"map0": np.ones((4, 4), "f2"), "scales": np.array([np.nan], "f4")},
+        {"map0": np.full((4, 4), 60_000, "f2"), "scales": np.array([3e38], "f4")},
+        {"map0": np.ones((4, 4, 4), "f2")},
+        {},
+    ],
+)
+def test_crafted_entries_of_a_cache_are_refused(tmp_path, arrays):
+    entry(tmp_path / "odd.npz", **arrays)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match=r"odd\.npz"):
+        read_depth(tmp_path / "odd.npz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # [kB]
+
+
+def test_the_hand_made_entry_is_a_sound_one(tmp_path):
+    entry(tmp_path / "sound.npz", map0=np.ones((4, 4), "f2"))
+    assert read_depth(tmp_path / "sound.npz").map.shape == (4, 4)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    for path in (tmp_path / "pipe.npy", "/dev/zero", tmp_path, tmp_path / "absent.npz"):
+        with pytest.raises(ImageError, match="check the path"):
+            read_depth(path)

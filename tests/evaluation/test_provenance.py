@@ -57,10 +57,10 @@ def test_code_hash_is_of_the_parts_asked_for():
 
 def test_other_weights_are_another_method():
     """Scores of a trained method must not be taken for those of the same method trained again."""
-    weights = Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+    weights = Path(str(files("unhaze.default") / "field-m.onnx"))
     root = Path(unhaze.__file__).parent
     assert any(weights.is_relative_to(root / part) for part in METHOD_CODE)
-    assert code_hash("weights/field-s.onnx") != code_hash("nowhere")
+    assert code_hash("default/field-m.onnx") != code_hash("nowhere")
 
 
 def test_inputs_are_described_without_paths():

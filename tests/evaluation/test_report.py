@@ -42,7 +42,7 @@ def test_report_holds_everything_and_links_to_files_that_exist(dataset, tmp_path
     report = write_report(
         analyze(outcome, dataset="sots-indoor"), tmp_path / "out", command="unhaze eval", cases_shown=2
     ).read_text()
-    for words in ("full8bit/1", "convention `gaussian`", "reside was detected", "*reported*", "P1, Table 1", "sha256"):
+    for words in ("full8bit/2", "convention `gaussian`", "reside was detected", "*reported*", "P1, Table 1", "sha256"):
         assert words in report
     links = [line.rpartition("(")[2].rstrip(")") for line in report.splitlines() if line.startswith("![")]
     assert len(links) == 5  # one scatter plot, worst and best of two runs
@@ -63,7 +63,7 @@ def test_files_read_back(dataset, tmp_path):
     records = json.loads((tmp_path / "out/per_image.json").read_text())
     assert records[0]["scores"] == outcome.scored("good")[0][1].values
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["protocol"]["id"] == "full8bit/1"
+    assert report["protocol"]["id"] == "full8bit/2"
     assert report["metrics"][1]["label"] == "SSIM (gaussian)"
     assert report["runs"][0]["summary"]["psnr"]["count"] == 6
     assert [entry["role"] for entry in report["inputs"]] == ["target", "hazy", "results of good", "results of bad"]

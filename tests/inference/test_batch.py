@@ -31,6 +31,9 @@ class FakeDehazer:
     def check_budget(self, info, *, maps=False):
         pass
 
+    def read(self, source, *, maps=False, max_pixels=None):
+        return read_image(source, max_pixels=max_pixels)
+
     def restore(self, picture, *, maps=False, in_place=False):
         with self.occupied(picture):
             if self.gate:
@@ -100,6 +103,8 @@ def test_a_record_says_what_was_done(tmp_path):
         "width": 9,
         "height": 5,
         "notes": ["a note of the dehazer"],
+        "haze": None,
+        "left_alone": None,
     }
 
 
@@ -166,14 +171,67 @@ def test_what_nobody_foresaw_fails_one_picture_with_a_trace(tmp_path, monkeypatc
     assert "trace" not in failure.as_dict()
 
 
-def test_an_output_that_appears_meanwhile_is_left_alone(tmp_path):
+@pytest.mark.parametrize("existing", ["error", "skip", "overwrite"])
+def test_an_output_that_appears_meanwhile_is_left_alone(tmp_path, existing):
     make(tmp_path / "a.png")
-    jobs = plan([tmp_path])
+    jobs = plan([tmp_path], existing=existing)
     (tmp_path / "a-dehazed.png").write_text("somebody else's")
-    summary = run_batch(FakeDehazer(), jobs)
-    assert summary.failed == 1
+    records = []
+    run_batch(FakeDehazer(), jobs, on_record=records.append)
+    assert [record.status for record in records] == ["skipped"]
+    assert "another process" in records[0].reason
     assert (tmp_path / "a-dehazed.png").read_text() == "somebody else's"
     assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_an_output_that_changes_meanwhile_is_left_alone(tmp_path, monkeypatch, existing, moment):
+    make(tmp_path / "a.png")
+    output = make(tmp_path / "a-dehazed.png")
+    (tmp_path / "a-compare.jpg").write_text("of a run that was cut short")
+    if existing == "skip":
+        output.unlink()
+    jobs = plan([tmp_path], existing=existing, sides=["compare"])
+    restore = FakeDehazer.restore
+
+    def slowly(self, *args, **options):
+        if moment == "during":
+            output.write_text("edited")
+        return restore(self, *args, **options)
+
+    monkeypatch.setattr(FakeDehazer, "restore", slowly)
+    if moment == "before":
+        output.write_text("edited")
+    records = []
+    run_batch(FakeDehazer(), jobs, on_record=records.append)
+    assert [record.status for record in records] == ["skipped"]
+    assert output.read_text() == "edited"
+    assert (tmp_path / "a-compare.jpg").read_text() == "of a run that was cut short"
+    assert not leftovers(tmp_path)
+
+
+def test_the_restored_picture_is_written_last(tmp_path, monkeypatch):
+    make(tmp_path / "a.png")
+    order, atomic_output = [], batch.atomic_output
+
+    @contextmanager
+    def noting(path, **options):
+        with atomic_output(path, **options) as temporary:
+            yield temporary
+        order.append(path.name)
+
+    monkeypatch.setattr(batch, "atomic_output", noting)
+    run_batch(FakeDehazer(), plan([tmp_path], sides=["compare", "depth"]))
+    assert order == ["a-compare.jpg", "a-depth.png", "a-dehazed.png"]
+
+
+def test_a_folder_made_for_a_picture_that_failed_goes_again(tmp_path):
+    source = make(tmp_path / "in/sub/a.png")
+    jobs = plan([tmp_path / "in"], output=tmp_path / "out/deep")
+    source.write_bytes(b"text")
+    assert run_batch(FakeDehazer(), jobs).failed == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_side_product_stays_when_the_picture_cannot_be_written(tmp_path):

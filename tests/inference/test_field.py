@@ -120,30 +120,40 @@ def test_an_estimate_may_be_smaller_than_the_view():
     assert field.slope.shape == field.confidence.shape == (12, 16)
 
 
-def test_a_finished_estimate_is_taken_as_it_is():
+def test_an_estimate_that_knows_its_lift_is_taken_as_it_is():
     """A trained method deals with skies and exposure itself."""
     view, confidence = landscape(), np.full((12, 16), 0.7, np.float32)
-    field = solve_field(view, Fixed(finished=True, confidence=confidence), DehazeOptions())
+    field = solve_field(view, Fixed(lift=0.8, confidence=confidence), DehazeOptions())
     gray = np.full((12, 16), 0.5, np.float32)
     np.testing.assert_allclose(field.transmission(gray), 0.4, atol=1e-5)
-    assert field.lift == 0
+    assert field.lift == pytest.approx(0.8)
     assert field.confidence is confidence
+    assert solve_field(view, Fixed(lift=0.8), DehazeOptions(keep_exposure=0.25)).lift == pytest.approx(0.2)
     assert solve_field(view, Fixed(), DehazeOptions()).lift > 0
 
 
-def test_a_finished_estimate_is_protected_by_its_own_means():
-    """Full protection is that of the method, none is none, and between them the optical depth is shared out."""
-    view, protected = landscape(), np.full((12, 16), 0.9, np.float32)
+@pytest.mark.parametrize(
+    ("clear", "spare", "left"), [(0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (0.5, 1.0, 0.5), (1.0, 0.0, 1.0)]
+)
+def test_what_looks_clear_is_spared_as_far_as_the_option_says(clear, spare, left):
+    field = solve_field(landscape(), Fixed(lift=0.8, clear=clear), DehazeOptions(spare_clear=spare))
     gray = np.full((12, 16), 0.5, np.float32)
-    means = [
-        float(
-            solve_field(view, Fixed(finished=True, protected=protected), DehazeOptions(protect_sky=p))
-            .transmission(gray)
-            .mean()
-        )
-        for p in (0.0, 0.5, 1.0)
-    ]
-    assert means == pytest.approx([0.4, (0.4 * 0.9) ** 0.5, 0.9], abs=1e-4)
+    np.testing.assert_allclose(field.transmission(gray), 0.4**left, atol=1e-5)
+    assert field.lift == pytest.approx(0.8 * left)
+    assert field.density == pytest.approx(-np.log(0.4), abs=1e-5)  # what was found, not what is left of it
+
+
+def test_the_share_beyond_sight_and_the_least_transmission():
+    class Dense(Fixed):
+        def estimate(self, view):
+            transmission = np.full((12, 16), 0.05, np.float32)
+            transmission[6:] = 0.6
+            return HazeEstimate(transmission, np.full(3, 0.85, np.float32), lift=0.0, **self.details)
+
+    for least in (0.12, 0.3):
+        field = solve_field(landscape(), Dense(least_transmission=least), DehazeOptions())
+        assert field.beyond_sight == 0.5
+        assert field.transmission(np.full((12, 16), 0.5, np.float32)).min() == pytest.approx(least)
 
 
 def test_the_change_is_that_of_the_restored_picture():

@@ -86,11 +86,12 @@ def test_files_keep_type_and_metadata(engine, tmp_path):
     exif[0x010E] = "a hazy day"
     Image.fromarray(np.full((6, 8, 4), 200, np.uint8)).save(path, exif=exif)
     result = create(engine)(path)
-    restored = Image.open(result.image)
+    restored = result.image
     assert restored.getexif()[0x010E] == "a hazy day"
     assert restored.mode == "RGBA"
     np.testing.assert_array_equal(np.array(restored)[0, 0], [100, 100, 100, 200])
-    assert create(engine)(path.read_bytes()).image == result.image.read_bytes()
+    output = create(engine)(path, output=tmp_path / "b.png").image
+    assert create(engine)(path.read_bytes()).image == output.read_bytes()
     assert np.array(create(engine)(Image.open(path)).image)[0, 0].tolist() == [100, 100, 100, 200]
 
 
@@ -130,6 +131,7 @@ def test_the_network_sees_the_tone_curve_of_srgb(engine, monkeypatch):
     engine.result = 1.0
     pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), np.uint16)
     data = Image.fromarray((pixels >> 8).astype(np.uint8))
+    data.info["icc_profile"] = b"a profile"
     result = create(engine)(data)
     np.testing.assert_allclose(engine.seen[0], np.sqrt((pixels >> 8) / 255), atol=1e-6)
     np.testing.assert_array_equal(np.array(result.image), pixels >> 8)
@@ -202,7 +204,7 @@ def test_a_picture_that_does_not_fit_is_refused_with_the_reason(engine, tmp_path
     engine.tileable = True
     with pytest.raises(OverBudgetError, match="raise --max-memory"):
         dehazer(path)
-    assert create(engine, max_memory="1G")(path).image.exists()
+    assert create(engine, max_memory="1G")(path).image.size == (400, 300)
     assert 0 < engine.budgets[-1] < 1 << 30
 
 

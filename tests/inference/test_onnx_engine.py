@@ -16,7 +16,7 @@ from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
 from unhaze.inference import onnx_engine
 from unhaze.inference.onnx_engine import ENGINE_VARIABLE, OnnxEngine, installed_engines, resolve_engine
 
-WEIGHTS = Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+WEIGHTS = Path(str(files("unhaze.default") / "field-m.onnx"))
 
 needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="OpenVINO is not installed: pip install 'unhaze[openvino]'"
@@ -75,7 +75,7 @@ def test_unknown_and_missing_engines_are_told(installed, monkeypatch):
 
 def test_nothing_is_imported_before_the_first_picture():
     code = (
-        "import sys; from unhaze import Dehazer; d = Dehazer('field-s');"
+        "import sys; from unhaze import Dehazer; d = Dehazer('field-m');"
         "import numpy as np; found = {'onnxruntime', 'openvino', 'torch'} & set(sys.modules); assert not found, found;"
         "d(np.zeros((8, 8, 3), np.uint8)); assert {'onnxruntime', 'openvino'} & set(sys.modules)"
     )

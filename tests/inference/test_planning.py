@@ -7,7 +7,7 @@ from PIL import Image
 
 from unhaze.errors import ImageDecodeError, OutputError, UnknownNameError, UsageError
 from unhaze.inference import planning
-from unhaze.inference.planning import Planner, plan
+from unhaze.inference.planning import Found, Planner, Shard, plan
 
 
 def make(path, size=(4, 3)):
@@ -252,21 +252,111 @@ def test_an_output_that_is_another_input_is_refused(tmp_path):
     assert second.ready
 
 
-def test_two_inputs_with_one_output_both_fail_and_only_they(tmp_path):
-    for name in ("a.jpg", "a.png", "b.png"):
+@pytest.mark.parametrize("order", [1, -1])
+def test_files_of_one_folder_that_compete_for_a_name_take_their_endings_into_it(tmp_path, order):
+    sources = [make(tmp_path / name) for name in ("a.jpg", "a.png", "b.png", "c.bmp", "c.tif")]
+    jobs = plan(sources[::order], format="jpeg")
+    assert names(jobs, tmp_path) == {
+        "a.jpg": "a-dehazed.jpg",
+        "a.png": "a-png-dehazed.jpg",
+        "b.png": "b-dehazed.jpg",
+        "c.bmp": "c-dehazed.jpg",
+        "c.tif": "c-tif-dehazed.jpg",
+    }
+    told = {job.source.name: job.note for job in jobs if job.note}
+    assert set(told) == {"a.png", "c.tif"}
+    assert told["a.png"] == "named a-png-dehazed.jpg, because a-dehazed.jpg is the name for a.jpg"
+
+
+def test_a_name_with_an_ending_in_it_avoids_files_that_have_that_name(tmp_path):
+    for name in ("in/a.jpg", "in/a.png", "in/a-png.jpg"):
         make(tmp_path / name)
-    jobs = plan([tmp_path], format="jpeg")
-    assert names(jobs, tmp_path) == {"a.jpg": "OutputError", "a.png": "OutputError", "b.png": "b-dehazed.jpg"}
+    jobs = plan([tmp_path / "in"], output=tmp_path / "out", format="jpeg")
+    assert names(jobs, tmp_path) == {
+        "in/a-png.jpg": "out/a-png.jpg",
+        "in/a.jpg": "out/a.jpg",
+        "in/a.png": "out/a-png-2.jpg",
+    }
+
+
+def test_inputs_of_several_folders_with_one_output_fail_and_only_they(tmp_path):
+    for name in ("one/a.jpg", "two/a.jpg", "two/b.jpg"):
+        make(tmp_path / name)
+    jobs = plan([tmp_path / name for name in ("one/a.jpg", "two/a.jpg", "two/b.jpg")], output=tmp_path / "out")
+    assert [job.ready for job in jobs] == [False, False, True]
     for job in jobs[:2]:
-        assert "a.jpg" in str(job.error)
-        assert "a.png" in str(job.error)
+        assert "one/a.jpg" in str(job.error)
+        assert "two/a.jpg" in str(job.error)
 
 
-def test_side_products_collide_too(tmp_path):
+def test_side_products_compete_too_and_are_not_taken_for_pictures_later(tmp_path):
     make(tmp_path / "a.jpg")
     make(tmp_path / "a.png")
-    assert all(job.ready for job in plan([tmp_path]))
-    assert not any(job.ready for job in plan([tmp_path], sides=["compare"]))
+    assert [job.note for job in plan([tmp_path])] == [None, None]
+    for _ in range(2):
+        jobs = plan([tmp_path], sides=["compare"], existing="overwrite")
+        assert [[path.name for path in job.products] for job in jobs] == [
+            ["a-dehazed.jpg", "a-compare.jpg"],
+            ["a-png-dehazed.png", "a-png-compare.jpg"],
+        ]
+        for job in jobs:
+            for path in job.products:
+                make(path)
+
+
+# -- parts and lists --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_the_parts_are_all_do_not_overlap_and_are_about_equal(count):
+    found = [Found(Path(f"in/IMG_{index:04}.jpg"), Path("sub")) for index in range(2000)]
+    parts = [[item for item in found if Shard(number, count).holds(item)] for number in range(1, count + 1)]
+    assert sorted(map(str, found)) == sorted(str(item) for part in parts for item in part)
+    assert max(map(len, parts)) < 1.3 * 2000 / count
+
+
+def test_a_part_depends_on_the_name_below_the_folder_alone():
+    shards = [Shard(number, 7) for number in range(1, 8)]
+
+    def part(source, below=""):
+        (number,) = (shard.number for shard in shards if shard.holds(Found(Path(source), Path(below))))
+        return number
+
+    assert part("/mnt/one/sub/a.jpg", "sub") == part("/media/two/sub/A.HEIC", "sub")
+    assert part("in/\u00fc.jpg") == part("in/u\u0308.jpg")
+    assert len({part(f"in/{index}.jpg") for index in range(100)}) == 7
+    assert part("in/a.jpg") == 3, "machines with other versions must agree"
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "a/b", "-1/3", "1/3/5"])
+def test_a_part_that_cannot_be_is_refused(text):
+    with pytest.raises(UsageError, match="for example 1/3"):
+        Shard.parse(text)
+
+
+def test_an_input_of_another_part_is_not_written_to(tmp_path):
+    sources = [make(tmp_path / "a.png"), make(tmp_path / "a-dehazed.png")]
+    for number in range(1, 6):
+        for job in plan(sources, existing="overwrite", shard=Shard(number, 5)):
+            assert job.ready == (job.source == sources[1])
+
+
+def test_a_listed_file_keeps_its_folders_unless_they_lead_outside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cards/1/a.png", "cards/2/a.png", "b[1].png", "c.png"):
+        make(tmp_path / name)
+    listed = ["cards/1/a.png", "cards/2", "b[1].png", tmp_path / "c.png", "cards/../cards/1/a.png", "*.png"]
+    jobs = plan([], listed=listed, output="out")
+    assert [job.output.as_posix() for job in jobs if job.ready] == [
+        "out/cards/1/a.png",
+        "out/cards/2/a.png",
+        "out/b[1].png",
+        "out/c.png",
+    ]
+    assert "*.png does not exist" in str(jobs[-1].error)
+
+
+# -- file systems and outputs that exist ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ignores_case", [False, True])

@@ -3,14 +3,22 @@ from __future__ import annotations
 import io
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr, ycbcr2rgb
 
-from unhaze.errors import ImageDecodeError, ImageTooLargeError, ImageValueError, UnsupportedImageError, UsageError
+from unhaze.errors import (
+    ImageDecodeError,
+    ImageTooLargeError,
+    ImageValueError,
+    UnhazeError,
+    UnsupportedImageError,
+    UsageError,
+)
 from unhaze.io.frames import (
     INPUT_FORMATS,
     Frame,
@@ -375,3 +383,46 @@ def test_raw_pixels(name):
 def test_a_picture_that_does_not_fit_is_refused(pixels):
     with pytest.raises(ImageValueError, match="does not fit"):
         FrameConverter(open_y4m("444", 4, 2)).to_frame(pixels, Frame(b""))
+
+
+# -- crafted headers --------------------------------------------------------------------------------------------------
+
+
+def test_a_header_that_claims_a_large_frame_takes_no_memory_for_it():
+    reader = FrameReader(io.BytesIO(b"YUV4MPEG2 W20000 H20000 C444p16\nFRAME\n" + bytes(1000)))
+    tracemalloc.start()
+    with pytest.raises(ImageDecodeError, match="ends within frame 1, after 1,000"):
+        list(reader)
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20  # the frame would be 2.4 GB
+    tracemalloc.stop()
+
+
+def test_frames_above_the_limit_of_the_caller_are_refused():
+    stream = b"YUV4MPEG2 W64 H48\nFRAME\n"
+    assert FrameReader(io.BytesIO(stream), max_pixels=64 * 48).info.width == 64
+    with pytest.raises(ImageTooLargeError, match="above the limit of 3,071 pixels"):
+        FrameReader(io.BytesIO(stream), max_pixels=64 * 48 - 1)
+    with pytest.raises(ImageTooLargeError, match="limit"):
+        FrameReader(io.BytesIO(b""), "rgb24", (64, 48), max_pixels=100)
+
+
+Y4M_TAGS = st.one_of(
+    st.from_regex(rb"[WHCIFAX][\x21-\xff]{0,12}", fullmatch=True),
+    st.builds(lambda key, value: key + str(value).encode(), st.sampled_from([b"W", b"H"]), st.integers(-9, 10**30)),
+    st.sampled_from([b"W8", b"H6", b"C420jpeg", b"Cmono", b"C444p16", b"Ip", b"XCOLORRANGE=FULL", b"W" + b"9" * 3000]),
+)
+
+
+@given(tags=st.lists(Y4M_TAGS, max_size=8), end=st.sampled_from([b"\n", b"", b"\r\n"]), rest=st.binary(max_size=200))
+@settings(max_examples=300, derandomize=True, deadline=None)
+def test_any_header_is_read_or_refused_in_a_sentence(tags, end, rest):
+    stream = io.BytesIO(b" ".join([b"YUV4MPEG2", *tags]) + end + rest)
+    message = ""
+    try:
+        reader = FrameReader(stream)
+        for frame in reader:
+            assert len(frame.data) == reader.info.frame_bytes
+    except UnhazeError as error:
+        message = str(error)
+    assert "\n" not in message
+    assert len(message) < 500

@@ -1,14 +1,16 @@
 """The parts of a training, each on its own."""
 
 import json
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from unhaze.errors import WeightsNotFoundError
+from unhaze.errors import OutputError, UsageError, WeightsNotFoundError
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.logging import JsonLog, write_strips
@@ -45,7 +47,7 @@ def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match="no space"):
         save_checkpoint(tmp_path, 4, {"a": torch.zeros(2)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000003.pt"]
     assert load_checkpoint(latest_checkpoint(tmp_path))["a"].tolist() == [1, 1]
@@ -62,6 +64,76 @@ def test_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     with pytest.raises(WeightsNotFoundError, match="step-1"):
         load_checkpoint(tmp_path / "step-1.pt")
+
+
+def test_what_is_no_checkpoint_is_passed_over_and_left_alone(tmp_path):
+    (tmp_path / "step-9999999.pt").mkdir()
+    for name in ("step-0000009 (copy).pt", "step-last.pt", ".step-0000009.pt.0123abcd.part", "notes.txt"):
+        (tmp_path / name).write_text("no checkpoint")
+    assert latest_checkpoint(tmp_path) is None
+    for step in (3, 10_000_000, 9_999_998):
+        save_checkpoint(tmp_path, step, {"step": step}, keep=2)
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-10000000.pt"
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_any_flipped_bit_that_matters_is_found(tmp_path):
+    state = {"a": torch.arange(300.0), "step": 7}
+    whole = save_checkpoint(tmp_path, 7, state).read_bytes()
+    rng = random.Random(0)
+    damaged = 0
+    for position in rng.sample(range(len(whole)), 120):
+        content = bytearray(whole)
+        content[position] ^= 1 << rng.randrange(8)
+        path = tmp_path / "flipped.pt"
+        path.write_bytes(content)
+        try:
+            loaded = load_checkpoint(path)
+        except UsageError:
+            damaged += 1
+        else:  # the bit is in padding, or in a time
+            assert torch.equal(loaded["a"], state["a"])
+    assert damaged > 60
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.999])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, length):
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    newest = save_checkpoint(tmp_path, 2, {"step": 2})
+    content = newest.read_bytes()
+    newest.write_bytes(content[: int(length * len(content)) if length in (0.5, 0.999) else length])
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-0000001.pt"
+    assert "step-0000002.pt: damaged or half-written, so the training goes on from" in caplog.text
+    with pytest.raises(UsageError, match="--resume auto"):
+        load_checkpoint(newest)
+    (tmp_path / "step-0000001.pt").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"No checkpoint in .* is whole"):
+        latest_checkpoint(tmp_path)
+
+
+def test_checkpoints_obey_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = save_checkpoint(tmp_path, 1, {"step": 1})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
+def test_a_disk_that_is_too_small_keeps_the_checkpoint_before(tmp_path):
+    import resource
+
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written: File too large"):
+            save_checkpoint(tmp_path, 2, {"a": torch.zeros(500, 500)}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001.pt"]
+    assert load_checkpoint(latest_checkpoint(tmp_path)) == {"step": 1}
 
 
 def test_ema_follows_the_formula_and_leaves_the_network_alone():
@@ -110,6 +182,24 @@ def test_log_forgets_lost_work(tmp_path):
     JsonLog(path, resume_at=20).write(step=30, loss=0.5)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"step": 10, "loss": 0.333333}, {"step": 20, "loss": 0.333333}, {"step": 30, "loss": 0.5}]
+
+
+@pytest.mark.parametrize("damage", [b'{"step": 2, "lo', b"\x00" * 40, b"\xff\xfe\n[1]\nnull\n"])
+def test_a_damaged_log_is_mended(tmp_path, damage):
+    path = tmp_path / "log.jsonl"
+    JsonLog(path).write(step=1, loss=0.5)
+    whole = path.read_bytes()
+    path.write_bytes(whole + damage)
+    JsonLog(path, resume_at=5)
+    assert path.read_bytes() == whole
+
+
+def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(OutputError, match="--resume auto"):
+        JsonLog(tmp_path / "log.jsonl", resume_at=0)
+    with pytest.raises(OutputError, match="--resume auto"):
+        JsonLog(tmp_path / "log.jsonl").write(step=1)
 
 
 def test_strips(tmp_path):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unhaze.backbones import create_backbone
 from unhaze.backbones._base import Backbone, prepare
+from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth._base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
 from unhaze.guided import GuidedDehazer
@@ -43,9 +44,10 @@ Features = Mapping[str, Tensor]
 Origin = Literal["trained", "random", "none"]
 """Where the numbers of a probe come from: training, a random generator, or the hand that wrote it."""
 
-FIELD_METHOD = "field-s"
+FIELD_METHOD = "field-m"
 
-_FIELD_SIDE, _FIELD_MULTIPLE = 224, 32  # what the field network sees of a picture, as the method gives it
+# last block of the field network's encoder at each stride
+_ENCODER_STAGES = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
 _PATCH = 1 / 40  # of the long side: 15 pixels on the 600-pixel pictures of He et al. 2011
 _NOISE = 2 / 255  # contrast below which there is nothing but steps of 8 bits
 
@@ -139,13 +141,13 @@ def field_probe(weights: str | Path | None = None) -> Probe:
         UsageError: The file is no field network.
         MissingDependencyError: onnx is not installed.
     """
-    path = Path(weights) if weights else Path(str(files("unhaze") / "weights" / f"{FIELD_METHOD}.onnx"))
+    path = Path(weights) if weights else Path(str(files("unhaze.default") / f"{FIELD_METHOD}.onnx"))
     if not path.is_file():
         raise WeightsNotFoundError(f"There is no network {path}; check the path, or install unhaze again.")
     session, stages = _open_field(path)
 
     def features(image: Tensor, _depth: Tensor) -> Features:
-        view = at_own_size(image.float(), _FIELD_SIDE, _FIELD_MULTIPLE).clamp(0, 1).contiguous().numpy()
+        view = at_own_size(image.float(), NETWORK_SIZE, MULTIPLE).clamp(0, 1).contiguous().numpy()
         found = session.run(list(stages.values()), {"view": view})
         return {stage: torch.from_numpy(each) for stage, each in zip(stages, found, strict=True)}
 
@@ -213,7 +215,10 @@ def _stage_outputs(graph: Any) -> dict[str, str]:
     last: dict[str, str] = {}
     for node in graph.node:
         parts = node.input[1].split(".") if node.op_type == "Conv" else []
-        if len(parts) > 2 and parts[0] == "network" and parts[1].startswith(("stem", "enc", "bottom", "dec")):
+        if parts[:3] == ["network", "encoder", "blocks"]:
+            stride = next(stride for stride, block in _ENCODER_STAGES.items() if int(parts[3]) <= block)
+            last[f"enc{stride}"] = node.output[0]
+        elif parts[:1] == ["network"] and parts[1].startswith("dec") and parts[2] == "block":
             last[parts[1]] = node.output[0]
     follower = {name: node.output[0] for node in graph.node if node.op_type in ("Relu", "Add") for name in node.input}
     return {stage: follower.get(name, name) for stage, name in last.items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import threading
 import traceback
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,8 @@ from typer.core import TyperGroup
 
 from unhaze import __version__
 from unhaze.cli import _console
-from unhaze.errors import MissingError, UnhazeError, UsageError
+from unhaze.cli._streams import leave_streams, prepare_streams
+from unhaze.errors import MissingError, PluginWarning, UnhazeError, UsageError
 
 __all__ = ["COMMANDS", "app", "exit_code", "main"]
 
@@ -58,10 +60,13 @@ class _LazyGroup(TyperGroup):
 
     def main(self, *args: Any, **options: Any) -> Any:
         _console.reset()
-        try:
-            return super().main(*args, **options)
-        except Exception as error:
-            sys.exit(_report(error))
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", PluginWarning)
+            warnings.showwarning = _tell_plugins(warnings.showwarning)
+            try:
+                return super().main(*args, **options)
+            except Exception as error:
+                sys.exit(_report(error))
 
 
 app = typer.Typer(
@@ -118,6 +123,18 @@ def exit_code(error: BaseException) -> int:
     return 3 if isinstance(error, MissingError) else 1
 
 
+def _tell_plugins(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows warnings of plug-ins as sentences, and all others as before."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, PluginWarning):
+            _console.complain(f"unhaze: {message}")
+        else:
+            otherwise(message, category, *rest)
+
+    return show
+
+
 def _report(error: Exception) -> int:
     """Tell the user of an error that ended a command; returns the exit code."""
     if isinstance(error, UnhazeError):
@@ -135,6 +152,7 @@ def main() -> NoReturn:
     """Run the command line; the console script ``unhaze``."""
     # whoever stops us politely gets the tidying up that Ctrl-C gets
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepare_streams()
     code: Any = 1
     try:
         typer.main.get_command(app).main(prog_name="unhaze")
@@ -146,12 +164,7 @@ def main() -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # the reader of the pipe has gone; the flush at exit must not complain of it again
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    code = leave_streams(code)
     if any(thread.name.startswith("unhaze-") and thread.daemon for thread in threading.enumerate()):
         os._exit(code)  # abandoned workers sit in native code, which does not survive the end of the interpreter
     sys.exit(code)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unhaze.cli import _console
+from unhaze.inference.machine import MOST_WORKERS
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Report",
     "Save",
     "SkipExisting",
+    "SpareClear",
     "Strength",
     "Suffix",
     "TileSize",
@@ -74,6 +76,11 @@ White = Annotated[
         "from the largest values of each.",
         metavar="X",
     ),
+]
+
+SpareClear = Annotated[
+    float,
+    typer.Option(help="How far pictures that look clear are left alone, 0 to 1; 0 dehazes them too.", metavar="X"),
 ]
 
 Engine = Annotated[
@@ -233,6 +240,7 @@ Jobs = Annotated[
         "-j",
         help="How many pictures to work on at once; default is the number of processors.",
         min=1,
+        max=MOST_WORKERS,
         show_default=False,
         metavar="N",
     ),

@@ -13,10 +13,10 @@ from unhaze.errors import OutputError, UnknownNameError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from unhaze.inference.batch import BatchOptions, Record, Summary
+    from unhaze.inference.batch import BatchOptions, Job, Record, Summary
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Existing
     from unhaze.io.manifest import ReportWriter
@@ -25,14 +25,19 @@ __all__ = [
     "NetworkSettings",
     "Settings",
     "Teller",
+    "clear_sentence",
     "looks_clear",
     "parse_count",
     "tell_engine",
+    "tell_names",
     "tell_notes",
     "with_name",
 ]
 
+_NAMED = 5  # pictures that a line names
+
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
+_MOST_NAMES = 5  # of results whose name is told
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -206,7 +211,8 @@ class Teller:
         self.lost_report = False
         self._report, self._keep = report, keep
         self._last_output: str | None = None
-        self._clear: list[str] = []  # inputs that hold little haze
+        self._clear: dict[str, str | None] = {}  # inputs that hold little haze, and why they were left
+        self._told: list[int] = []  # how many notes each picture has that has any
         self._start = time.perf_counter()
 
     def __call__(self, record: Record) -> None:
@@ -217,7 +223,9 @@ class Teller:
         if record.status == "done":
             self._last_output = record.output
             if looks_clear(record.notes):
-                self._clear.append(record.input)
+                self._clear[record.input] = record.left_alone
+            notes = count_notes(record.notes)
+            self._told += [notes] if notes else []
         self._append(record)
         _console.detail(_in_detail(record))
 
@@ -231,17 +239,16 @@ class Teller:
         _console.complain(f"failed: {with_name(record.input, record.reason)}")
 
     def tell_summary(self) -> None:
-        """On stderr one line on pictures that were left almost as they were, if any, and one with the counts."""
+        """On stderr a line on pictures left almost as they were and one on losses, if any, and one with the counts."""
         summary = self.summary
         line = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
         if summary.not_started:
             line += f", {summary.not_started} not started"
         if self._last_output and summary.done == 1:
             line += f" ({self._last_output})"
-        if len(self._clear) == 1:
-            _console.say(f"{self._clear[0]} looks clear: left almost as it was")
-        elif self._clear:
-            _console.say(f"{len(self._clear)} pictures look clear: left almost as they were")
+        if self._clear:
+            _console.say(clear_sentence(self._clear))
+        tell_losses(self._told)
         _console.say(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -273,6 +280,22 @@ class Teller:
             self._report, self.lost_report = None, True
 
 
+def clear_sentence(reasons: Mapping[str, str | None]) -> str:
+    """What is told of pictures that were left almost as they were, and of the option that would act on them.
+
+    Args:
+        reasons: Name of a picture to why it was left.
+    """
+    from unhaze.inference.dehazer import SPARED
+
+    names = sorted(reasons)
+    hint = " (--spare-clear 0 removes what there is)" if SPARED in reasons.values() else ""
+    if len(names) == 1:
+        return f"{names[0]} looks clear: left almost as it was{hint}"
+    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{len(names)} pictures look clear: left almost as they were{hint}: {some}"
+
+
 def looks_clear(notes: Iterable[str]) -> bool:
     """Whether the notes on a picture say that it holds little haze."""
     from unhaze.inference.dehazer import LOOKS_CLEAR
@@ -280,10 +303,29 @@ def looks_clear(notes: Iterable[str]) -> bool:
     return LOOKS_CLEAR in notes
 
 
-def tell_notes(notes: Iterable[str]) -> None:
+def count_notes(notes: Iterable[str]) -> int:
+    """How many notes on a picture speak of something that was lost or changed."""
+    return sum(not looks_clear([note]) for note in notes)
+
+
+def tell_losses(counts: Sequence[int]) -> None:
+    """Say in one line how much could not be kept, unless the notes themselves are told.
+
+    Args:
+        counts: Number of notes on each picture that has any.
+    """
+    if not counts or _console.is_verbose():
+        return
+    pictures = f"{len(counts)} picture{'s' if len(counts) > 1 else ''}"
+    notes = f"{sum(counts)} note{'s' if sum(counts) > 1 else ''}"
+    _console.say(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
+
+
+def tell_notes(notes: Sequence[str]) -> None:
     """Tell the notes on a picture without a name, on stderr."""
     from unhaze.inference.dehazer import LOOKS_CLEAR
 
+    tell_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:
         if note == LOOKS_CLEAR:
             _console.say(f"The picture {note}")
@@ -297,6 +339,15 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
         return
     parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
     _console.detail(", ".join(filter(None, parts)))
+
+
+def tell_names(jobs: Iterable[Job]) -> None:
+    """Tell of results that could not have the name one would expect, on stderr."""
+    noted = [job for job in jobs if job.note and job.ready]
+    for job in noted[:_MOST_NAMES]:
+        _console.say(f"{job.source}: {job.note}")
+    if len(noted) > _MOST_NAMES:
+        _console.say(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
 
 
 def with_name(name: str, sentence: str | None) -> str:

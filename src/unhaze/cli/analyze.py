@@ -77,7 +77,7 @@ def consistency(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A network, or a network with a fusion module; several to compare. field-s needs no weights.",
+            help="A network, or a network with a fusion module; several to compare. field-m needs no weights.",
             metavar="NAME[+FUSION]",
         ),
     ] = None,

@@ -10,6 +10,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.inference.machine import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,10 @@ def models(
         int, typer.Option(help="Forward passes to time; 0 only counts, which is quick.", min=0, metavar="N")
     ] = 3,
     threads: Annotated[
-        int | None, typer.Option(help="Processor cores to use; default all.", min=1, metavar="N", show_default=False)
+        int | None,
+        typer.Option(
+            help="Processor cores to use; default all.", min=1, max=MOST_WORKERS, metavar="N", show_default=False
+        ),
     ] = None,
     json_output: opt.JsonOutput = False,
 ) -> None:

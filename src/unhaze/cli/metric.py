@@ -151,15 +151,13 @@ def _recipe(name: str | None, metrics: list[str]) -> tuple[Any, list[str]]:
 
 
 def _read(path: Path) -> Any:
-    from unhaze.errors import ImageDecodeError, ImageError
+    from unhaze.errors import ImageError
     from unhaze.evaluation.scoring import read_batch
 
     try:
-        return read_batch(path.read_bytes())
-    except OSError as error:
-        raise ImageDecodeError(f"{path} cannot be read ({error.strerror}).") from error
+        return read_batch(path)
     except ImageError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def _row(path: Path, scores: dict[str, float], dropped: dict[str, float], other: dict[str, str]) -> dict[str, Any]:

@@ -1,23 +1,27 @@
-"""``unhaze models``: which networks there are, what each is, and what a weights file holds."""
+"""``unhaze models``: what dehazes, where networks and their weights come from, and what a weights file holds."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.cli.methods import tell_method
 
 __all__ = ["models", "weights_package"]
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_SHIPPED = "field-m"  # the method whose weights come with unhaze
 _TRIAL = 64  # side of the image on which weights are tried [px]
 
 models = typer.Typer(
-    help="List the networks, tell about one, or check a weights file.",
+    help="List what dehazes, tell about a network and its weights, or check a weights file.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -28,22 +32,32 @@ models = typer.Typer(
 
 @models.command("list", context_settings=_HELP_NAMES)
 def list_all(json_output: opt.JsonOutput = False) -> None:
-    """List all networks, those that other packages bring included."""
-    from unhaze.backbones import list_backbones
+    """List all that dehazes, with its parameters, the licence of its weights, and where it has weights from.
 
-    entries = [{"name": name, "summary": _header(name).partition("\n")[0]} for name in list_backbones()]
+    What other packages bring is included.
+    """
+    entries = _methods() + _networks()
     if json_output:
         print(json.dumps(entries, indent=2))
         return
-    width = max(len(entry["name"]) for entry in entries)
+    rows = [("NAME", "KIND", "PARAMETERS", "LICENCE", "WEIGHTS", "WHAT IT IS")]
     for entry in entries:
-        print(f"{entry['name']:{width}}  {entry['summary']}".rstrip())
+        parameters = "-" if entry["parameters"] is None else f"{entry['parameters']:,}"
+        rows.append((entry["name"], entry["kind"], parameters, entry["license"], entry["weights"], entry["summary"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        cells = [f"{cell:{'>' if column == 2 else '<'}{widths[column]}}" for column, cell in enumerate(row[:5])]
+        print("  ".join([*cells, row[5]]).rstrip())
+    _console.say("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
 
 
 @models.command(context_settings=_HELP_NAMES)
 def info(
     name: Annotated[
-        str, typer.Argument(help="The network, or NETWORK+FUSION to see how depth is attached.", show_default=False)
+        str,
+        typer.Argument(
+            help="A network or a method, or NETWORK+FUSION to see how depth is attached.", show_default=False
+        ),
     ],
     depth: Annotated[
         str | None,
@@ -54,25 +68,19 @@ def info(
     ] = None,
     json_output: opt.JsonOutput = False,
 ) -> None:
-    """Tell where a network comes from, what it expects of an image, and whether it can be run in tiles.
+    """Tell where a network and its weights come from, under which licence, and what it expects of an image.
 
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
+    from unhaze.inference.methods import list_methods
+
     if "+" in name:
         _tell_attachment(name, depth, depth_weights, json_output=json_output)
-        return
-    facts = _facts(name)
-    if json_output:
-        print(json.dumps(facts, indent=2))
-        return
-    contract = facts["contract"]
-    low, high = contract["value_range"]
-    print(f"{name}: {facts['header']}\n")
-    print(f"Parameters: {facts['parameters']:,}")
-    print(f"Stages: {', '.join(stage['name'] for stage in facts['stages'])}")
-    print(f"Images: values {low:g} to {high:g}, sides a multiple of {contract['multiple_of']}, padded by themselves")
-    print(f"Tiles: {_on_tiles(contract['tiling'])}")
+    elif name in list_methods():
+        tell_method(name, json_output=json_output)
+    else:
+        _tell_network(name, json_output=json_output)
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -137,23 +145,115 @@ def _header(name: str) -> str:
 
     path = Path(unhaze.backbones.__file__).with_name(f"{name.rpartition('-')[0]}.py")
     try:
-        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     except (OSError, SyntaxError):
         return ""
+    return re.sub(r"(?::\w+:)?``?~?([^`]+)``?", r"\1", text)  # a terminal shows no markup
+
+
+def _methods() -> list[dict[str, Any]]:
+    """What the list says of each method."""
+    from unhaze.inference.methods import list_methods, method_info
+
+    entries = []
+    for name in list_methods():
+        found = method_info(name)
+        kind = "default" if name == opt.DEFAULT_METHOD else "trained" if found.has_network else "classic"
+        entries.append(
+            {
+                "name": name,
+                "kind": kind,
+                "parameters": None,
+                "license": "Apache-2.0" if name == _SHIPPED else "see its package" if found.has_network else "-",
+                "weights": "shipped" if name == _SHIPPED else "see its package" if found.has_network else "none needed",
+                "summary": found.summary,
+            }
+        )
+    return entries
+
+
+def _networks() -> list[dict[str, Any]]:
+    """What the list says of each network."""
+    from unhaze.backbones import list_backbones
+    from unhaze.weights.cards import network_card
+
+    entries = []
+    for name in list_backbones():
+        card = network_card(name)
+        weights = "see its package" if card is None else "official" if card.weights else "none published"
+        entries.append(
+            {
+                "name": name,
+                "kind": "network",
+                "parameters": None if card is None else card.parameters,
+                "license": "see its package" if card is None else card.license.partition(";")[0],
+                "weights": weights,
+                "summary": _header(name).partition("\n")[0],
+            }
+        )
+    return entries
+
+
+def _tell_network(name: str, *, json_output: bool) -> None:
+    facts = _facts(name)
+    if json_output:
+        print(json.dumps(facts, indent=2))
+        return
+    contract = facts["contract"]
+    low, high = contract["value_range"]
+    print(f"{facts['name']}: {facts['header']}\n")
+    print(f"Parameters: {facts['parameters']:,}")
+    print(f"Stages: {', '.join(stage['name'] for stage in facts['stages'])}")
+    print(f"Images: values {low:g} to {high:g}, sides a multiple of {contract['multiple_of']}, padded by themselves")
+    print(f"Tiles: {_on_tiles(contract['tiling'])}")
+    card = facts["card"]
+    if card is None:
+        print("Weights: see the package that brings the network")
+        return
+    print(f"Licence of the code: {card['license']} ({card['source']})")
+    for weights in card["weights"]:
+        _tell_weights(weights)
+    if not card["weights"]:
+        print(f"Weights: none published; {card['unpublished']}")
+    print(f"A weights file is recognised {facts['recognised']}")
+    if card["parity"] is None:
+        print("Measured here: nothing; there is no official code to compare with")
+    else:
+        further = f" {card['measured']}" if card["measured"] else ""
+        error = f"{card['parity']:.0e}".replace("e-0", "e-")
+        print(f"Measured here: relative error {error} beside the official code, both on made-up weights.{further}")
+
+
+def _tell_weights(card: dict[str, Any]) -> None:
+    print(f"Weights: {card['url']}")
+    print(f"  trained on {card['trained_on']}; licence: {card['license']}; {card['paper']}")
+    if card["files"]:
+        print(f"  files: {card['files']}")
+    if card["sha256"]:
+        print(f"  sha256: {card['sha256']}")
+    if card["reported"]:
+        scores = ", ".join(f"{name} {value:g}" for name, value in card["reported"].items())
+        print(f"  reported by the authors, not measured here: {scores}")
+    if card["note"]:
+        print(f"  {card['note']}")
 
 
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from unhaze.backbones import create_backbone
+    from unhaze.weights.cards import RECOGNISED, network_card
 
     network = create_backbone(name)
+    card = network_card(name)
     return {
         "name": name,
         "header": _header(name),
         "parameters": sum(p.numel() for p in network.parameters()),
         "stages": [asdict(stage) for stage in network.stages],
         "contract": asdict(network.contract),
+        "card": None if card is None else asdict(card),
+        "recognised": RECOGNISED,
     }
 
 

@@ -12,9 +12,10 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, tell_engine
+from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
 from unhaze.errors import UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.inference.machine import MOST_WORKERS
+from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
     from unhaze.inference.dehazer import Dehazer
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pipe"]
 
-EXAMPLE = (
-    'ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4'
-)
 _FORMATS = "auto|y4m|rgb24|bgr24|gray|rgb48le|gray16le"
 _INTERLACED = (
     "The stream is interlaced, and frames are dehazed as whole pictures; "
@@ -40,14 +38,16 @@ def pipe(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     temporal: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="How much of the haze of a frame is taken from the frames before, 0 to 0.95; more flickers less. "
-            "Begins anew at scene cuts.",
+            help="How much of the haze of a frame is taken from the frames before, 0 to 0.98, where nothing moves; "
+            f"more flickers less. Default {DEFAULT_TEMPORAL:g}, but 0 for a network. Begins anew at scene cuts.",
+            show_default=False,
             metavar="X",
         ),
-    ] = 0.0,
+    ] = None,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
@@ -55,6 +55,7 @@ def pipe(
     precision: opt.Precision = NetworkSettings.precision,
     tile: opt.TileSize = None,
     compile: opt.Compile = False,
+    max_pixels: opt.MaxPixels = "500M",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -62,6 +63,7 @@ def pipe(
             "-j",
             help="How many frames to work on at once; default is the number of processors.",
             min=1,
+            max=MOST_WORKERS,
             show_default=False,
             metavar="N",
         ),
@@ -77,7 +79,8 @@ def pipe(
 
     Takes YUV4MPEG2 (y4m) or raw frames and gives back the same kind, without audio. With the sound of the original:
 
-      ffmpeg -i in.mp4 -f yuv4mpegpipe - | unhaze pipe | ffmpeg -i - -i in.mp4 -map 0:v -map "1:a?" -c:a copy out.mp4
+      ffmpeg -v error -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | unhaze pipe |
+        ffmpeg -v error -i - -i in.mp4 -map 0:v -map '1:a?' -c:a copy out.mp4
     """
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
@@ -87,31 +90,37 @@ def pipe(
     from unhaze.inference.temporal import check_temporal
     from unhaze.io.frames import FrameConverter, FrameReader, parse_size
 
-    check_temporal(temporal)
+    weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
+    limit = parse_count(max_pixels, "the pixel limit")
     # one thread per frame: frames side by side share the cores better than strips of one frame
     with Dehazer(
         method,
         strength=strength,
         color_blend=color_blend,
         protect_sky=protect_sky,
+        spare_clear=spare_clear,
         keep_exposure=keep_exposure,
         threads=1,
         engine=engine,
         **network.as_options(),
     ) as dehazer:
         tell_engine(dehazer)
-        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), parse_size(size) if size else None)
+        frame_size = parse_size(size) if size else None
+        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
             _console.say(_INTERLACED)
-        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, temporal, jobs)
+        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
 
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
     if is_terminal:
-        raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {EXAMPLE}")
+        from unhaze.io.video import video_command
+
+        example = video_command("in.mp4", "out.mp4")
+        raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {example}")
 
 
 def _dehazed(

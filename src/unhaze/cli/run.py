@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +14,11 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_notes, with_name
+from unhaze.cli._streams import was_closed, write_bytes
+from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
+from unhaze.io.video import VIDEO_SUFFIXES, video_sentence
 
 if TYPE_CHECKING:
     from unhaze.inference.batch import Job, Record, Rendered
@@ -28,13 +32,13 @@ STREAM = "-"
 
 def run(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Files, folders, quoted patterns such as 'photos/**/*.jpg', or - for stdin.",
             metavar="INPUT",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -44,6 +48,17 @@ def run(
             "Default is beside each input.",
             metavar="PATH",
         ),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(help="Also take the files named in this list, one a line; - is stdin.", metavar="FILE"),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The names in --files-from end with NUL, as find -print0 writes them.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Take the I-th of N parts of the inputs, chosen by their names.", metavar="I/N"),
     ] = None,
     suffix: opt.Suffix = None,
     format: opt.Format = "keep",
@@ -58,6 +73,7 @@ def run(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     white: opt.White = None,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
@@ -108,7 +124,7 @@ def run(
         tuple(save or ()),
         metadata,
         method,
-        DehazeOptions(strength, color_blend, protect_sky, keep_exposure),
+        DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear),
         max_memory,
         max_pixels,
         jobs,
@@ -119,33 +135,73 @@ def run(
         white,
     )
     settings.check()
-    if STREAM in (*inputs, output):
-        _run_stream(inputs, settings, dry_run=dry_run, json_output=json_output, report=report)
-    else:
-        _run_files(inputs, settings, dry_run=dry_run, json_output=json_output, report=report)
+    named = inputs or []
+    if not named and files_from is None:
+        raise UsageError("Missing argument INPUT; name a file, a folder, a pattern, or a list with --files-from.")
+    if STREAM in (*named, output):
+        if files_from is not None or shard is not None:
+            raise UsageError("--files-from and --shard are for files; leave them out where - is input or output.")
+        _run_stream(named, settings, dry_run=dry_run, json_output=json_output, report=report)
+        return
+    if null and files_from is None:
+        raise UsageError("--null says how the names in a list end; add --files-from FILE.")
+    listed = [] if files_from is None else _read_list(files_from, null=null)
+    planned = _plan(named, listed, settings, shard)
+    if not planned:
+        part = "" if shard is None else f"part {shard} of "
+        _console.complain(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
+        if video := _some_video(named):
+            _console.complain(video_sentence(str(video), video.suffix))
+    _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _run_files(
-    inputs: Sequence[str], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
-) -> None:
-    from unhaze.inference.batch import plan
+def _plan(inputs: Sequence[str], listed: Sequence[str], settings: Settings, shard: str | None) -> list[Job]:
+    from unhaze.inference.planning import Shard, plan
 
-    jobs = plan(
+    return plan(
         inputs,
+        listed=listed,
         output=settings.output,
         suffix=settings.suffix,
         format=settings.format,
         recursive=settings.recursive,
         existing=settings.existing,
         sides=settings.sides,
+        shard=None if shard is None else Shard.parse(shard),
     )
-    if not jobs:
-        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+
+
+def _read_list(name: str, *, null: bool) -> list[str]:
+    """The names in a list of files.
+
+    Raises:
+        UsageError: It cannot be read, or is no such list.
+    """
+    try:
+        data = _read_stdin() if name == STREAM else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"The list {name} cannot be read ({error.strerror or error}); check its name.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what PowerShell writes
+        data = data.decode("utf-16", errors="replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if null:
+        names = data.split(b"\0")
+    elif b"\0" in data:
+        raise UsageError(f"The list {name} is no text of one name a line; add --null if its names end with NUL.")
+    else:
+        names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(each) for each in names if each]
+
+
+def _run_files(
+    jobs: Sequence[Job], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
+) -> None:
     ready = sum(job.ready for job in jobs)
     dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
+    tell_names(jobs)
     if dry_run:
         raise typer.Exit(_tell_plan(jobs, dehazer, settings, json_output=json_output))
     writer = _open_report(report, jobs)
@@ -165,6 +221,13 @@ def _run_files(
         if json_output:
             print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
     raise typer.Exit(teller.exit_code())
+
+
+def _some_video(inputs: Sequence[str]) -> Path | None:
+    """A video in folders that hold no picture, the first by name."""
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    found = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
+    return min((path for path in found if path.is_file()), default=None)
 
 
 def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:
@@ -218,6 +281,7 @@ def _foresee(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str, Any]:
         "status": "failed" if error else "skipped" if job.skip else "planned",
         "error": str(error) if error else None,
         "reason": job.skip,
+        "notes": [] if job.note is None else [job.note],
         "width": job.info.width if job.info else None,
         "height": job.info.height if job.info else None,
         "memory": dehazer.memory_needed(job.info, maps=maps) if job.info else None,
@@ -270,8 +334,7 @@ def _run_stream(
     rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
     tell_notes(rendered.notes)
     if target is None:
-        sys.stdout.buffer.write(rendered.data)
-        sys.stdout.buffer.flush()
+        write_bytes(rendered.data)
     else:
         _write_target(rendered, target, settings)
 
@@ -289,6 +352,8 @@ def _stream_target(name: str, settings: Settings) -> Path | None:
     Planner([name], format=settings.format)
     if settings.sides:
         raise UsageError("stdout holds one picture; name a file with -o to get --compare or --save.")
+    if was_closed("stdout"):
+        raise UsageError("stdout is closed, so the picture has nowhere to go; name a file with -o.")
     if sys.stdout.isatty():
         raise UsageError("A picture cannot be shown in a terminal; name a file with -o, or redirect with > FILE.")
     return None

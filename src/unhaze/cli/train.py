@@ -15,7 +15,13 @@ __all__ = ["train"]
 
 def train(
     preset: Annotated[str | None, typer.Argument(help="Which recipe and settings; see --list.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with the training data.", metavar="FOLDER")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the training data; for presets that make haze on the fly, any folder of clear pictures.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the run; default runs/PRESET.", metavar="FOLDER")
     ] = None,
@@ -28,7 +34,9 @@ def train(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the resolved settings as JSON, with time and memory from two steps, and stop."
+            "--dry-run",
+            help="Check the data, print what it holds and the resolved settings as JSON, with time and memory from two "
+            "steps, and stop.",
         ),
     ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the presets, and stop.")] = False,
@@ -65,9 +73,7 @@ def train(
         raise MissingDependencyError("torch", "torch", "train a network") from error
     config = override(config, _pairs(changes or []))
     if dry_run:
-        rehearse = getattr(recipe, "rehearse", None)
-        estimate = {"estimate": rehearse(config)} if rehearse else {}
-        typer.echo(json.dumps({**recipe.describe(config), **estimate}, indent=1))
+        typer.echo(json.dumps(_dry_run(recipe, config, data), indent=1))
         return
     if data is None:
         raise UsageError("Training needs data; give its folder with --data.")
@@ -75,6 +81,18 @@ def train(
     with _console.Meter() as meter:
         weights = recipe.main(config, data, folder, resume=resume, report=lambda now: meter.show(_told(now)))
     _finish(folder, preset, weights)
+
+
+def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
+    """What a training would do, and what it would find in its data; recipes of other packages may know less."""
+    known: dict[str, Any] = dict(recipe.describe(config))
+    if data is None:
+        _console.say("The data was not checked; give its folder with --data.")
+    elif inspect := getattr(recipe, "inspect", None):
+        known["data"] = inspect(config, data)
+    if rehearse := getattr(recipe, "rehearse", None):
+        known["estimate"] = rehearse(config)
+    return known
 
 
 def _told(now: Any) -> str:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine
-from unhaze.errors import UsageError
+from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine, tell_names
+from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from unhaze.inference.arrivals import Arrival, Arrivals
     from unhaze.inference.batch import Record
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.planning import Existing, Found, Planner
+    from unhaze.inference.history import History
+    from unhaze.inference.planning import Existing, Planner
+    from unhaze.io.atomic import Signature
     from unhaze.io.manifest import ReportWriter
 
 __all__ = ["watch"]
 
-Signature = tuple[int, int]  # size [bytes] and time of the last change [ns] of a file
+KEEP, DELETE, MOVE = "keep", "delete", "move:"
 
 
 def watch(
@@ -39,9 +45,22 @@ def watch(
         ),
     ],
     every: Annotated[
-        float, typer.Option(help="Seconds between two looks at the folder.", min=0.02, metavar="SECONDS")
+        float,
+        typer.Option(
+            help="How long a file must not change before it is taken, and between two looks at the folder where the "
+            "system does not tell of changes.",
+            min=0.02,
+            metavar="SECONDS",
+        ),
     ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Process what is there, then end.")] = False,
+    done: Annotated[
+        str,
+        typer.Option(
+            help="What becomes of an input that was done: it stays, goes to another folder, or is deleted.",
+            metavar="keep|move:DIR|delete",
+        ),
+    ] = KEEP,
     suffix: opt.Suffix = None,
     format: opt.Format = "keep",
     quality: opt.Quality = None,
@@ -51,7 +70,7 @@ def watch(
         typer.Option(
             "--skip-existing/--overwrite",
             help="Never touch an output that exists, or do every input anew at the start; default is to leave out "
-            "inputs whose output is newer.",
+            "inputs that were done, and to replace the output of one that has changed since.",
             show_default=False,
         ),
     ] = None,
@@ -63,6 +82,7 @@ def watch(
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
@@ -84,12 +104,16 @@ def watch(
 ) -> None:
     """Dehaze every picture that arrives in a folder, until Ctrl-C.
 
-    A file is taken when neither its size nor its time has changed between two looks, so that files that are still being
-    copied are left in peace. A file that changes later is done again.
+    A file is taken when neither its size nor its time has changed for a second, so that files that are still being
+    copied are left in peace. A file that changes later is done again, unless somebody has worked on its output since.
+    What was done is remembered in the output folder: when the command is ended and started again, it goes on where it
+    was. A termination signal ends it with exit code 0.
 
     Try:
 
       unhaze watch incoming/ -o clear/ --report log.jsonl
+
+      unhaze watch incoming/ -o clear/ --done move:originals/
     """
     settings = Settings(
         output,
@@ -103,7 +127,7 @@ def watch(
         tuple(save or ()),
         metadata,
         method,
-        DehazeOptions(strength, color_blend, protect_sky, keep_exposure),
+        DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear),
         max_memory,
         max_pixels,
         jobs,
@@ -115,8 +139,34 @@ def watch(
     settings.check()
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; watch looks at folders.")
-    with _open_report(report) as writer:
-        raise typer.Exit(_Watcher(folder, settings, writer).run(every, once=once))
+    originals = _parse_done(done, folder, Path(output))
+    with _termination_ends_well(), ExitStack() as stack:
+        writer = stack.enter_context(_open_report(report))
+        watcher = _Watcher(folder, settings, writer, done, originals, every, stack)
+        raise typer.Exit(watcher.run(once=once))
+
+
+class _TerminationError(KeyboardInterrupt):
+    """Somebody has asked the process to end."""
+
+
+@contextmanager
+def _termination_ends_well() -> Iterator[None]:
+    """Tidy up on a termination signal, which is the usual end of a service, and end with exit code 0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: Any) -> NoReturn:
+        raise _TerminationError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _TerminationError:
+        raise typer.Exit(0) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_report(path: Path | None) -> Any:
@@ -127,13 +177,52 @@ def _open_report(path: Path | None) -> Any:
     return nullcontext() if path is None else ReportWriter(path)
 
 
-class _Watcher:
-    """Remembers what it saw and did, and takes what is new and at rest."""
+def _parse_done(done: str, folder: Path, output: Path) -> Path | None:
+    """The folder that ``--done move:DIR`` names.
 
-    def __init__(self, folder: Path, settings: Settings, report: ReportWriter | None) -> None:
+    Raises:
+        UsageError: The value is none of those that exist, or the folder is one of the other two.
+    """
+    if done in (KEEP, DELETE):
+        return None
+    if not done.removeprefix(MOVE) or not done.startswith(MOVE):
+        raise UsageError(f"--done takes keep, move:DIR or delete, but was given {done!r}.")
+    originals = Path(done.removeprefix(MOVE))
+    if originals.resolve() in (folder.resolve(), output.resolve()):
+        raise UsageError(f"{originals} is the watched folder or that of the results; name another one to move to.")
+    if originals.exists() and not originals.is_dir():
+        raise UsageError(f"{originals} is no folder; name another one to move to.")
+    return originals
+
+
+class _Watcher:
+    """Takes what arrives, has it dehazed, and remembers what was done.
+
+    Args:
+        folder: The watched folder.
+        settings: How to dehaze.
+        report: Where to append the records.
+        done: What becomes of inputs that were done.
+        originals: Where they are moved, if so.
+        every: How long a file must be at rest [s].
+        stack: Closes what is open at the end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        report: ReportWriter | None,
+        done: str,
+        originals: Path | None,
+        every: float,
+        stack: ExitStack,
+    ) -> None:
+        from unhaze.inference.arrivals import Arrivals
         from unhaze.inference.planning import Planner
 
-        self._settings = settings
+        self._folder, self._settings, self._every = folder, settings, every
+        self._deletes, self._originals = done == DELETE, originals
         self._planner: Planner = Planner(
             [folder],
             output=settings.output,
@@ -142,57 +231,72 @@ class _Watcher:
             recursive=settings.recursive,
             existing=self._decide,
             sides=settings.sides,
+            maker=self._maker,
+            apart=[] if originals is None else [originals],
         )
         self._teller = Teller(report)
         self._dehazers: dict[bool, Dehazer] = {}
         tell_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
-        self._seen: dict[Path, Signature] = {}
-        self._settled: dict[Path, Signature] = {}  # done, skipped or failed; not looked at until it changes
-        self._written: set[Path] = set()
+        self._history: History | None = self._open_history(Path(str(settings.output)), stack)
+        self._tell_history()
+        self._arrivals: Arrivals = Arrivals(folder, self._planner, every, self._is_settled)
+        stack.callback(self._arrivals.close)
+        self._taken: dict[str, Signature] = {}  # inputs under way, as they were before they were read
+        self._is_troubled = False
+        self._done_before = 0
 
-    def run(self, every: float, *, once: bool) -> int:
+    def run(self, *, once: bool) -> int:
         """Look, work, wait; returns the exit code."""
         if not once:
             _console.say("Watching; Ctrl-C ends it.")
         try:
-            self._look()
-            while True:
-                time.sleep(every)
-                self._work_off(self._arrivals())
-                if once or self._should_stop():
-                    break
+            if once:
+                self._run_once()
+            else:
+                self._arrivals.sweep()
+                self._tell_settled()
+            while not once and not self._should_stop():
+                self._arrivals.wait()
+                self._work_off(self._arrivals.look())
         finally:
             self._teller.tell_summary()
         for dehazer in self._dehazers.values():
             dehazer.close()
-        return self._teller.exit_code()
+        return self._teller.exit_code() or int(self._is_troubled)
+
+    def _run_once(self) -> None:
+        self._arrivals.sweep()
+        self._tell_settled()
+        time.sleep(self._every)
+        self._work_off(self._arrivals.take_all())
+        for path in self._arrivals.restless:
+            _console.say(f"{path} is still being written; it is left for the next time.")
 
     def _should_stop(self) -> bool:
         return self._settings.on_error == "stop" and self._teller.summary.failed > 0
 
-    def _look(self) -> list[tuple[Found, Signature]]:
-        """What is there and has not been settled, with its size and time."""
-        there = [(item, signature) for item in self._planner.find() if (signature := _signature(item.source))]
-        self._settled = {item.source: self._settled[item.source] for item, _ in there if item.source in self._settled}
-        fresh = [(item, signature) for item, signature in there if self._settled.get(item.source) != signature]
-        self._seen = {item.source: signature for item, signature in fresh}
-        return fresh
+    # -- the work -----------------------------------------------------------------------------------------------------
 
-    def _arrivals(self) -> list[Found]:
-        """What has not changed since the look before."""
-        before = self._seen
-        ready = [(item, signature) for item, signature in self._look() if before.get(item.source) == signature]
-        # settled by how it was before it is read: what is written into it from now on counts as a change
-        self._settled.update((item.source, signature) for item, signature in ready)
-        return [item for item, _ in ready]
-
-    def _work_off(self, arrivals: Iterable[Found]) -> None:
+    def _work_off(self, arrivals: Sequence[Arrival]) -> None:
         from unhaze.inference.batch import run_batch
 
-        jobs = [job for job in self._planner.jobs(arrivals) if job.source.exists()]
+        for arrival in arrivals:
+            if arrival.is_empty:
+                self._fail_empty(arrival)
+        whole = [arrival for arrival in arrivals if not arrival.is_empty]
+        jobs = [job for job in self._planner.jobs([arrival.found for arrival in whole]) if job.source.exists()]
         if jobs:
+            self._taken = {str(arrival.found.source): arrival.signature for arrival in whole}
+            tell_names(jobs)
             dehazer = self._dehazer(sum(job.ready for job in jobs))
             run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
+
+    def _fail_empty(self, arrival: Arrival) -> None:
+        from unhaze.inference.batch import Record
+
+        sentence = f"{arrival.found.source} is empty and stayed so; copy it again."
+        record = Record(str(arrival.found.source), "failed", reason=sentence, error_type=ImageDecodeError.__name__)
+        self._on_record(record)
 
     def _dehazer(self, count: int) -> Dehazer:
         """The dehazer for so many pictures at a time."""
@@ -204,27 +308,132 @@ class _Watcher:
     def _on_record(self, record: Record) -> None:
         self._teller(record)
         if record.status == "done":
-            self._written.update(Path(name) for name in (record.output, *record.sides) if name)
             clear = " (looks clear: left almost as it was)" if looks_clear(record.notes) else ""
             _console.say(f"done: {record.input} -> {record.output}{clear}")
+            self._remember(record)
         elif record.status == "failed":
             self._teller.tell_failure(record)
+        else:
+            self._remember(record)
 
-    def _decide(self, source: Path, output: Path) -> Existing:
+    # -- inputs that were done ----------------------------------------------------------------------------------------
+
+    def _open_history(self, output: Path, stack: ExitStack) -> History:
+        """The history of the output folder, which one process at a time may write.
+
+        Raises:
+            OutputError: Another process watches into this folder, or it cannot be written to.
+        """
+        from unhaze.inference.history import HISTORY_NAME, History
+        from unhaze.io.claims import STALE_AFTER, Claims
+
+        claim = stack.enter_context(Claims()).acquire(output / HISTORY_NAME)
+        if claim is None:
+            raise OutputError(
+                f"Another watch writes to {output}; end it, or name another folder with -o. If it has died on another "
+                f"machine, try again in {STALE_AFTER / 60:.0f} minutes."
+            )
+        naming = f"{self._settings.suffix or ''}|{self._settings.format}|{','.join(self._settings.sides)}"
+        return stack.enter_context(History(output, naming))
+
+    def _tell_history(self) -> None:
+        assert self._history is not None
+        if self._history.note:
+            _console.complain(f"unhaze: {self._history.note}")
+        gone = self._history.missing()
+        if gone and self._settings.existing != "overwrite":
+            _console.say(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
+
+    def _tell_settled(self) -> None:
+        if self._done_before:
+            _console.say(f"{self._done_before} done before")
+
+    def _is_settled(self, source: Path, signature: Signature) -> bool:
+        """Whether an input needs no work; one that was done and not yet put away is put away now."""
+        if (
+            self._history is None
+            or self._settings.existing == "overwrite"
+            or not self._history.is_done(source, signature)
+        ):
+            return False
+        self._done_before += 1
+        self._put_away(source, signature)
+        return True
+
+    def _remember(self, record: Record) -> None:
+        source = Path(record.input)
+        signature = self._taken.get(record.input)
+        if self._history is None or signature is None:
+            return
+        outputs = [Path(name) for name in (record.output, *record.sides) if name] if record.status == "done" else []
+        try:
+            self._history.add(source, signature, outputs)
+        except OutputError as error:  # the pictures matter more
+            _console.complain(f"unhaze: {error}")
+            self._history, self._is_troubled = None, True
+        if record.status == "done":
+            self._put_away(source, signature)
+
+    def _put_away(self, source: Path, signature: Signature) -> None:
+        """Move or delete an input that was done, if that is wanted and its result is there."""
+        from unhaze.inference.history import move_away
+
+        entry = None if self._history is None else self._history.entry(source)
+        if entry is None or (self._originals is None and not self._deletes):
+            return
+        if (
+            not entry.outputs
+            or any(_signature(path) is None for path in entry.outputs)
+            or _signature(source) != signature
+        ):
+            return
+        assert self._history is not None
+        try:
+            if self._originals is not None:
+                left = str(move_away(source, self._originals / source.relative_to(self._folder)).absolute())
+            else:
+                source.unlink()
+                left = "deleted"
+            self._history.leave(source, left)
+        except (OSError, OutputError) as error:
+            reason = error if isinstance(error, OutputError) else f"{source} stays, for {error.strerror or error}."
+            _console.complain(f"unhaze: {reason}")
+            self._is_troubled = True
+
+    def _maker(self, output: Path) -> Path | None:
+        """The input that made an output, as far as it is still there to claim the name."""
+        made = None if self._history is None else self._history.maker(output)
+        if made is None or not made.exists():
+            return None
+        top = self._folder.absolute()
+        return self._folder / made.relative_to(top) if made.is_relative_to(top) else made
+
+    def _decide(self, source: Path, output: Path) -> Existing | UnhazeError:
         """What to do with an output that exists."""
-        if output in self._written:
-            return "overwrite"  # made by us from an earlier state of the source
         if self._settings.skip_existing is not None:
             return self._settings.existing
-        made, changed = _signature(output), _signature(source)
-        is_newer = made is not None and changed is not None and made[1] >= changed[1]
-        return "skip" if is_newer else "error"
+        maker = None if self._history is None else self._history.maker(output)
+        if maker is None:
+            made, changed = _signature(output), _signature(source)
+            is_newer = made is not None and changed is not None and made[1] >= changed[1]
+            return "skip" if is_newer else "error"
+        assert self._history is not None
+        entry = self._history.entry(maker)
+        if maker != source.absolute() or entry is None or entry.left is not None:
+            return OutputError(
+                f"{output} is the result of an earlier picture of this name, which has left; rename {source}, or move "
+                "that result away."
+            )
+        changed_output = entry.changed_output()
+        if changed_output is not None:
+            return OutputError(
+                f"{changed_output} was changed after it was written, and is kept; move it away to have {source} done "
+                "again, or use --overwrite."
+            )
+        return "overwrite"
 
 
 def _signature(path: Path) -> Signature | None:
-    """Size and time of the last change; ``None`` for what has gone, is empty yet or is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_size, status.st_mtime_ns) if status.st_size and path.is_file() else None
+    from unhaze.io.atomic import signature_of
+
+    return signature_of(path)

@@ -90,4 +90,4 @@ def create_dataset(name: str, root: str | Path, split: str | None = None, **opti
 
 @cache
 def _catalogue() -> Catalog:
-    return Catalog("data set", _ENTRIES, group="unhaze.datasets")
+    return Catalog("data set", _ENTRIES, group="unhaze.datasets", fits=lambda target: hasattr(target, "open"))

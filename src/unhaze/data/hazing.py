@@ -71,8 +71,10 @@ class SyntheticDataset:
             raise UsageError(f"seed {seed}, length {length} and size {size} must be positive; seed may be 0.")
         self.bank, self.size, self.config, self.night = bank, size, config or SynthesisConfig(), night
         self.seed, self.length, self.transform, self.split, self.root = seed, length, transform, split, root
-        self.report = Report(self.name, split, ".", len(bank), len(bank), len(bank), rule="made on the fly")
-        self.skipped: dict[str, str] = {}
+        self.report = Report(
+            self.name, split, ".", len(bank), len(bank), len(bank), rule="made on the fly", ignored=tuple(bank.skipped)
+        )
+        self.skipped: dict[str, str] = bank.skipped
 
     def __len__(self) -> int:
         return self.length
@@ -136,7 +138,7 @@ class SyntheticEntry:
     summary: str = "Haze made on the fly from clear pictures and depth, by day and by night."
     splits: tuple[str, ...] = ("train", "validation")
     paper: str = ""
-    source: str = "your own pictures: rgbd/, camvid/ and clear/ below one folder"
+    source: str = "your own pictures: any folder, or rgbd/, camvid/ and clear/ below one"
     license: str = "that of the pictures"
 
     def open(
@@ -151,15 +153,16 @@ class SyntheticEntry:
         """Read the scenes of a split.
 
         Args:
-            root: Folder with ``rgbd``, ``camvid`` or ``clear``, see :mod:`unhaze.data.synthetic`.
+            root: Any folder of clear pictures, see :mod:`unhaze.data.synthetic`.
             split: ``train`` or ``validation``.
-            strict: Nothing to be strict about; a scene that cannot be read is an error always.
-            on_error: ``"stop"`` is all there is: scenes are read once, at the start.
+            strict: Raise where a picture cannot be read.
+            on_error: ``"stop"`` is all there is: pictures are read once, at the start; those that cannot be read are
+                named in the log and passed over.
             options: Of :class:`SyntheticDataset`.
 
         Raises:
             UnknownNameError: There is no such split.
-            UsageError: The folder is missing, holds no scene of the split, or a scene cannot be read.
+            UsageError: The folder is missing, or holds no picture of the split that can be read.
         """
         split = split or self.splits[0]
         if split not in self.splits:
@@ -167,6 +170,8 @@ class SyntheticEntry:
         if on_error != "stop":
             raise UsageError("The data set synthetic reads its scenes once, at the start; on_error can only be stop.")
         bank = SceneBank.load(root, split)  # type: ignore[arg-type]  # checked above
+        if strict and bank.skipped:
+            raise UsageError(f"{len(bank.skipped)} pictures cannot be read. {next(iter(bank.skipped.values()))}")
         return SyntheticDataset(bank, split=split, root=Path(root), **options)
 
 

@@ -4,13 +4,16 @@ A :class:`SceneBank` holds clear scenes in memory, each with true depth, ground-
 :func:`synthesize` draws one hazy view of one scene. A sample is a function of the seed and its index alone, so neither
 the number of workers nor a restart changes what a training sees.
 
-Folder layout, all parts optional: ``rgbd/*.color.jpg`` with ``*.depth.png`` [mm], ``camvid/images`` with
-``camvid/labels``, and ``clear/<set>/*``.
+Any folder of clear pictures will do, with folders in it to any depth. Where it has one of these folders, they alone
+count: ``rgbd/*.color.jpg`` with ``*.depth.png`` [mm], ``camvid/images`` with ``camvid/labels``, and ``clear``, pictures
+without depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
+from unhaze.data._base import read_pixels
+from unhaze.data.pairing import list_pictures
 from unhaze.data.rooms import render_room
-from unhaze.errors import UsageError
+from unhaze.errors import ImageError, UsageError
+from unhaze.io.images import READ_SUFFIXES
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
 from unhaze.physics.guided import guided_filter
 from unhaze.physics.scattering import transmission_from_depth
@@ -160,12 +166,13 @@ def scene_split(name: str, siblings: Sequence[str]) -> Split:
         ``"unused"`` for frames in a gap: too near to the validation frames to train on.
     """
     stem = Path(name).name.partition(".")[0]
-    if name.startswith("rgbd/"):
-        return _by_time(int(stem.rpartition("-")[2]), last_training=584, first_validation=640)
+    drive, _, frame = stem.partition("_")
+    if name.startswith("rgbd/") and (number := stem.rpartition("-")[2]).isdecimal():
+        return _by_time(int(number), last_training=584, first_validation=640)
+    if name.startswith("camvid/") and drive in _CAMVID_SPLIT:
+        return _by_time(int(frame.lstrip("f")), *_CAMVID_SPLIT[drive])
     if name.startswith("camvid/"):
-        drive, _, frame = stem.partition("_")
-        last_training, first_validation = _CAMVID_SPLIT.get(drive, (10**6, 10**6))
-        return _by_time(int(frame.lstrip("f")), last_training, first_validation)
+        return "train"
     return "validation" if siblings.index(name) % 10 == 5 else "train"
 
 
@@ -184,43 +191,55 @@ class SceneBank:
 
     Args:
         scenes: In a fixed order, on which the samples depend.
+        skipped: Name below the data folder to message, of pictures that could not be read.
 
     Raises:
         UsageError: There is no scene.
     """
 
-    def __init__(self, scenes: Iterable[Scene]) -> None:
+    def __init__(self, scenes: Iterable[Scene], skipped: Mapping[str, str] | None = None) -> None:
         self.scenes = tuple(scenes)
+        self.skipped = dict(skipped or {})
         if not self.scenes:
-            raise UsageError("There is no scene to synthesise haze from; the data folder needs rgbd, camvid or clear.")
+            raise UsageError("There is no scene to synthesise haze from; give at least one.")
         self.groups = {
             group: [index for index, scene in enumerate(self.scenes) if scene.group == group] for group in _GROUPS
         }
 
     @classmethod
     def load(cls, folder: str | Path, split: Split, *, rooms: int = 0, threads: int = 2) -> SceneBank:
-        """Read the scenes of one split.
+        """Read the scenes of one split. Pictures that cannot be read are named in the log and passed over.
 
         Args:
-            folder: The data.
-            split: Which scenes.
+            folder: The data, see the head of this module.
+            split: Which scenes. Where nothing would be left to validate on, as with fewer than six pictures, it is the
+                last picture; one picture alone is trained and validated on.
             rooms: Rooms to render besides (:mod:`unhaze.data.rooms`), with parts of the clear pictures on their walls.
             threads: That read and render.
 
         Raises:
-            UsageError: The folder is missing or holds no scene of this split.
+            UsageError: The folder is missing or holds no picture of this split that can be read, or the depth or the
+                classes of a picture are missing.
         """
         root = Path(folder)
         if not root.is_dir():
             raise UsageError(f"There is no folder {root} with training data; give the right one with --data.")
-        paths = _scene_paths(root)
+        names = _names_of_split(root, split)
         with ThreadPoolExecutor(threads) as pool:
-            names = [path for path, siblings in paths if scene_split(path, siblings) == split]
-            scenes = list(pool.map(lambda name: _load_scene(root, name), names))
+            loaded = list(pool.map(lambda name: _load_or_skip(root, name), names))
+            scenes = [each for each in loaded if isinstance(each, Scene)]
+            skipped = {
+                name: str(each) for name, each in zip(names, loaded, strict=True) if isinstance(each, ImageError)
+            }
+            for message in skipped.values():
+                logging.getLogger(__name__).warning("%s It was passed over.", message)
+            if not scenes:
+                reason = next(iter(skipped.values()), f"There is no picture of the split {split}.")
+                raise UsageError(f"{root} holds no clear picture to make haze from; give another folder. {reason}")
             pictures = [scene.image for scene in scenes if scene.group == "clear"]
             if rooms and not pictures:
                 raise UsageError(f"{root} has no folder clear with pictures for the walls of rooms; set rooms to 0.")
-            return cls(scenes + list(pool.map(lambda number: _room_scene(pictures, number), range(rooms))))
+            return cls(scenes + list(pool.map(lambda number: _room_scene(pictures, number), range(rooms))), skipped)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -250,27 +269,27 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
     scene = bank.draw(rng, config.weights)
     is_clear, plain = bool(rng.random() < config.clear), bool(rng.random() < config.plain)
     high_key = is_clear and rng.random() < config.high_key
-    view = _view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
-    clear = _vary(view, rng, config, indoors=scene.group in ("rgbd", "rooms"))
+    view = take_view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
+    clear = vary_scene(view, rng, config, indoors=scene.group in ("rgbd", "rooms"))
     light = _plain_airlight(rng) if plain else _airlight(rng)
-    clear = _dim_below(clear, light, rng)
+    clear = dim_below(clear, light, rng)
     airlight = _airlight_grid(light, rng, 0 if plain else config.uneven_airlight)
     if is_clear:
-        clear = _high_key(clear, rng) if high_key else clear
+        clear = make_high_key(clear, rng) if high_key else clear
         transmission, in_srgb = np.ones((height, width), np.float32), True
         if view.sky is not None and rng.random() < 0.3:
-            clear = _overcast(clear, view.sky, airlight, rng)
+            clear = make_overcast(clear, view.sky, airlight, rng)
     else:
         agnostic = view.depth is None or rng.random() < config.agnostic
-        depth = _random_depth(clear, view.segments, rng, config.room) if agnostic or view.depth is None else view.depth
+        depth = random_depth(clear, view.segments, rng, config.room) if agnostic or view.depth is None else view.depth
         if not plain and rng.random() < config.clear_front:
-            depth = _clear_front(depth, rng)
-        optical = _optical_depth(_soften(depth, rng, 1 if plain else config.even), rng, config, plain)
-        if view.sky is not None and rng.random() < config.hazy_sky * _share_lost(optical, view.sky):
-            clear, optical = _overcast(clear, view.sky, airlight, rng), optical * (1 - view.sky)
+            depth = push_back_haze(depth, rng)
+        optical = _optical_depth(soften_depth(depth, rng, 1 if plain else config.even), rng, config, plain)
+        if view.sky is not None and rng.random() < config.hazy_sky * share_lost(optical, view.sky):
+            clear, optical = make_overcast(clear, view.sky, airlight, rng), optical * (1 - view.sky)
         transmission, in_srgb = transmission_from_depth(optical, 1.0), bool(rng.random() >= config.linear_light)
-    hazy = _haze(clear, transmission, airlight, in_srgb)
-    return Sample(_degrade(hazy, rng, config), _to_bytes(clear), transmission, airlight, view.depth, in_srgb)
+    hazy = apply_haze(clear, transmission, airlight, in_srgb)
+    return Sample(degrade(hazy, rng, config), to_bytes(clear), transmission, airlight, view.depth, in_srgb)
 
 
 def ground_plane_depth(labels: ByteArray) -> FloatArray:
@@ -325,41 +344,64 @@ def fill_missing_depth(depth: FloatArray, known: NDArray[np.bool_]) -> FloatArra
     return filled
 
 
-def _scene_paths(root: Path) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
-    folders = [("rgbd", "*.color.jpg"), ("camvid/images", "*")]
-    folders += [(f"clear/{each.name}", "*") for each in sorted(root.glob("clear/*")) if each.is_dir()]
-    for folder, pattern in folders:
-        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"{folder}/{pattern}") if path.is_file())
-        found += [(name, names) for name in names]
-    return found
+def _names_of_split(root: Path, split: Split) -> list[str]:
+    """Names below ``root`` of the pictures of one split."""
+    by_split: defaultdict[Split, list[str]] = defaultdict(list)
+    for siblings in _pictures_by_folder(root):
+        for name in siblings:
+            by_split[scene_split(name, siblings)].append(name)
+    training = by_split["train"]
+    if training and not by_split["validation"]:
+        by_split["validation"] = training[-1:]
+        by_split["train"] = training[:-1] or training
+    return by_split[split]
+
+
+def _pictures_by_folder(root: Path) -> list[list[str]]:
+    """Names of pictures below ``root``; those that are divided into splits together, in one list, sorted."""
+    groups = [sorted(root.glob("rgbd/*.color.jpg")), sorted(root.glob("camvid/images/*"))]
+    below: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in root.glob("clear/**/*"):
+        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("."):
+            below[path.parent].append(path)
+    groups += [sorted(below[folder]) for folder in sorted(below)]
+    named = [[path.relative_to(root).as_posix() for path in group if path.is_file()] for group in groups]
+    return named if any(named) else [[*list_pictures(root, READ_SUFFIXES).names]]
+
+
+def _load_or_skip(root: Path, name: str) -> Scene | ImageError:
+    """A scene, or why its picture cannot be read."""
+    try:
+        return _load_scene(root, name)
+    except ImageError as error:
+        return error
 
 
 def _load_scene(root: Path, name: str) -> Scene:
-    image = _read(root / name, cv2.IMREAD_COLOR_RGB)
+    image = read_pixels(root, name)
     depth = None
-    if name.startswith("rgbd/"):
+    if name.startswith("rgbd/") and name.endswith(".color.jpg"):
         raw = _read(root / name.replace(".color.jpg", ".depth.png"), cv2.IMREAD_UNCHANGED)
         depth = fill_missing_depth(np.asarray(raw, np.float32) / np.float32(1000), (raw > 0) & (raw <= _SENSOR_RANGE))
-    elif name.startswith("camvid/"):
+    elif name.startswith("camvid/images/"):
         label_path = root / "camvid/labels" / (Path(name).stem + ".png")
         depth = ground_plane_depth(_read(label_path, cv2.IMREAD_UNCHANGED))
     height, width = image.shape[:2]
     scale = min(1.0, BANK_SIZE / max(height, width))
-    size = (round(width * scale), round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small_depth = (
         None if depth is None else np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_AREA), np.float32)
     )
-    group = name.partition("/")[0]
+    group = "clear" if depth is None else name.partition("/")[0]
     pixels = np.asarray(small, np.uint8)
-    return Scene(name, group, pixels, small_depth, _segments(pixels, name), _sky(pixels, small_depth, group))
+    return Scene(name, group, pixels, small_depth, find_segments(pixels, name), find_sky(pixels, small_depth, group))
 
 
 def _room_scene(pictures: Sequence[ByteArray], number: int) -> Scene:
     name = f"room-{number}"
     room = render_room(np.random.default_rng((_ROOM_SEED, number)), pictures, *_ROOM_SIZE)
-    return Scene(name, "rooms", room.image, room.depth, _segments(room.image, name))
+    return Scene(name, "rooms", room.image, room.depth, find_segments(room.image, name))
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:
@@ -369,7 +411,7 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _segments(image: ByteArray, name: str) -> ByteArray:
+def find_segments(image: ByteArray, name: str) -> ByteArray:
     """Regions of similar colour and place by k-means; the seed is the name, so the result depends on nothing else."""
     height, width = image.shape[:2]
     size = (max(1, width // 5), max(1, height // 5))
@@ -394,7 +436,7 @@ def _nearest(features: FloatArray, centers: FloatArray) -> NDArray[np.intp]:
     return np.asarray(distance.argmin(axis=1))
 
 
-def _sky(image: ByteArray, depth: FloatArray | None, group: str) -> ByteArray | None:
+def find_sky(image: ByteArray, depth: FloatArray | None, group: str) -> ByteArray | None:
     """Where the sky is: what is as far as skies are, or else what is bright, smooth, cold and joined to the top."""
     if group == "rgbd":
         return None
@@ -422,7 +464,7 @@ class _View(NamedTuple):
     sky: FloatArray | None
 
 
-def _view(scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], height: int, width: int) -> _View:
+def take_view(scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], height: int, width: int) -> _View:
     """A random part of a scene with the shape asked for, mirrored half of the time."""
     full_height, full_width = scene.image.shape[:2]
     share = rng.uniform(*zoom) if rng.random() < 0.6 else 1.0
@@ -446,7 +488,7 @@ def _view(scene: Scene, rng: np.random.Generator, zoom: tuple[float, float], hei
     )
 
 
-def _vary(view: _View, rng: np.random.Generator, config: SynthesisConfig, indoors: bool) -> FloatArray:
+def vary_scene(view: _View, rng: np.random.Generator, config: SynthesisConfig, indoors: bool) -> FloatArray:
     """The clear view with other paint, light and tone, so that few scenes stand for many."""
     clear = view.clear
     if rng.random() < config.repaint * (1 if indoors else 1 / 4):
@@ -458,12 +500,12 @@ def _vary(view: _View, rng: np.random.Generator, config: SynthesisConfig, indoor
             clear[..., channel] = np.clip(clear[..., channel] * np.exp(smooth), 0, 1)
     if rng.random() < config.relight:
         strength, (height, width) = np.float32(rng.uniform(0.1, 0.4)), clear.shape[:2]
-        light = np.exp(strength * _smooth_noise(rng, height, width, int(rng.integers(1, 4))))
+        light = np.exp(strength * smooth_noise(rng, height, width, int(rng.integers(1, 4))))
         clear = np.clip(clear * light[..., None], 0, 1)
     return _tone(clear, rng, recolor=0.4 if indoors else 0.0)
 
 
-def _high_key(clear: FloatArray, rng: np.random.Generator) -> FloatArray:
+def make_high_key(clear: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A bright and pale exposure whose darkest parts stay dark: it looks like haze, and is none."""
     gray = clear.mean(axis=2, keepdims=True)
     clear = gray + (clear - gray) * np.float32(rng.uniform(0.1, 1.0))
@@ -472,29 +514,29 @@ def _high_key(clear: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.asarray(lift + clear * (1 - lift), np.float32)
 
 
-def _overcast(clear: FloatArray, sky: FloatArray, airlight: FloatArray, rng: np.random.Generator) -> FloatArray:
+def make_overcast(clear: FloatArray, sky: FloatArray, airlight: FloatArray, rng: np.random.Generator) -> FloatArray:
     """The scene under a sky of the colour of the haze, changing a little towards the top, with faint clouds."""
     height, width = sky.shape
     y = np.linspace(0.5, -0.5, height, dtype=np.float32)[:, None]
     change = np.float32(rng.normal(0, 0.08)) * y + np.float32(rng.normal(0, 0.02))
-    change = change + np.float32(abs(rng.normal(0, 0.02))) * _smooth_noise(rng, height, width, int(rng.integers(2, 9)))
+    change = change + np.float32(abs(rng.normal(0, 0.02))) * smooth_noise(rng, height, width, int(rng.integers(2, 9)))
     color = enlarge_airlight(airlight, height, width) * (1 + change[..., None])
     color = color + rng.normal(0, 0.008, 3).astype(np.float32)
     return np.asarray(clear + (np.clip(color, 0, 1) - clear) * sky[..., None], np.float32)
 
 
-def _share_lost(optical: FloatArray, sky: FloatArray) -> float:
+def share_lost(optical: FloatArray, sky: FloatArray) -> float:
     """Share of the light of the sky that the haze takes."""
     return float(1 - np.exp(-(optical * sky).sum() / max(float(sky.sum()), 1e-3)))
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> FloatArray:
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> FloatArray:
     """Smooth noise of deviation about 1 with ``cells`` patches along a side."""
     knots = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32)
     return np.asarray(cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generator, room: float) -> FloatArray:
+def random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generator, room: float) -> FloatArray:
     """A depth that has nothing to do with the scene, or little: smooth, or following edges of the picture."""
     height, width = clear.shape[:2]
     kind = rng.choice(4, p=(0.15, 0.2, 0.4, 0.25))
@@ -502,7 +544,7 @@ def _random_depth(clear: FloatArray, segments: ByteArray, rng: np.random.Generat
     if kind == 0:
         log_depth = np.zeros_like(log_depth)  # even veil
     elif kind == 1:
-        log_depth = 0.6 * _smooth_noise(rng, height, width, int(rng.integers(2, 6)))
+        log_depth = 0.6 * smooth_noise(rng, height, width, int(rng.integers(2, 6)))
     elif kind == 2:
         levels = rng.standard_normal(SEGMENTS).astype(np.float32) * np.float32(rng.uniform(0.2, 0.8))
         log_depth = log_depth + guided_filter(luminance(clear), levels[segments], 5, 1e-3)  # no staircases at edges
@@ -531,14 +573,14 @@ def _room(rng: np.random.Generator, height: int, width: int) -> FloatArray:
     return np.asarray(-np.log(np.maximum(nearness, np.float32(rng.uniform(0.08, 0.35)))), np.float32)
 
 
-def _clear_front(depth: FloatArray, rng: np.random.Generator) -> FloatArray:
+def push_back_haze(depth: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Depth beyond where the haze begins, which is behind up to two thirds of the view."""
     first = np.quantile(depth[::4, ::4], rng.uniform(0.1, 0.67))
     beyond = np.maximum(depth - np.float32(first), 0)
     return np.asarray(beyond + np.float32(1e-2) * depth, np.float32)
 
 
-def _soften(depth: FloatArray, rng: np.random.Generator, even: float) -> FloatArray:
+def soften_depth(depth: FloatArray, rng: np.random.Generator, even: float) -> FloatArray:
     """Change the spread of a depth and bring its mean to 1."""
     depth = np.minimum(depth, np.float32(rng.uniform(3, 12)) * np.median(depth))
     if rng.random() < even:
@@ -584,7 +626,7 @@ def _plain_airlight(rng: np.random.Generator) -> FloatArray:
     return np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.008, 3), 0, 1).astype(np.float32)
 
 
-def _dim_below(clear: FloatArray, light: FloatArray, rng: np.random.Generator) -> FloatArray:
+def dim_below(clear: FloatArray, light: FloatArray, rng: np.random.Generator) -> FloatArray:
     """In dim haze the scene is dim as well: no sun shines on it."""
     bright = float(np.percentile(clear[::4, ::4].max(axis=2), 97))
     goal = float(light.mean()) * rng.uniform(0.85, 1.25)
@@ -606,12 +648,12 @@ def _optical_depth(depth: FloatArray, rng: np.random.Generator, config: Synthesi
     mean = np.exp(rng.uniform(np.log(low), np.log(high))) if rng.random() < 0.5 else rng.uniform(0.2, high)
     optical = depth * np.float32(mean)
     if not plain and rng.random() < config.patchy:
-        noise = _smooth_noise(rng, height, width, int(rng.integers(2, 8)))
+        noise = smooth_noise(rng, height, width, int(rng.integers(2, 8)))
         optical = optical * np.exp(np.float32(rng.uniform(0.1, 0.4)) * noise)
     return np.asarray(np.minimum(optical, np.float32(rng.uniform(2.2, 4.0))), np.float32)
 
 
-def _haze(clear: FloatArray, transmission: FloatArray, airlight: FloatArray, in_srgb: bool) -> FloatArray:
+def apply_haze(clear: FloatArray, transmission: FloatArray, airlight: FloatArray, in_srgb: bool) -> FloatArray:
     """Koschmieder's model, I = J t + A (1 - t) (He et al. 2011, Eq. 1)."""
     height, width = transmission.shape
     light = enlarge_airlight(airlight, height, width)
@@ -632,7 +674,7 @@ def enlarge_airlight(airlight: FloatArray, height: int, width: int) -> FloatArra
     return np.asarray(cv2.remap(airlight, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _degrade(hazy: FloatArray, rng: np.random.Generator, config: SynthesisConfig) -> ByteArray:
+def degrade(hazy: FloatArray, rng: np.random.Generator, config: SynthesisConfig) -> ByteArray:
     """What a camera and a file do to the hazy picture."""
     height, width = hazy.shape[:2]
     if rng.random() < config.blur:
@@ -644,12 +686,12 @@ def _degrade(hazy: FloatArray, rng: np.random.Generator, config: SynthesisConfig
         size = (max(1, round(width * share)), max(1, round(height * share)))
         small = cv2.resize(hazy, size, interpolation=cv2.INTER_AREA)
         hazy = np.asarray(cv2.resize(small, (width, height)), np.float32)
-    pixels = _to_bytes(hazy)
+    pixels = to_bytes(hazy)
     if rng.random() < config.jpeg:
         stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))])[1]
         pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
     return pixels
 
 
-def _to_bytes(image: FloatArray) -> ByteArray:
+def to_bytes(image: FloatArray) -> ByteArray:
     return np.asarray(np.clip(image * 255 + np.float32(0.5), 0, 255), np.uint8)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from unhaze.errors import OutputError, UsageError
 from unhaze.io.atomic import atomic_output
+from unhaze.io.budget import Budget, TooMuchError, archive_limit
 from unhaze.types import DepthKind, DepthMap
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     NotImplementedError,
+    MemoryError,  # of a shape that is not there
+    TooMuchError,
 )
 
 FloatMap = NDArray[np.float32]
@@ -268,6 +271,9 @@ def read_entry(path: str | Path) -> DepthMap[FloatMap]:
     """
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            room = Budget(archive_limit(Path(path).stat().st_size))
+            for member in file.zip.infolist():
+                room.take(member.file_size)
             return _unpacked({name: file[name] for name in file.files})  # reading checks each array's checksum
     except _DAMAGE as error:
         raise UsageError(f"{path} is no entry of a depth cache, or a damaged one; delete it.") from error
@@ -298,7 +304,10 @@ def _unpacked(entry: dict[str, Any]) -> DepthMap[FloatMap]:
     kind, scales = str(entry["kind"]), entry["scales"]
     if int(entry["format"]) != FORMAT or kind not in get_args(DepthKind):
         raise ValueError("an entry of another version")
-    maps = [entry[f"map{i}"].astype(np.float32) * scale for i, scale in enumerate(scales)]
+    if len(scales) >= len(entry):
+        raise ValueError("more scales than maps")
+    with np.errstate(all="ignore"):  # values that are no numbers are refused below
+        maps = [entry[f"map{i}"].astype(np.float32) * scale for i, scale in enumerate(scales)]
     if not maps or maps[0].ndim != 2 or not all(np.isfinite(each).all() for each in maps):
         raise ValueError("maps of another shape, or values that are no numbers")
     return DepthMap(maps[0], kind, tuple(maps[1:]))  # type: ignore[arg-type]  # checked above

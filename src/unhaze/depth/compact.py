@@ -1,6 +1,6 @@
 """Depth as the default dehazer's own network sees it: small, fast, and trained on hazy pictures.
 
-Own design, see ``docs/models/field-s.md``; the network ships with unhaze and runs in onnxruntime.
+Own design, see ``docs/models/field-m.md``; the network ships with unhaze and runs in onnxruntime.
 Deviations: none. No gradients pass through it.
 
 It gives the logarithm of the depth up to a constant. Its exponential is depth up to a positive scale, so far is large.
@@ -18,19 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
 from unhaze.types import DepthMap
 
 __all__ = ["VARIANTS", "CompactDepth", "compact"]
 
-LONG_SIDE = 224  # of the pictures that the network was trained on [px]
-MULTIPLE = 32
 INPUT, OUTPUT = "view", "log_depth"
 
 
 class CompactDepth(DepthEstimator):
-    """Depth up to a positive scale, far is large; no features. The network works at half of 224 pixels.
+    """Depth up to a positive scale, far is large; no features. The network works at half of 288 pixels.
 
     Args:
         weights: ONNX file of a field network; the one that ships with unhaze if ``None``.
@@ -47,16 +46,16 @@ class CompactDepth(DepthEstimator):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        self.path = Path(weights) if weights else Path(str(files("unhaze") / "weights" / "field-s.onnx"))
+        self.path = Path(weights) if weights else Path(str(files("unhaze.default") / "field-m.onnx"))
         if not self.path.is_file():
             raise WeightsNotFoundError(f"There is no network {self.path}; check the path, or install unhaze again.")
         _session(self.path, os.getpid())
-        self.identity = f"compact/{LONG_SIDE}/{sha256(self.path.read_bytes()).hexdigest()[:12]}"
+        self.identity = f"compact/{NETWORK_SIZE}/{sha256(self.path.read_bytes()).hexdigest()[:12]}"
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
         """See :meth:`DepthEstimator.forward`."""
-        view = at_own_size(image.float(), LONG_SIDE, MULTIPLE).clamp(0, 1).cpu().contiguous().numpy()
+        view = at_own_size(image.float(), NETWORK_SIZE, MULTIPLE).clamp(0, 1).cpu().contiguous().numpy()
         session = _session(self.path, os.getpid())
         # the network was exported for one picture at a time
         logarithms = [session.run([OUTPUT], {INPUT: view[i : i + 1]})[0] for i in range(len(view))]

@@ -8,10 +8,11 @@ wrote says itself what its numbers mean; of other pictures bright is far unless 
 
 from __future__ import annotations
 
+import math
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 import torch
@@ -19,7 +20,15 @@ from torch import Tensor
 
 from unhaze.depth._base import DepthEstimator, at_size_of
 from unhaze.depth.cache import read_entry
-from unhaze.errors import ImageDecodeError, ImageError, ImageValueError, UnknownNameError, UsageError
+from unhaze.errors import (
+    ImageDecodeError,
+    ImageError,
+    ImageTooLargeError,
+    ImageValueError,
+    UnknownNameError,
+    UsageError,
+)
+from unhaze.io.budget import DEFAULT_MAX_PIXELS
 from unhaze.io.images import read_image
 from unhaze.types import DepthKind, DepthLevel, DepthMap
 
@@ -119,16 +128,43 @@ def _read_entry(path: Path) -> DepthMap[FloatMap]:
 
 def _read_array(path: Path) -> FloatMap:
     try:
-        array: Any = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with path.open("rb") as stream:
+            shape, dtype = _array_header(stream)
+            count = math.prod(shape)
+            if count * dtype.itemsize > path.stat().st_size:
+                raise ValueError("the values are not all there")
+            if count > DEFAULT_MAX_PIXELS:
+                raise ImageTooLargeError(
+                    f"{path} holds {count:,} values, more than the limit of {DEFAULT_MAX_PIXELS:,}."
+                )
+            stream.seek(0)
+            array: Any = np.load(stream, allow_pickle=False)
+    except ImageError:
+        raise
+    except Exception as error:  # NumPy's parser of headers raises errors of many kinds
         raise ImageDecodeError(f"{path} is no array of NumPy, or a damaged one; save it again.") from error
     if array.dtype.kind not in "fiu" or sum(side != 1 for side in array.shape) > 2 or array.ndim < 2 or not array.size:
         raise ImageValueError(f"{path} holds {array.dtype} {array.shape}, not a map; save (H, W) numbers.")
     rows, columns = [side for side in array.shape if side != 1] if array.ndim > 2 else array.shape
-    array = array.reshape(rows, columns).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused below
+        array = array.reshape(rows, columns).astype(np.float32)
     if not np.isfinite(array).all():
         raise ImageValueError(f"{path} holds values that are no numbers; replace them with a distance first.")
     return array
+
+
+def _array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that an array file claims; no value is read.
+
+    Raises:
+        ValueError: This is no array, or of objects.
+    """
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.hasobject or any(side < 0 for side in shape):
+        raise ValueError("no values")
+    return shape, dtype
 
 
 def _read_picture(path: Path, *, as_it_is: bool) -> DepthMap[FloatMap]:

@@ -25,11 +25,11 @@ __all__ = [
     "versions",
 ]
 
-_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "tifffile")
+_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile")
 SCORING_CODE = ("metrics", "evaluation", "io")
 """Parts of unhaze that a score depends on."""
 
-METHOD_CODE = ("inference", "physics", "io", "weights")
+METHOD_CODE = ("inference", "physics", "io", "default")
 """Parts of unhaze that the result of a method depends on."""
 
 _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}

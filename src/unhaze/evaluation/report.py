@@ -251,7 +251,7 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "versions": versions(),
-        "decoder": "unhaze.io.images (OpenCV, Pillow, tifffile); upright, values as stored, alpha and ICC ignored",
+        "decoder": "unhaze.io.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
         "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *(METHOD_CODE if methods else ())))),
         "weights": {**dict.fromkeys(methods, "inside the package, see code_sha256"), **_metric_weights(plan)},
         "seed": analysis.seed,

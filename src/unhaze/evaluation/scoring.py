@@ -13,6 +13,8 @@ from unhaze.evaluation.protocols import Protocol, match_target
 from unhaze.metrics import create_metric, list_metrics, metric_info
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from unhaze.metrics import Metric
@@ -37,11 +39,11 @@ class Scores:
     errors: dict[str, str]
 
 
-def read_batch(data: bytes) -> Tensor:
+def read_batch(source: Path | bytes) -> Tensor:
     """Decode a picture as protocols want it.
 
     Args:
-        data: Content of a picture file.
+        source: Path or content of a picture file.
 
     Returns:
         (1, 3, H, W) float64 RGB in [0, 1]: upright, alpha and ICC profile ignored, grey spread over three channels.
@@ -52,7 +54,7 @@ def read_batch(data: bytes) -> Tensor:
     from unhaze.io.images import read_image
     from unhaze.metrics.functional import as_batch
 
-    return as_batch(read_image(data, finite=True).pixels)
+    return as_batch(read_image(source, finite=True).pixels)
 
 
 def resolve_metrics(
@@ -152,7 +154,12 @@ def metric_label(name: str) -> str:
         return "SSIM (gaussian)"
     if name.startswith("ssim_"):
         return f"SSIM ({name.removeprefix('ssim_')})"
-    plain = {"clipped": "newly clipped", "chroma_shift": "chroma shift"}
+    plain = {
+        "clipped": "newly clipped",
+        "chroma_shift": "chroma shift",
+        "lightness_change": "L* change",
+        "ring": "ring",
+    }
     return plain.get(name, name.upper().replace("_", "-"))
 
 

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "ScoreTable", "TableRow", "format_score", "score_table"]
 
-_DECIMALS = {"psnr": 2, "psnr_y": 2, "ciede2000": 3, "clipped": 3, "chroma_shift": 3, "piqe": 2}
+_DECIMALS = {
+    "psnr": 2,
+    "psnr_y": 2,
+    "ciede2000": 3,
+    "clipped": 3,
+    "chroma_shift": 3,
+    "lightness_change": 2,
+    "ring": 3,
+    "piqe": 2,
+}
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -2,15 +2,21 @@
 
 Decoding, restoring and encoding spend their time in libraries that release the interpreter lock, which is why threads
 are enough. A picture is started only when the memory it needs fits beside those that are under way.
+
+Several processes, on one machine or on several with a shared folder, may work on the same inputs: each claims a picture
+before it begins (:mod:`unhaze.io.claims`), passes over what others have claimed, and comes back to it at the end in
+case the other has died.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,8 +28,9 @@ from unhaze.errors import MissingError, OutputError, UnhazeError
 from unhaze.inference.machine import available_memory
 from unhaze.inference.planning import Job, plan
 from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
-from unhaze.io.atomic import atomic_output
-from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix, read_image
+from unhaze.io.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
+from unhaze.io.claims import Claims, claim_path
+from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +59,7 @@ WORKER_PREFIX = "unhaze-batch"
 _SHARE_OF_MEMORY = 0.7  # of what is available; the rest is for the file cache and other programs
 _UNKNOWN_MEMORY = 4 << 30
 _POLL = 0.2  # [s]
+_RETRY = 0.5  # until a picture that another process has claimed is looked at again [s]
 _LONGEST_WRITE = 30.0  # how long an interrupted run waits for files that are being written [s]
 
 Status = Literal["done", "skipped", "failed"]
@@ -95,6 +103,9 @@ class Record:
         width: Columns [px].
         height: Rows [px].
         notes: What could not be kept of the input, and the like.
+        haze: Density, share beyond sight, airlight and confidence, see :class:`~unhaze.types.DehazeResult`; empty from
+            a network.
+        left_alone: Why the picture was left almost as it was, if it was.
     """
 
     input: str
@@ -109,6 +120,8 @@ class Record:
     width: int | None = None
     height: int | None = None
     notes: tuple[str, ...] = ()
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the attributes with ``reason`` as ``error`` or ``skipped``."""
@@ -124,6 +137,8 @@ class Record:
             "height": self.height,
             "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
             "notes": list(self.notes),
+            "haze": dict(self.haze) or None,
+            "left_alone": self.left_alone,
         }
 
 
@@ -212,12 +227,15 @@ class Rendered:
         sides: Name of a side product to its file.
         size: Width and height [px].
         notes: Sentences for the user.
+        haze, left_alone: See :class:`Record`.
     """
 
     data: bytes
     sides: Mapping[str, bytes]
     size: tuple[int, int]
     notes: tuple[str, ...]
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
 
 
 class Clock:
@@ -264,7 +282,7 @@ def render(
     clock = clock or Clock()
     wants_maps = bool(set(sides) - {"compare"})
     with clock("decode"):
-        picture = read_image(source, max_pixels=options.max_pixels)
+        picture = dehazer.read(source, maps=wants_maps, max_pixels=options.max_pixels)
         before = half_of_compare(picture) if "compare" in sides else None
     info = picture.info
     with clock("dehaze"):
@@ -281,7 +299,8 @@ def render(
             *conversion_notes(restored, format, metadata=options.metadata),
         ]
     )
-    return Rendered(data, made, (info.width, info.height), tuple(notes))
+    haze, left_alone = result.info.get("haze") or {}, result.info.get("left_alone")
+    return Rendered(data, made, (info.width, info.height), tuple(notes), haze, left_alone)
 
 
 def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
@@ -291,22 +310,42 @@ def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.
     return encode_map(result, name)
 
 
-def write_products(rendered: Rendered, output: Path, sides: Mapping[str, Path], *, overwrite: bool) -> None:
-    """Put all files of a picture in place, the restored picture first; if it cannot be written, none is.
+def write_products(
+    rendered: Rendered, output: Path, sides: Mapping[str, Path], *, overwrite: bool | Mapping[Path, Signature]
+) -> None:
+    """Put all files of a picture in place, the restored picture last; if it cannot be written, none is new.
+
+    Args:
+        rendered: What to write.
+        output: Where the restored picture goes.
+        sides: Where the side products go.
+        overwrite: Whether files that exist may be replaced, or which ones, as long as they look like that.
 
     Raises:
         OutputError: A file cannot be written or would replace another.
     """
+
+    def may_replace(path: Path) -> bool | Signature:
+        return overwrite if isinstance(overwrite, bool) else overwrite.get(path, False)
+
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
-    with ExitStack() as stack:
-        for name, path in sides.items():
-            stack.enter_context(atomic_output(path, overwrite=overwrite)).write_bytes(rendered.sides[name])
-        with atomic_output(output, overwrite=overwrite) as temporary:
+    new: list[Path] = []
+    try:
+        with atomic_output(output, overwrite=may_replace(output)) as temporary:
             temporary.write_bytes(rendered.data)
+            for name, path in sides.items():
+                is_new = not os.path.lexists(path)
+                with atomic_output(path, overwrite=may_replace(path)) as side:
+                    side.write_bytes(rendered.sides[name])
+                new += [path] if is_new else []
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def describe_failure(error: BaseException) -> str:
@@ -332,7 +371,10 @@ class _Crew:
     def __init__(self, dehazer: Dehazer, jobs: Sequence[Job], options: BatchOptions) -> None:
         self.dehazer, self.options = dehazer, options
         self.size = max(1, min(options.jobs, sum(job.ready for job in jobs)))
+        self.claims = Claims()
         self._todo = iter(jobs)
+        self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
+        self._leftovers = _find_leftovers(jobs)
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
         self._change = threading.Condition()
         self._memory_left = options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
@@ -370,6 +412,7 @@ class _Crew:
             self._abandoned = True
             self._change.notify_all()
             self._change.wait_for(lambda: not self._writing, timeout=_LONGEST_WRITE)
+        self.claims.close()
 
     def check(self) -> None:
         """Leave the picture that is being worked on if the batch was abandoned."""
@@ -425,16 +468,31 @@ class _Crew:
             self._results.put(None)
 
     def _next_job(self) -> Job | None:
+        """The next job; those that others have claimed come last, again and again until they are settled."""
         with self._change:
-            return None if self._stopping or self._abandoned else next(self._todo, None)
+            while not (self._stopping or self._abandoned):
+                job = next(self._todo, None)
+                if job is not None or not self._deferred:
+                    return job
+                wait = self._deferred[0][0] - time.monotonic()
+                if wait <= 0:
+                    return self._deferred.popleft()[1]
+                self._change.wait(wait)
+        return None
+
+    def _defer(self, job: Job) -> None:
+        with self._change:
+            self._deferred.append((time.monotonic() + _RETRY, job))
 
     def _attempt(self, job: Job) -> None:
         """Process one job; whatever goes wrong becomes its record."""
         clock = Clock(self.check)
         try:
             if job.skip is not None:
-                self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
+                self._tidy(job)
+                self._skip(job, job.skip)
             elif job.error is not None:
+                self._tidy(job)
                 self._fail(job, job.error, clock)
             else:
                 self._process(job, clock)
@@ -445,19 +503,83 @@ class _Crew:
 
     def _process(self, job: Job, clock: Clock) -> None:
         assert job.output is not None
-        with self.memory_for(job):
-            format = format_for_suffix(job.output.suffix.lower())
-            rendered = render(self.dehazer, job.source, format, self.options, sides=tuple(job.sides), clock=clock)
-        with self.writing():
-            with clock("write"):
-                write_products(rendered, job.output, job.sides, overwrite=job.overwrite)
-            # within the stretch, so that an interrupted run knows of every file it wrote
-            self._results.put(_done(job, rendered, clock))
+        claim = self.claims.acquire(job.output)
+        if claim is None:
+            self._defer(job)
+            return
+        with claim:
+            self._delete_leftovers(job)
+            if _was_overtaken(job):
+                self._skip_overtaken(job)
+                return
+            with self.memory_for(job):
+                format = format_for_suffix(job.output.suffix.lower())
+                rendered = render(self.dehazer, job.source, format, self.options, sides=tuple(job.sides), clock=clock)
+            with self.writing():
+                if not claim.holds():  # this process was asleep, and another took the picture over
+                    self._defer(job)
+                    return
+                with clock("write"):
+                    try:
+                        write_products(
+                            rendered, job.output, job.sides, overwrite=job.existing if job.overwrite else False
+                        )
+                    except OutputError:
+                        if not _was_overtaken(job):
+                            raise
+                        self._skip_overtaken(job)
+                        return
+                # within the stretch, so that an interrupted run knows of every file it wrote
+                self._results.put(_done(job, rendered, clock))
+
+    def _tidy(self, job: Job) -> None:
+        """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
+        if job.output is None or not any(path in self._leftovers for path in (*job.products, claim_path(job.output))):
+            return
+        claim = self.claims.acquire(job.output)
+        if claim is not None:
+            with claim:
+                self._delete_leftovers(job)
+
+    def _delete_leftovers(self, job: Job) -> None:
+        for path in job.products:
+            for leftover in self._leftovers.pop(path, ()):
+                leftover.unlink(missing_ok=True)
+
+    def _skip(self, job: Job, reason: str) -> None:
+        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
+
+    def _skip_overtaken(self, job: Job) -> None:
+        self._skip(job, f"{job.output} was written by another process meanwhile.")
 
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
             self._stopping = True
         self._results.put(_failed(job, error, clock))
+
+
+def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:
+    """Temporary files of runs that were killed, or that run right now, by product; and claims, by themselves."""
+    wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> the products it may be for
+    for job in jobs:
+        for path in job.products:
+            wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
+    found: dict[Path, list[Path]] = {}
+    for folder, stems in wanted.items():
+        for stem, leftovers in find_leftovers(folder).items():
+            for path in stems.get(stem, ()):
+                found[path] = leftovers
+    for job in jobs:
+        if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
+            found[claim] = []
+    return found
+
+
+def _was_overtaken(job: Job) -> bool:
+    """Whether the output has come, or was made anew, since the job was planned."""
+    assert job.output is not None
+    now = signature_of(job.output)
+    return now is not None and now != job.existing.get(job.output)
 
 
 def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
@@ -470,7 +592,9 @@ def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
         seconds=clock.seconds,
         width=width,
         height=height,
-        notes=rendered.notes,
+        notes=rendered.notes if job.note is None else (job.note, *rendered.notes),
+        haze=rendered.haze,
+        left_alone=rendered.left_alone,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from numbers import Real
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Condition, Lock, local
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -21,18 +22,20 @@ from unhaze.inference.layouts import (
     arrays_to_tensor,
     is_pil,
     is_torch,
+    picture_to_pil,
+    pil_loss,
     pil_to_array,
     tensor_to_arrays,
 )
-from unhaze.inference.machine import format_bytes, parse_bytes, usable_cores
+from unhaze.inference.machine import check_workers, format_bytes, parse_bytes, usable_cores
 from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
-from unhaze.inference.planning import DEFAULT_SUFFIX, output_ending
 from unhaze.inference.stream import DehazeStream, WholeFrames
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.inference.temporal import TemporalSmoother, check_temporal
+from unhaze.io.budget import METADATA_COPIES, METADATA_LIMIT
 from unhaze.io.color import tone_curve
 from unhaze.io.images import (
     DEFAULT_MAX_PIXELS,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from unhaze.inference.methods._base import Method
     from unhaze.inference.onnx_engine import EngineInfo
@@ -59,10 +63,13 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["LOOKS_CLEAR", "Dehazer", "default_output", "dehaze"]
+__all__ = ["LOOKS_CLEAR", "Dehazer", "dehaze"]
 
 LOOKS_CLEAR = "looks clear: left almost as it was"
 """The note on a picture that holds so little haze that the result can hardly be told from it."""
+SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is"
+INVISIBLE = "removing all haze that was found can hardly be seen"
+"""Why a picture was left almost as it was: one of these two."""
 
 # measured: interpreter, libraries, engine, one view and the strips in flight
 _BASE_MEMORY = 190 << 20
@@ -71,7 +78,8 @@ _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
 _FAINTEST_WHITE, _HIGHEST_WHITE = 1e-30, 1e30  # float32 has no room for working beyond
-_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure")
+_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure", "spare_clear")
+_METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
 ImageT = TypeVar("ImageT")
 
@@ -85,12 +93,13 @@ class Dehazer:
         color_blend: 0 to 1; how far colour differences grow along with contrast.
         protect_sky: 0 to 1; how far skies are left alone.
         keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back.
+        spare_clear: 0 to 1; how far pictures that look clear are left alone.
         max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
             for no limit.
         max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
         threads: Processor cores used for one picture; default all that this process may use. A network given by
             ``model`` uses those that torch is set to.
-        engine: What runs the network of a method that has one, such as ``field-s``: ``"onnxruntime"``, ``"openvino"``
+        engine: What runs the network of a method that has one, such as ``field-m``: ``"onnxruntime"``, ``"openvino"``
             or ``"auto"``, which is what the environment variable ``UNHAZE_ENGINE`` says, else OpenVINO where it is
             installed, else onnxruntime.
         model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
@@ -121,6 +130,7 @@ class Dehazer:
         color_blend: float = DehazeOptions.color_blend,
         protect_sky: float = DehazeOptions.protect_sky,
         keep_exposure: float = DehazeOptions.keep_exposure,
+        spare_clear: float = DehazeOptions.spare_clear,
         max_memory: int | str | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
         threads: int | None = None,
@@ -137,12 +147,18 @@ class Dehazer:
         prompts: int = 1,
         white: float | None = None,
     ) -> None:
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise UsageError(f"threads is {threads!r}, but a whole number, at least one, is needed.")
+        if threads is not None:
+            check_workers(threads, "threads")
+        if max_pixels is not None and (
+            isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1
+        ):
+            raise UsageError(
+                f"max_pixels is {max_pixels!r}, but must be a whole number from 1 on, or None for no limit."
+            )
         if white is not None and not (isinstance(white, Real) and _FAINTEST_WHITE <= white <= _HIGHEST_WHITE):
             raise UsageError(f"white is {white!r}, but must be a number more than 0: the value of a white pixel.")
         self.method = method
-        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure)
+        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
         self.white = white
@@ -157,8 +173,9 @@ class Dehazer:
             how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
             self._network = open_network(model, how, strength)
             self.method = self._network.engine.name
-        self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew = _Crew(self.threads)
+        self._changed = Condition()
+        self._mine = local()
 
     def __enter__(self) -> Dehazer:
         return self
@@ -169,19 +186,20 @@ class Dehazer:
         self.close()
 
     def close(self) -> None:
-        """Give back threads; the next call starts them again."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool:
-            pool.shutdown()
+        """Wait for calls under way in other threads, and give back threads; the next call starts them again."""
+        with self._changed:
+            crew, self._crew = self._crew, _Crew(self.threads)
+            self._changed.wait_for(lambda: not crew.users or crew is getattr(self._mine, "crew", None))
+        crew.close()
 
     def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
-        """Dehaze one picture of any kind.
+        """Dehaze one picture of any kind; writes a file only where ``output`` names it, for a path.
 
         Args:
             image: One of
-                a path: the result is written to ``output``, default beside the input with ``-dehazed`` added to the
-                name, and ``image`` of the result is its path; an existing file is never overwritten;
+                a path: with ``output`` the result is written there and ``image`` of the result is that path; without,
+                it is an upright ``PIL.Image.Image`` with EXIF, XMP, colour profile and resolution, and no file is
+                touched. PIL holds 8 bits for colour: deeper values are rounded, with a warning;
                 the ``bytes`` of a file, given back as bytes of the same format;
                 a ``PIL.Image.Image``, given back in the same mode, EXIF and ICC profile included;
                 an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4) of uint8, uint16 or floats, white at 255,
@@ -189,11 +207,11 @@ class Dehazer:
                 and infinity stay where they are;
                 a torch tensor (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels, of the same value types.
             maps: Whether to return transmission, depth and confidence at full resolution.
-            output: Where to write; only for a path.
+            output: Where to write the result of a path; an existing file is never overwritten.
 
         Returns:
-            The result; its ``image`` has the type, shape and value type of the input. For a batch the maps are
-            (B, H, W) and the airlight is (B, 3).
+            The result; its ``image`` has the type, shape and value type of the input, but for paths as said above. For
+            a batch the maps are (B, H, W) and the airlight is (B, 3).
 
         Raises:
             ImageError: The picture cannot be read, or its values mean nothing as a picture.
@@ -249,7 +267,7 @@ class Dehazer:
         Args:
             frames: Arrays (H, W, 3) RGB or (H, W) of uint8, uint16 or float32; or anything that ``decode`` makes
                 them of.
-            temporal: 0 to 0.95, how much of the haze of a frame is taken from the frames before, so that it does not
+            temporal: 0 to 0.98, how much of the haze of a frame is taken from the frames before, so that it does not
                 flicker; it begins anew at scene cuts. 0 treats every frame on its own.
             decode: Makes pixels of a frame.
             encode: Makes the result of the restored pixels and the frame.
@@ -281,7 +299,8 @@ class Dehazer:
         hidden, nodata = picture.hidden(), picture.encoding.nodata
         known = nominal_white(picture.pixels.dtype) if picture.white is None else picture.white
         white = self._white_given(picture.pixels, known)
-        result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
+        with self._executor():
+            result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
         if nodata is not None:
             _keep_off(result.image, nodata, hidden)
         info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
@@ -328,7 +347,7 @@ class Dehazer:
             white: As for :meth:`solve`; values above stay as they are.
             hidden: As for :meth:`solve`; these pixels stay as they are.
         """
-        target = np.empty_like(pixels) if out is None else out
+        target = np.empty(pixels.shape, pixels.dtype) if out is None else out
         white = self._white_given(pixels, full_scale(pixels)) if white is None else white
         with self._executor() as pool:
             restore_strips(pixels, target, field, self.options, curve, white=white, hidden=hidden, pool=pool)
@@ -409,45 +428,89 @@ class Dehazer:
             image=restored,
             transmission=transmission,
             depth=None if transmission is None else DepthMap(-np.log(transmission), "relative"),
-            airlight=field.airlight,
+            airlight=mean_airlight(field),
             confidence=confidence,
             info={
                 "method": self.method,
                 **asdict(self.options),
+                "haze": {
+                    "density": round(field.density, 4),
+                    "beyond_sight": round(field.beyond_sight, 4),
+                    "airlight": [round(float(value), 4) for value in mean_airlight(field)],
+                    "confidence": round(float(field.confidence.mean()), 4),
+                },
+                "left_alone": self._why_left_alone(field),
                 "engine": None if engine is None else asdict(engine),
                 "view": [field.slope.shape[1], field.slope.shape[0]],
                 "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
-                "notes": [LOOKS_CLEAR] if field.looks_clear and self.options.strength > 0 else [],
+                "notes": [LOOKS_CLEAR] if self._why_left_alone(field) else [],
             },
         )
 
+    def _why_left_alone(self, field: HazeField) -> str | None:
+        if not field.looks_clear or self.options.strength <= 0:
+            return None
+        return SPARED if field.spared > 0.5 else INVISIBLE
+
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
-        if self.threads == 1:
-            yield None
+        """The threads of a call, the same for all its steps; :meth:`close` waits for its end."""
+        crew: _Crew | None = getattr(self._mine, "crew", None)
+        if crew is not None:
+            yield crew.pool()
             return
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="unhaze")
-        yield self._pool
+        with self._changed:
+            crew = self._crew
+            crew.users += 1
+        self._mine.crew = crew
+        try:
+            yield crew.pool()
+        finally:
+            self._mine.crew = None
+            with self._changed:
+                crew.users -= 1
+                self._changed.notify_all()
 
-    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Path]:
-        self.check_budget(identify(path), maps=maps)
-        picture = read_image(path, max_pixels=self.max_pixels)
+    def read(self, source: str | Path | bytes, *, maps: bool = False, max_pixels: int | None = None) -> Picture:
+        """Decode a picture within the limits of this dehazer.
+
+        Args:
+            source: Path or content of a picture file.
+            maps: Whether maps at full resolution will be asked for.
+            max_pixels: In place of that of the dehazer; ``None`` takes that.
+
+        Raises:
+            ImageError: The picture cannot be read.
+            OverBudgetError: It does not fit into ``max_memory``.
+        """
+        room = METADATA_LIMIT
+        if self.max_memory is not None:
+            info = identify(source)
+            self.check_budget(info, maps=maps)
+            left = self.max_memory - self.memory_needed(info, maps=maps)
+            room = min(room, _METADATA_INCLUDED + left // METADATA_COPIES)
+        return read_image(source, max_pixels=max_pixels or self.max_pixels, max_metadata=room)
+
+    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Any]:
+        picture = self.read(path, maps=maps)
         result = self.restore(picture, maps=maps, in_place=True)
-        target = default_output(path, picture) if output is None else Path(output)
-        return _with_image(result, write_image(result.image, target))
+        if output is not None:
+            return _with_image(result, write_image(result.image, output))
+        if loss := pil_loss(result.image):
+            warnings.warn(f"{path}: {loss}", stacklevel=3)
+            result = _with_image(result, result.image, info={**result.info, "notes": [*result.info["notes"], loss]})
+        return _with_image(result, picture_to_pil(result.image))
 
     def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
-        self.check_budget(identify(data), maps=maps)
-        result = self.restore(read_image(data, max_pixels=self.max_pixels), maps=maps, in_place=True)
+        result = self.restore(self.read(data, maps=maps), maps=maps, in_place=True)
         return _with_image(result, encode_image(result.image))
 
     def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
         layout = ArrayLayout.of(array)
         hidden = layout.hidden()
         white = self._white_given(layout.color, find_white(layout.color, hidden))
-        result = self._run_pixels(layout.color, maps, curve, white=white, hidden=hidden)
+        with self._executor():
+            result = self._run_pixels(layout.color, maps, curve, white=white, hidden=hidden)
         return _with_image(result, layout.rebuild(result.image))
 
     def _run_tensor(self, tensor: Any, maps: bool) -> DehazeResult[Any]:
@@ -456,38 +519,60 @@ class Dehazer:
         return _with_image(results[0], restored) if tensor.ndim == 3 else _stack(results, restored)
 
     def _run_pil(self, image: Any, maps: bool) -> DehazeResult[Any]:
-        result = self._run_array(pil_to_array(image), maps, _pil_curve(image))
+        icc = image.info.get("icc_profile")  # whatever the program has put there
+        curve = tone_curve(icc) if isinstance(icc, bytes) else None
+        result = self._run_array(pil_to_array(image), maps, curve)
         return _with_image(result, array_to_pil(result.image, image))
 
 
-def dehaze(image: ImageT, *, output: str | Path | None = None, **options: Any) -> ImageT:
-    """Dehaze one picture and return it as the type that was given.
+class _Crew:
+    """Threads, started when they are first needed, and how many calls use them."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self.users = size, 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._starting = Lock()
+
+    def pool(self) -> ThreadPoolExecutor | None:
+        """The threads; ``None`` where one is enough, which is the caller's."""
+        if self._size == 1:
+            return None
+        with self._starting:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix="unhaze")
+            return self._pool
+
+    def close(self) -> None:
+        """Give the threads back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+@overload
+def dehaze(image: str | Path, *, output: None = None, **options: Any) -> Image: ...
+@overload
+def dehaze(image: str | Path, *, output: str | Path, **options: Any) -> Path: ...
+@overload
+def dehaze(image: ImageT, *, output: None = None, **options: Any) -> ImageT: ...
+def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> Any:
+    """Dehaze one picture and return it as the type that was given; writes a file only where ``output`` names it.
 
     Args:
         image: A path, bytes, PIL image, array or tensor, see :meth:`Dehazer.__call__`.
-        output: Where to write the result of a path.
+        output: Where to write the result of a path, which is returned as this path. Without it the result of a path is
+            a PIL image, and no file is written.
         **options: Those of :class:`Dehazer`.
 
     >>> dehaze(np.full((2, 2), 90, np.uint8), strength=0.0).tolist()
     [[90, 90], [90, 90]]
     """
     with Dehazer(**options) as dehazer:
-        restored: ImageT = dehazer(image, maps=False, output=output).image
-    return restored
+        return dehazer(image, maps=False, output=output).image
 
 
-def default_output(path: Path, picture: Picture | ImageInfo) -> Path:
-    """Where the result of a file goes if nothing else is said: beside it, with ``-dehazed`` added to the name.
-
-    The suffix stays where it fits the content and such files can be written.
-
-    >>> default_output(Path("a/photo.JPG"), ImageInfo("jpeg", 4, 3, 3, False, "uint8")).as_posix()
-    'a/photo-dehazed.JPG'
-    >>> default_output(Path("photo.nef"), ImageInfo("raw", 4, 3, 3, False, "uint16")).name
-    'photo-dehazed.tif'
-    """
-    info = picture.info if isinstance(picture, Picture) else picture
-    return path.with_name(f"{path.stem}{DEFAULT_SUFFIX}{output_ending(path, info)}")
+def mean_airlight(field: HazeField) -> FloatArray:
+    """Colour of the haze (3,), the mean where it changes over the picture."""
+    return np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
 
 
 def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:
@@ -502,11 +587,6 @@ def _count_above(pixels: Pixels, white: float) -> int:
         return 0
     rows = (pixels[start : start + 256] for start in range(0, len(pixels), 256))
     return sum(int(np.count_nonzero((strip > white) & (strip < np.inf))) for strip in rows)
-
-
-def _pil_curve(image: Any) -> ToneCurve | None:
-    icc = image.info.get("icc_profile")
-    return tone_curve(icc if isinstance(icc, bytes) else None)
 
 
 def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -> None:

@@ -36,6 +36,7 @@ __all__ = [
 
 VIEW_SIZE = 640  # long side of the view [px]
 MINIMUM_TRANSMISSION = 0.12  # below it a picture of 8 bits holds noise, not scene
+BEYOND_SIGHT = 0.15  # share of the scene's light below which nothing of it can be made out
 
 AIRLIGHT_TOLERANCE = 0.12  # how near the airlight a colour counts as haze itself (Jiang et al. 2013 use 50 / 255)
 SKY_SHARE = 0.7  # share of the optical depth that full sky protection takes back
@@ -49,7 +50,7 @@ EXPOSURE_CEILING = 0.45  # a bright veil is no brightness of the scene
 EXPOSURE_MAXIMUM = 1.5
 
 # Mean change of brightness below which a picture is called clear: 2.5 steps of 8 bits. Of 45 clear photographs
-# ``field-s`` changes 35 by less, and of 25 hazy ones the two in which it misses the haze.
+# ``field-m`` changes 35 by less, and of 25 hazy ones the two in which it misses the haze.
 CLEAR_CHANGE = 0.01
 
 
@@ -65,8 +66,12 @@ class HazeField:
         airlight: (3,) float32 RGB in (0, 1], or (h, w, 3) where it changes over the picture.
         confidence: (h, w) float32 in [0, 1].
         lift: Curvature of the brightening curve at strength 1; 0 leaves the brightness alone.
+        least: Smallest transmission that is restored.
         change: How much the brightness of the picture changes when all of this haze is removed: mean of
             ``|J - I|`` over the view, white is 1.
+        density: Mean optical depth ``-ln(transmission)`` over the view, before anything is protected or spared.
+        beyond_sight: Share of the view where less than ``BEYOND_SIGHT`` of the scene's light comes through.
+        spared: How far the haze was left because the picture looks clear, 0 to 1.
     """
 
     slope: FloatArray
@@ -74,7 +79,11 @@ class HazeField:
     airlight: FloatArray
     confidence: FloatArray
     lift: float
+    least: float = MINIMUM_TRANSMISSION
     change: float = 1.0
+    density: float = 0.0
+    beyond_sight: float = 0.0
+    spared: float = 0.0
 
     @property
     def looks_clear(self) -> bool:
@@ -82,8 +91,8 @@ class HazeField:
         return self.change < CLEAR_CHANGE
 
     def transmission(self, gray: FloatArray) -> FloatArray:
-        """Transmission (h, w) in [MINIMUM_TRANSMISSION, 1] for the luminance (h, w) of the picture at this size."""
-        return np.asarray(np.clip(self.slope * gray + self.offset, MINIMUM_TRANSMISSION, 1), np.float32)
+        """Transmission (h, w) in [``least``, 1] for the luminance (h, w) of the picture at this size."""
+        return np.asarray(np.clip(self.slope * gray + self.offset, self.least, 1), np.float32)
 
 
 def working_view(pixels: NDArray[Any], full_scale: float, hidden: Mask | None = None) -> FloatArray:
@@ -171,19 +180,29 @@ def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> Haz
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
         view = np.asarray(small, np.float32).reshape(height, width, 3)
     gray = luminance(view)
-    sky = np.zeros_like(gray) if estimate.finished else _sky(gray, estimate.airlight)
-    if estimate.finished:
-        transmission = _blend_protection(estimate, options.protect_sky)
-    else:
+    if estimate.lift is None:
+        sky = _sky(gray, estimate.airlight)
         transmission = _protect(estimate, view, sky, options.protect_sky)
+    else:
+        sky, transmission = np.zeros_like(gray), estimate.transmission
+    spared = estimate.clear * options.spare_clear
+    if spared:
+        transmission = transmission ** np.float32(1 - spared)
     radius = max(1, round(estimate.guide_radius * max(height, width)))
     slope, offset = guided_coefficients(gray, transmission, radius, estimate.guide_eps)
     confidence = (
         _confidence(estimate.transmission, sky, options) if estimate.confidence is None else estimate.confidence
     )
-    field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0)
-    lift = 0.0 if estimate.finished else _lift(gray, field) * options.keep_exposure
-    return replace(field, lift=lift, change=_change(gray, field))
+    field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0, least=estimate.least_transmission)
+    lift = _lift(gray, field) if estimate.lift is None else estimate.lift * (1 - spared)
+    return replace(
+        field,
+        lift=lift * options.keep_exposure,
+        change=_change(gray, field),
+        density=float(-np.log(np.maximum(estimate.transmission, 1e-3)).mean()),
+        beyond_sight=float((estimate.transmission < BEYOND_SIGHT).mean()),
+        spared=spared,
+    )
 
 
 def _gray_airlight(airlight: FloatArray) -> FloatArray:
@@ -215,14 +234,6 @@ def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
     is_sky[stats[:, cv2.CC_STAT_AREA] < SKY_MINIMUM_AREA * gray.size] = 0
     is_sky[0] = 0  # the background: everything that is not likely
     return box_mean(is_sky[labels] * likely, radius)
-
-
-def _blend_protection(estimate: HazeEstimate, protection: float) -> FloatArray:
-    """Share ``protection`` of the optical depth that the method's own protection takes back."""
-    if estimate.protected is None:
-        return estimate.transmission
-    share = np.float32(protection)
-    return np.asarray(estimate.transmission ** (1 - share) * estimate.protected**share, np.float32)
 
 
 def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:

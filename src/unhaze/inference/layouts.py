@@ -8,16 +8,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze.errors import ImageDecodeError, ImageValueError
+from unhaze.io._arrays import to_uint8
 from unhaze.io.levels import hidden_pixels
 from unhaze.physics.color import array_namespace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from unhaze.io._model import Picture
+
     Pixels = NDArray[Any]
     Mask = NDArray[np.bool_]
 
-__all__ = ["ArrayLayout", "array_to_pil", "arrays_to_tensor", "is_pil", "is_torch", "pil_to_array", "tensor_to_arrays"]
+__all__ = [
+    "ArrayLayout",
+    "array_to_pil",
+    "arrays_to_tensor",
+    "is_pil",
+    "is_torch",
+    "picture_to_pil",
+    "pil_loss",
+    "pil_to_array",
+    "tensor_to_arrays",
+]
 
 _PIL_MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "I;16": "I;16", "F": "F"}
 
@@ -47,6 +60,8 @@ class ArrayLayout:
         Raises:
             ImageValueError: Shape, type or values mean nothing as a picture.
         """
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise ImageValueError("A masked array has values that are not to be looked at; fill them first.")
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or not 1 <= channels <= 4 or array.size == 0:
             raise ImageValueError(
@@ -57,6 +72,7 @@ class ArrayLayout:
         alpha = array[..., -1:] if channels in (2, 4) else None
         color = array if alpha is None else array[..., :-1]
         color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
+        color = np.asarray(color)
         working = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
         with np.errstate(over="ignore"):  # beyond float32 means infinite there, and stays as it is
             layout = cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype, color)
@@ -73,7 +89,7 @@ class ArrayLayout:
 
         Values that were not changed are those of the array bit for bit, also where it is more precise than ``color``.
         """
-        planes = restored.astype(self.dtype, copy=False)
+        planes = restored.astype(self.dtype, copy=False)  # to the byte order, too
         if self.dtype.kind == "f" and self.dtype != np.float32:
             planes = np.where(_same(restored, self.color), self.original, planes).astype(self.dtype, copy=False)
         if self.alpha is not None:
@@ -95,22 +111,22 @@ def tensor_to_arrays(tensor: Any) -> list[Pixels]:
     """The pictures of a tensor (C, H, W) or (B, C, H, W) as arrays (H, W, C).
 
     Raises:
-        ImageValueError: Any other shape, or a tensor without plain numbers.
+        ImageValueError: Any other shape, layout or value type.
     """
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 3, 4) or tensor.numel() == 0:
         raise ImageValueError(
             f"A tensor of shape {tuple(tensor.shape)} is no picture; "
             "give (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels."
         )
+    if tensor.is_meta or str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+        raise ImageValueError("A tensor that is sparse, quantised or without values is no picture; give a dense one.")
+    batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
     half = str(tensor.dtype) in ("torch.bfloat16", "torch.float16")
     try:
-        batch = tensor.detach().cpu().reshape(-1, *tensor.shape[-3:])
-        return list(np.moveaxis((batch.float() if half else batch).numpy(), 1, -1))
-    except (TypeError, NotImplementedError, RuntimeError) as error:  # without memory, sparse, quantized, ...
-        raise ImageValueError(
-            f"A tensor of {tensor.dtype} and layout {tensor.layout} on {tensor.device} holds no plain numbers; give "
-            "uint8, uint16 or floats in a dense tensor."
-        ) from error
+        values = (batch.float() if half else batch).numpy()
+    except TypeError as error:
+        raise ImageValueError(f"Tensors of {tensor.dtype} are not handled; give uint8, or floats up to 1.") from error
+    return list(np.moveaxis(values, 1, -1))
 
 
 def arrays_to_tensor(arrays: list[Pixels], like: Any) -> Any:
@@ -125,7 +141,7 @@ def pil_to_array(image: Any) -> Pixels:
 
     Raises:
         ImageValueError: A mode without a plain meaning as RGB or grey.
-        ImageDecodeError: The image was opened but not decoded yet, and cannot be.
+        ImageDecodeError: The image was not decoded yet, and cannot be.
     """
     palette = "RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB"
     mode = palette if image.mode in ("P", "PA") else _PIL_MODES.get(image.mode)
@@ -133,8 +149,10 @@ def pil_to_array(image: Any) -> Pixels:
         raise ImageValueError(f"PIL images of mode {image.mode} are not handled; give image.convert('RGB').")
     try:
         return np.array(image if image.mode == mode else image.convert(mode))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageDecodeError(f"The PIL image cannot be decoded ({error}); open its file again.") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageDecodeError(
+            f"The PIL image cannot be decoded ({error}); open it again from a sound file."
+        ) from error
 
 
 def array_to_pil(array: Pixels, like: Any) -> Any:
@@ -144,6 +162,41 @@ def array_to_pil(array: Pixels, like: Any) -> Any:
     image = Image.fromarray(array)
     image.info = {key: value for key, value in like.info.items() if key != "transparency"}
     return image
+
+
+def picture_to_pil(picture: Picture) -> Any:
+    """A decoded file as a PIL image that carries what PIL knows of a file: EXIF, XMP, profile, resolution, comments.
+
+    Colours deeper than 8 bits are rounded, see :func:`pil_loss`; grey of 16 bits becomes ``I;16``, of floats ``F``.
+    """
+    from PIL import Image
+
+    pixels, alpha = picture.pixels, picture.alpha
+    if pil_loss(picture):
+        pixels, alpha = to_uint8(pixels, white=picture.white), None if alpha is None else to_uint8(alpha)
+    planes = pixels if alpha is None else np.dstack([pixels, alpha])
+    image = Image.fromarray(np.ascontiguousarray(planes))
+    known = picture.metadata
+    image.info = {
+        **dict(known.text),
+        "exif": None if known.exif is None else b"Exif\0\0" + known.exif,
+        "xmp": known.xmp,
+        "icc_profile": known.icc,
+        "dpi": known.dpi,
+        "comment": known.comment,
+    }
+    image.info = {key: value for key, value in image.info.items() if value is not None}
+    return image
+
+
+def pil_loss(picture: Picture) -> str:
+    """What a PIL image of a picture would lose, in a sentence; empty where nothing."""
+    if picture.pixels.dtype == np.uint8 or (picture.pixels.ndim == 2 and picture.alpha is None):
+        return ""
+    kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
+    return (
+        f"{kind} values were rounded to 8 bit, the most that a PIL image holds of colours; write a file with output=."
+    )
 
 
 def _same(one: Pixels, other: Pixels) -> Any:

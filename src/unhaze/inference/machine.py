@@ -8,7 +8,10 @@ from pathlib import Path
 
 from unhaze.errors import UsageError
 
-__all__ = ["available_memory", "format_bytes", "parse_bytes", "usable_cores"]
+__all__ = ["MOST_WORKERS", "available_memory", "check_workers", "format_bytes", "parse_bytes", "usable_cores"]
+
+MOST_WORKERS = 1024
+"""Threads of one pool; beyond any machine, and what systems still grant a process."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
@@ -48,6 +51,16 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS and Windows
+
+
+def check_workers(count: object, what: str) -> None:
+    """Find numbers of threads, or of pictures at once, that cannot work.
+
+    Raises:
+        UsageError: Not a whole number from 1 to :data:`MOST_WORKERS`.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_WORKERS:
+        raise UsageError(f"{what} is {count!r}, but must be a whole number from 1 to {MOST_WORKERS}.")
 
 
 def available_memory() -> int | None:

@@ -8,9 +8,10 @@ from numbers import Real
 
 from unhaze.errors import UsageError
 
-__all__ = ["DEFAULT_METHOD", "DehazeOptions"]
+__all__ = ["DEFAULT_METHOD", "DEFAULT_TEMPORAL", "DehazeOptions"]
 
-DEFAULT_METHOD = "field-s"
+DEFAULT_METHOD = "dcp"
+DEFAULT_TEMPORAL = 0.97  # share of the haze of a still frame that comes from the frames before
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class DehazeOptions:
         protect_sky: 0 to 1; how far skies, and areas whose colour is that of the haze itself, are left alone. There is
             no scene to recover there, only noise and compression blocks to amplify.
         keep_exposure: 0 to 1; how much of the brightness that is lost with the haze is given back by a smooth curve.
+        spare_clear: 0 to 1; how far pictures that look clear to a method that can tell are left alone. 0 removes the
+            little that is found in them all the same.
 
     Raises:
         UsageError: A value lies outside its range.
@@ -35,10 +38,11 @@ class DehazeOptions:
     color_blend: float = 0.8
     protect_sky: float = 1.0
     keep_exposure: float = 1.0
+    spare_clear: float = 1.0
 
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
             low = -1.0 if option.name == "strength" else 0.0
             if not (isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= 1.0):
-                raise UsageError(f"{option.name} is {value!r}, but must lie between {low:g} and 1.")
+                raise UsageError(f"{option.name} is {value!r}, but must be a number between {low:g} and 1.")

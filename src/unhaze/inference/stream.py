@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from unhaze.errors import ImageError, UsageError
-from unhaze.inference.machine import usable_cores
+from unhaze.errors import ImageError
+from unhaze.inference.machine import check_workers, usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class DehazeStream(Generic[FrameT, ResultT]):
         jobs: Frames worked on at the same time; by default one per processor core.
 
     Raises:
-        UsageError: ``jobs`` is below 1.
+        UsageError: ``jobs`` is out of range.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class DehazeStream(Generic[FrameT, ResultT]):
         field_filter: FieldFilter | None = None,
         jobs: int | None = None,
     ) -> None:
-        if jobs is not None and jobs < 1:
-            raise UsageError(f"jobs is {jobs}, but at least 1 frame must be worked on at a time.")
+        if jobs is not None:
+            check_workers(jobs, "jobs")
         self.jobs = jobs or usable_cores()
         # One frame waits for each frame in work, so that no worker idles while the results before it are written.
         self.lookahead = 2 * self.jobs

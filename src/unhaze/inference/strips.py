@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.inference.field import MINIMUM_TRANSMISSION, HazeField
+from unhaze.inference.field import HazeField
 from unhaze.io.levels import find_white, nominal_white
 from unhaze.physics.color import luminance
 
@@ -170,6 +170,7 @@ class _StripRestorer:
         self.strength = options.strength if options else 0.0
         self.color_blend = np.float32(options.color_blend if options else 1.0)
         self.lift = np.float32(field.lift * max(self.strength, 0.0))
+        self.least = np.float32(field.least)
 
     def __call__(self, source: Pixels, target: Pixels, rows: slice) -> None:
         working = self.to_working(source, rows)
@@ -238,10 +239,10 @@ class _StripRestorer:
         return hidden if above is None else above | hidden
 
     def transmission(self, gray: FloatArray, rows: slice) -> FloatArray:
-        """Transmission of a strip in [MINIMUM_TRANSMISSION, 1]."""
+        """Transmission of a strip in [least of the field, 1]."""
         guided = self.slope.rows(rows.start, rows.stop) * gray
         guided += self.offset.rows(rows.start, rows.stop)
-        return np.clip(guided, MINIMUM_TRANSMISSION, np.float32(1), out=guided)
+        return np.clip(guided, self.least, np.float32(1), out=guided)
 
     def gain(self, transmission: FloatArray) -> FloatArray:
         """What contrast is multiplied with: transmission ** -strength, the optical depth scaled."""

@@ -1,7 +1,7 @@
 """Haze over time: the fields of successive frames smoothed, so that a still scene does not flicker.
 
-Only what describes the haze is smoothed, never the picture, so nothing of the scene is smeared. At a scene cut the
-smoothing begins anew.
+Only what describes the haze is smoothed, never the picture, so nothing of the scene is smeared. Where the scene moves
+the haze follows at once; at a scene cut the smoothing begins anew.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 
 from unhaze.errors import UsageError
 from unhaze.inference.strips import full_scale
+from unhaze.physics.color import luminance
+from unhaze.physics.guided import box_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAXIMUM_WEIGHT", "TemporalSmoother", "check_temporal", "is_cut", "thumbnail"]
 
-MAXIMUM_WEIGHT = 0.95  # at 25 frames/s haze then follows the scene within a second
+MAXIMUM_WEIGHT = 0.98  # at 25 frames/s haze then follows a still scene within two seconds
+
+MOVED = (0.04, 0.12)  # change of brightness between frames, white is 1: noise .. certainly another thing
 
 THUMBNAIL = (48, 27)  # width and height of what cuts are seen in [px]; noise and small motion average out
 BINS = 16  # of the histogram of each channel
@@ -52,7 +56,9 @@ class TemporalSmoother:
     """Exponential smoothing of haze fields: ``s_k = w s_(k-1) + (1 - w) f_k``. One for each stream, in its order.
 
     Transmission is linear in the coefficients that are smoothed, so in a still scene the result is the smoothed
-    transmission, exactly. After a cut, and where the size of the frames changes, ``s_k = f_k``.
+    transmission, exactly. Where the brightness of a place changes between two frames, w falls, down to 0: another thing
+    is there now, and its haze must not be that of what was before. After a cut, and where the size of the frames
+    changes, ``s_k = f_k``.
 
     Args:
         weight: w, 0 to ``MAXIMUM_WEIGHT``: the share of what was before. 0 changes nothing.
@@ -69,11 +75,12 @@ class TemporalSmoother:
         """The smoothed field of the next frame, ``pixels`` (H, W) or (H, W, 3)."""
         if self.weight == 0:
             return field
-        small = thumbnail(pixels)
+        small, gray = thumbnail(pixels), _gray(pixels, *field.slope.shape)
         before = self._last
         if before is not None and _same_shape(before.field, field) and not is_cut(before.small, small):
-            field = _mix(before.field, field, np.float32(self.weight))
-        self._last = _Frame(field, small)
+            local = np.float32(self.weight) * (1 - _moved(before.gray, gray))
+            field = _mix(before.field, field, local.mean(), local)
+        self._last = _Frame(field, small, gray)
         return field
 
 
@@ -81,6 +88,19 @@ class TemporalSmoother:
 class _Frame:
     field: HazeField
     small: FloatArray
+    gray: FloatArray  # (h, w) at the size of the field
+
+
+def _gray(pixels: Pixels, height: int, width: int) -> FloatArray:
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small /= np.float32(full_scale(pixels))
+    return luminance(small) if small.ndim == 3 else np.asarray(small, np.float32)
+
+
+def _moved(before: FloatArray, now: FloatArray) -> FloatArray:
+    """How surely each place shows another thing than before, (h, w) in [0, 1]."""
+    change = box_mean(np.abs(now - before), 1)
+    return np.asarray(np.clip((change - MOVED[0]) / (MOVED[1] - MOVED[0]), 0, 1), np.float32)
 
 
 def thumbnail(pixels: Pixels) -> FloatArray:
@@ -120,17 +140,17 @@ def _same_shape(one: HazeField, other: HazeField) -> bool:
     return one.slope.shape == other.slope.shape and one.airlight.shape == other.airlight.shape
 
 
-def _mix(before: HazeField, now: HazeField, weight: np.float32) -> HazeField:
-    """Share ``weight`` of ``before``, the rest of ``now``."""
+def _mix(before: HazeField, now: HazeField, weight: np.float32, local: FloatArray) -> HazeField:
+    """Share ``weight`` of ``before``, of maps the share ``local`` (h, w), the rest of ``now``."""
 
-    def mix(one: Any, other: Any) -> Any:
-        return other + weight * (one - other)
+    def mix(one: Any, other: Any, share: Any) -> Any:
+        return other + share * (one - other)
 
     return replace(
         now,
-        slope=mix(before.slope, now.slope),
-        offset=mix(before.offset, now.offset),
-        airlight=mix(before.airlight, now.airlight),
-        confidence=mix(before.confidence, now.confidence),
-        lift=float(mix(before.lift, now.lift)),
+        slope=mix(before.slope, now.slope, local),
+        offset=mix(before.offset, now.offset, local),
+        airlight=mix(before.airlight, now.airlight, weight),
+        confidence=mix(before.confidence, now.confidence, local),
+        lift=float(mix(before.lift, now.lift, weight)),
     )

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from unhaze.io.budget import METADATA_LIMIT, Budget, TooMuchError
+
 __all__ = [
     "EXIF_IFD",
     "GPS_IFD",
@@ -22,6 +24,7 @@ __all__ = [
     "blob_from_directory",
     "in_order",
     "make_upright",
+    "mend",
     "orientation",
     "parse_blob",
     "read_directory",
@@ -33,13 +36,16 @@ ORIENTATION, SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 274, 330, 34665
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 513, 514
 _PIXEL_X, _PIXEL_Y = 40962, 40963
 
-_SHORT, _LONG, _IFD, _LONG8, _IFD8 = 3, 4, 13, 16, 18
+_LONG, _LONG8 = 4, 16
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _WORDS = {5: 4, 10: 4}  # rationals are pairs, so what is swapped is half an element
 _DIRECTORY_TAGS = {EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD}
+_POINTERS, _WIDE_POINTERS = {_LONG, 13}, {_LONG8, 18}  # 13 and 18 as libtiff writes them
+_NAMES = {EXIF_IFD: "camera data", GPS_IFD: "GPS", INTEROPERABILITY_IFD: "interoperability"}
 _MAX_DEPTH = 3
-_LARGEST_VALUE = 64 << 20  # [bytes] only Photoshop's layers are larger, and nobody asks for these
-_LARGEST_DIRECTORY = 4 << 30  # [bytes] a hostile file may say that each of 65535 values is the whole file
+_LARGEST_VALUE = METADATA_LIMIT // 2  # [bytes] only Photoshop's layers are larger, and nobody asks for these
+_ENTRY_BYTES = 200  # what an entry takes in memory beside its value
 
 ReadAt = Callable[[int, int], bytes]
 
@@ -70,7 +76,7 @@ class Directory:
     def number(self, tag: int, default: int = 0) -> int:
         """First value of an integer tag."""
         entry = self.entries.get(tag)
-        code = {_SHORT: "H", _LONG: "I", _IFD: "I", _LONG8: "Q", _IFD8: "Q"}.get(entry.type) if entry else None
+        code = _INTEGERS.get(entry.type) if entry else None
         if entry is None or code is None or len(entry.value) < struct.calcsize(code):
             return default
         return int(struct.unpack_from(self.order + code, entry.value)[0])
@@ -94,7 +100,9 @@ _CLASSIC = _Layout("H", "HHI", "I", _LONG)
 _BIG = _Layout("Q", "HHQ", "Q", _LONG8)
 
 
-def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = False, depth: int = 0) -> Directory:
+def read_directory(
+    read_at: ReadAt, offset: int, order: str, *, big: bool = False, depth: int = 0, budget: Budget | None = None
+) -> Directory:
     """Read the directory at ``offset`` and those it points to.
 
     Args:
@@ -103,12 +111,14 @@ def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = Fals
         order: ``"<"`` or ``">"``.
         big: Whether the fields are those of BigTIFF.
         depth: How many directories lead to this one.
+        budget: For all values of all directories: they may share their bytes in the file.
 
     Raises:
         ExifError: An offset leads out of the data.
+        TooMuchError: The values take more than the budget.
     """
     layout = _BIG if big else _CLASSIC
-    directory, budget = Directory(order), _LARGEST_DIRECTORY
+    directory, budget = Directory(order), budget or Budget()
     (count,) = _unpack(read_at, offset, order + layout.count)
     position = offset + struct.calcsize("=" + layout.count)
     head_size = struct.calcsize("=" + layout.entry)
@@ -117,22 +127,22 @@ def read_directory(read_at: ReadAt, offset: int, order: str, *, big: bool = Fals
         place, size = position + head_size, _SIZES.get(kind, 0) * number
         if size > layout.inline:
             (place,) = _unpack(read_at, place, order + layout.pointer)
-        budget -= size
-        if budget < 0:
-            raise ExifError("its values are too large")
         if size > _LARGEST_VALUE:
             number, size = 0, 0
+        budget.take(size + _ENTRY_BYTES)
         value = read_at(place, size)
         if len(value) < size:
             raise ExifError(f"the value of tag {tag} lies outside")
         if kind in _SIZES:
-            directory.entries[tag] = Entry(kind, number, value, place)
+            directory.entries.setdefault(tag, Entry(kind, number, value, place))  # of two, libtiff takes the first
         position += head_size + layout.inline
     directory.next_pointer = position
     for tag in _DIRECTORY_TAGS & directory.entries.keys():
         if depth < _MAX_DEPTH:
             child = directory.number(tag)
-            directory.entries[tag].directory = read_directory(read_at, child, order, big=big, depth=depth + 1)
+            directory.entries[tag].directory = read_directory(
+                read_at, child, order, big=big, depth=depth + 1, budget=budget
+            )
     return directory
 
 
@@ -158,18 +168,103 @@ def parse_blob(blob: bytes | bytearray) -> Directory:
     if order is None or len(blob) < 8:
         raise ExifError("the header is missing")
     (offset,) = struct.unpack_from(order + "I", blob, 4)
-    return read_directory(_reader(blob), offset, order)
-
-
-def orientation(blob: bytes | None) -> int:
-    """The orientation tag, 1 to 8; 1 where it is missing or has no meaning."""
-    if not blob:
-        return 1
     try:
-        value = parse_blob(blob).number(ORIENTATION, 1)
+        return read_directory(_reader(blob), offset, order)
+    except TooMuchError as error:
+        raise ExifError("its values are too large") from error
+
+
+def orientation(blob: bytes | None) -> int | None:
+    """The orientation tag, 1 to 8, also of damaged EXIF data; ``None`` where it is missing or has no meaning."""
+    if not blob:
+        return None
+    try:
+        value = parse_blob(mend(blob)[0]).number(ORIENTATION)
     except ExifError:
-        return 1
-    return value if 1 <= value <= 8 else 1
+        return None
+    return value if 1 <= value <= 8 else None
+
+
+def mend(blob: bytes) -> tuple[bytes, list[str]]:
+    """Take out what cannot be followed, so that the rest can; all that stays is left at its place.
+
+    Args:
+        blob: EXIF data, possibly damaged: values or directories that lie outside, pointers that are none, an unknown
+            type, a tag that stands there twice (the first counts), an end that is missing.
+
+    Returns:
+        EXIF data that :func:`parse_blob` reads, and what was dropped: ``"tag 315"``, ``"GPS"``.
+
+    Raises:
+        ExifError: The header is missing, or there is no first directory.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(bytes(blob[:2]))
+    if order is None or len(blob) < 10:
+        raise ExifError("the header is missing")
+    mended = bytearray(blob)
+    struct.pack_into(order + "H", mended, 2, 42)
+    (start,) = struct.unpack_from(order + "I", mended, 4)
+    mender = _Mender(mended, order)
+    if not mender.mend(start, depth=0):
+        raise ExifError("a directory lies outside")
+    return bytes(mended), mender.dropped
+
+
+class _Mender:
+    """Takes the bad entries out of the tables of EXIF data, in place."""
+
+    def __init__(self, blob: bytearray, order: str) -> None:
+        self.blob, self.order = blob, order
+        self.dropped: list[str] = []
+        self._visited: set[int] = set()
+
+    def mend(self, start: int, *, depth: int) -> bool:
+        """Rewrite the table at ``start`` if it needs it; ``False`` where there is no table."""
+        blob, order = self.blob, self.order
+        if start < 8 or start + 2 > len(blob) or start in self._visited:
+            return False
+        self._visited.add(start)
+        (count,) = struct.unpack_from(order + "H", blob, start)
+        whole = min(count, (len(blob) - start - 2) // 12)
+        kept, bad = self._sort(start + 2, whole, depth)
+        # what a stray pointer leads to is no directory: it must not be written over
+        if len(kept) < (1 if depth == 0 else max(whole / 2, 1)):
+            return False
+        if whole < count:
+            bad.append(f"{count - whole} tags behind the end")
+        end = start + 2 + 12 * count
+        if bad or end + 4 > len(blob):
+            following = bytes(blob[end : end + 4]).ljust(4, b"\0")
+            table = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
+            table += bytes(12 * (whole - len(kept))) if whole == count else b""
+            blob[start : start + len(table)] = table
+        self.dropped += bad
+        return True
+
+    def _sort(self, place: int, count: int, depth: int) -> tuple[list[bytes], list[str]]:
+        """The good entries of a table, and the names of the others."""
+        kept, bad, seen, budget = [], [], set(), METADATA_LIMIT
+        for _ in range(count):
+            entry = bytes(self.blob[place : place + 12])
+            tag, kind, number, pointer = struct.unpack(self.order + "HHII", entry)
+            size = _SIZES.get(kind, 0) * number
+            inside = kind in _SIZES and size <= budget and (size <= 4 or pointer + size <= len(self.blob))
+            good = inside and tag not in seen
+            budget -= size if inside else 0
+            if good and tag in _DIRECTORY_TAGS and depth < _MAX_DEPTH:
+                good = number == 1 and self._mend_child(kind, pointer, depth)
+            seen.add(tag)
+            kept += [entry] if good else []
+            bad += [] if good else [_NAMES.get(tag, f"tag {tag}")]
+            place += 12
+        return kept, bad
+
+    def _mend_child(self, kind: int, pointer: int, depth: int) -> bool:
+        if kind in _WIDE_POINTERS:
+            (pointer,) = struct.unpack_from(self.order + "Q", self.blob, pointer)
+        elif kind not in _POINTERS:
+            return False
+        return self.mend(pointer, depth=depth + 1)
 
 
 def make_upright(blob: bytes, *, swap_sides: bool) -> bytes:
@@ -185,8 +280,8 @@ def make_upright(blob: bytes, *, swap_sides: bool) -> bytes:
     directory = parse_blob(blob)
     patched = bytearray(blob)
     entry = directory.entries.get(ORIENTATION)
-    if entry is not None and entry.type in (_SHORT, _LONG) and entry.count == 1:
-        struct.pack_into(directory.order + ("H" if entry.type == _SHORT else "I"), patched, entry.position, 1)
+    if entry is not None and entry.type in _INTEGERS and entry.value:
+        struct.pack_into(directory.order + _INTEGERS[entry.type], patched, entry.position, 1)
     _drop_thumbnail(patched, directory)
     details = directory.entries[EXIF_IFD].directory if EXIF_IFD in directory.entries else None
     if swap_sides and details is not None:
@@ -228,8 +323,9 @@ def _drop_thumbnail(patched: bytearray, directory: Directory) -> None:
     if not second:
         return
     try:
+        _Mender(patched, order).mend(second, depth=_MAX_DEPTH)
         thumbnail = read_directory(_reader(patched), second, order, depth=_MAX_DEPTH)
-    except ExifError:
+    except (ExifError, TooMuchError):
         return
     start, length = thumbnail.number(_THUMBNAIL_OFFSET), thumbnail.number(_THUMBNAIL_LENGTH)
     if start >= 8 and length and start + length == len(patched):

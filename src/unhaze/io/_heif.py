@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unhaze.errors import MissingDependencyError
+from unhaze.io import _colourspace, _metadata
 from unhaze.io._arrays import split_channels
 from unhaze.io._model import Decoded, ImageInfo, Metadata, Source
 
@@ -34,17 +35,34 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise source.damaged() from error
     pixels, alpha = split_channels(stored, grey=image.mode[:1] == "L")
-    exif = image.info.get("exif")
+    exif, icc = image.info.get("exif"), image.info.get("icc_profile") or None
+    cicp = None if icc else _description(image)
+    hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
+    if cicp is not None and not hdr:
+        icc = _colourspace.profile_of_cicp(*cicp, grey=pixels.ndim == 2)
     metadata = Metadata(
         exif=exif.removeprefix(b"Exif\0\0") if exif else None,
         xmp=image.info.get("xmp") or None,
-        icc=image.info.get("icc_profile") or None,
+        icc=icc,
+        cicp=cicp if hdr else None,
     )
-    return Decoded(pixels, alpha, orientation=1, metadata=metadata, notes=_notes(file, source))
+    notes = _notes(file, source)
+    if metadata.cicp:
+        notes.append(_metadata.hdr_note(metadata.cicp))
+    return Decoded(pixels, alpha, orientation=1, metadata=metadata, notes=notes)
+
+
+def _description(image: Any) -> tuple[int, int] | None:
+    """Colour primaries and transfer characteristics, where the file gives them by numbers."""
+    described = image.info.get("nclx_profile") or {}
+    primaries, transfer = described.get("color_primaries"), described.get("transfer_characteristics")
+    return None if primaries is None or transfer is None else (int(primaries), int(transfer))
 
 
 def _notes(file: Any, source: Source) -> list[str]:
     notes = ["Only the main picture of the HEIF file was kept."] if len(file) > 1 else []
+    if any(image.info.get("depth_images") for image in file):
+        notes.append("The depth map of the HEIF file was dropped.")
     start = source.start(1 << 16)
     if b"hdrgainmap" in start or b"tmap" in start:
         notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")

@@ -13,15 +13,39 @@ import numpy as np
 from PIL import Image
 
 from unhaze.io import _exif
+from unhaze.io._colourspace import HDR_TRANSFERS
 from unhaze.io._model import Decoded, Metadata
 
-__all__ = ["cmyk_to_srgb", "exif_orientation", "finish", "icc_space", "srgb_profile"]
+__all__ = ["cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
 
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*[1-8]")
-_XMP_STALE = re.compile(rb"\s(?:hdrgm:Version|xmpNote:HasExtendedXMP)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
+_OTHER_SIDE = {
+    b"tiff:ImageWidth": b"tiff:ImageLength",
+    b"tiff:ImageLength": b"tiff:ImageWidth",
+    b"exif:PixelXDimension": b"exif:PixelYDimension",
+    b"exif:PixelYDimension": b"exif:PixelXDimension",
+}
+_XMP_SIDE = re.compile(b"|".join(_OTHER_SIDE))
 _PHOTOSHOP_THUMBNAILS = {1033, 1036}
+_NAMED = 8  # damaged tags that a note names
 
-exif_orientation = _exif.orientation
+# Names in XMP that speak of parts no output has: gain maps (Adobe, Apple), videos of motion photos, the directory of
+# the parts of the file, and what stood in the extended part: depth maps and second views.
+_STALE_NAMES = (
+    rb"(?:hdrgm:\w+|HDRGainMap:\w+|apdi:AuxiliaryImageType|Container:Directory|xmpNote:HasExtendedXMP"
+    rb"|G?Camera:(?:MotionPhoto|MicroVideo)\w*|GDepth:\w+|GImage:\w+|GAudio:\w+)"
+)
+_STALE_ATTRIBUTE = re.compile(rb"\s" + _STALE_NAMES + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_STALE_ELEMENT = re.compile(rb"<(" + _STALE_NAMES + rb")(?:[\s/][^<>]*)?>")
+
+
+def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
+    """How the picture lies, 1 to 8: what EXIF says, else XMP, else 1."""
+    value = _exif.orientation(exif)
+    if value is None and xmp:
+        found = _XMP_ORIENTATION.search(xmp)
+        value = int(found[2]) if found else None
+    return value or 1
 
 
 def finish(decoded: Decoded, *, turned: bool) -> Metadata:
@@ -37,10 +61,11 @@ def finish(decoded: Decoded, *, turned: bool) -> Metadata:
     return replace(
         metadata,
         exif=_finish_exif(metadata.exif, decoded.notes, turned=turned),
-        xmp=_finish_xmp(metadata.xmp),
+        xmp=_finish_xmp(metadata.xmp, turned=turned),
         icc=_finish_icc(metadata.icc, decoded),
         photoshop=_finish_photoshop(metadata.photoshop),
         dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
+        aspect=metadata.aspect[::-1] if metadata.aspect and turned else metadata.aspect,
     )
 
 
@@ -48,16 +73,41 @@ def _finish_exif(exif: bytes | None, notes: list[str], *, turned: bool) -> bytes
     if not exif:
         return None
     try:
-        return _exif.make_upright(exif, swap_sides=turned)
+        mended, dropped = _exif.mend(exif)
+        upright = _exif.make_upright(mended, swap_sides=turned)
     except _exif.ExifError:
         notes.append("The EXIF data is damaged and was dropped.")
         return None
+    if dropped:
+        names = ", ".join(dict.fromkeys(dropped[:_NAMED])) + (", ..." if len(dropped) > _NAMED else "")
+        notes.append(f"Parts of the EXIF data are damaged and were dropped ({names}); the rest was kept.")
+    return upright
 
 
-def _finish_xmp(xmp: bytes | None) -> bytes | None:
+def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
     if not xmp:
         return None
-    return _XMP_STALE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+    if turned:
+        xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
+    return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)))
+
+
+def _without_stale_elements(xmp: bytes) -> bytes:
+    """XMP less the elements, with all they hold, that speak of parts which are gone."""
+    kept, position, unclosed = [], 0, set()
+    while found := _STALE_ELEMENT.search(xmp, position):
+        closing, end = b"</" + found[1] + b">", found.end()
+        if not found[0].endswith(b"/>"):
+            end = -1 if closing in unclosed else xmp.find(closing, found.end())
+            if end < 0:  # searched for once only: the text may hold millions
+                unclosed.add(closing)
+                kept.append(xmp[position : found.end()])
+                position = found.end()
+                continue
+            end += len(closing)
+        kept.append(xmp[position : found.start()])
+        position = end
+    return b"".join(kept) + xmp[position:]
 
 
 def _finish_icc(icc: bytes | None, decoded: Decoded) -> bytes | None:
@@ -83,6 +133,12 @@ def _finish_photoshop(resources: bytes | None) -> bytes | None:
             kept.append(data[position:end])
         position = end
     return b"".join(kept) or None
+
+
+def hdr_note(cicp: tuple[int, int]) -> str:
+    """What is said about a picture whose values are coded for HDR."""
+    name = HDR_TRANSFERS[cicp[1]]
+    return f"The colours are coded for HDR ({name}): they are worked on as they are coded, and keep their tag."
 
 
 def icc_space(icc: bytes) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageTooLargeError
+from unhaze.io.budget import METADATA_LIMIT, Budget
 from unhaze.io.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
@@ -30,6 +33,7 @@ class ImageInfo:
         channels: 1 (grey) or 3 (colour), without alpha.
         has_alpha: Whether an alpha channel comes with the pixels.
         dtype: Value type after decoding: ``"uint8"``, ``"uint16"`` or ``"float32"``.
+        file_bytes: Size of the file, which is held in memory while it is decoded; 0 where unknown.
     """
 
     format: str
@@ -38,6 +42,7 @@ class ImageInfo:
     channels: int
     has_alpha: bool
     dtype: str
+    file_bytes: int = field(default=0, repr=False, compare=False)
 
     @property
     def pixels(self) -> int:
@@ -62,6 +67,10 @@ class Metadata:
         dpi: Horizontal and vertical resolution [1/inch].
         comment: JPEG or GIF comment.
         text: Keyword and text of PNG text chunks.
+        aspect: Horizontal and vertical pixel density without a unit, where they differ; only their ratio has a meaning.
+        cicp: Colour primaries and transfer characteristics (ITU-T H.273) of pixels coded for HDR, with PQ or HLG;
+            every other description of colours is an ICC profile.
+        segments: Application segments of a JPEG that only the maker of its camera knows, as marker and content.
     """
 
     exif: bytes | None = None
@@ -71,6 +80,9 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
+    aspect: tuple[int, int] | None = None
+    cicp: tuple[int, int] | None = None
+    segments: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +91,16 @@ class Encoding:
 
     Attributes:
         jpeg_tables: Quantisation table (64 numbers, row by row) of each colour component.
-        jpeg_subsampling: ``"4:4:4"``, ``"4:2:2"`` or ``"4:2:0"``.
+        jpeg_subsampling: ``"4:4:4"``, ``"4:2:2"``, ``"4:2:0"``, ``"4:4:0"``, ``"4:1:1"``, ``"4:1:0"``, ``"4:4:1"`` or
+            ``"unusual"``.
         jpeg_progressive: Whether the JPEG was progressive.
         lossless: Whether a WebP was lossless; ``None`` for other formats.
         tiff_compression: ``"none"``, ``"lzw"``, ``"deflate"``, ``"zstd"`` or the name of one that cannot be written.
         premultiplied: Whether the colours of a TIFF were stored multiplied by alpha.
         unspecified_alpha: Whether a TIFF did not say what its extra channel is.
         nodata: Value of the pixels of a TIFF that hold nothing (GDAL_NODATA), in every channel.
-        png_chunks: PNG chunks that describe the colour space (gAMA, cHRM, sRGB, cICP), as name and content.
+        png_chunks: PNG chunks that hold for the result too, such as those of the colour space (gAMA, cHRM, sRGB, cICP)
+            and unknown ones that may be copied; as name and content.
     """
 
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
@@ -150,10 +164,12 @@ class Decoded:
 
 
 class Source:
-    """An opened picture file or bytes, and how to call it in messages."""
+    """An opened picture file or bytes, how to call it in messages, and what its metadata may inflate to."""
 
-    def __init__(self, file: BinaryIO, name: str, suffix: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, suffix: str, max_metadata: int = METADATA_LIMIT) -> None:
         self.file, self.name, self.suffix = file, name, suffix
+        self.budget = Budget(max_metadata)
+        self.header: Any = None  # what a reader's identify has found out, so that its read does not inflate it again
         self.size = file.seek(0, io.SEEK_END)
         self._data: bytes | None = None
 
@@ -192,15 +208,42 @@ class Source:
             )
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file, but nothing that could keep us waiting or never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(mode):
+        raise _NotRegularError
+    # it may have become a pipe meanwhile, which must not block either
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise _NotRegularError
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+class _NotRegularError(Exception):
+    """A pipe, a device or a socket."""
+
+
 @contextmanager
-def open_source(source: str | Path | bytes) -> Iterator[Source]:
+def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) -> Iterator[Source]:
     """Open a path or wrap bytes; failures of the file system become :class:`ImageDecodeError`."""
     if isinstance(source, bytes | bytearray | memoryview):
-        yield Source(io.BytesIO(source), "The picture", "")
+        yield Source(io.BytesIO(source), "The picture", "", max_metadata)
         return
     path = Path(source)
     try:
-        file = path.open("rb")
+        file = _open_regular(path)
+    except _NotRegularError as error:
+        raise ImageDecodeError(
+            f"{path} is a pipe or a device, not a file; save the picture to a file first."
+        ) from error
     except FileNotFoundError as error:
         raise ImageDecodeError(f"{path} does not exist; check the path.") from error
     except IsADirectoryError as error:
@@ -211,7 +254,7 @@ def open_source(source: str | Path | bytes) -> Iterator[Source]:
         raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
     with file:
         try:
-            opened = Source(file, str(path), path.suffix.lower())
+            opened = Source(file, str(path), path.suffix.lower(), max_metadata)
             yield opened
         except OSError as error:
             raise ImageDecodeError(f"{path} cannot be read: {error.strerror or error}; check the disk.") from error

@@ -12,6 +12,7 @@ import numpy as np
 from unhaze.errors import MissingDependencyError
 from unhaze.io import _exif, _metadata
 from unhaze.io._model import Decoded, ImageInfo, Metadata, Source
+from unhaze.io.budget import TooMuchError
 
 __all__ = ["identify", "read"]
 
@@ -51,7 +52,7 @@ def _read_exif(source: Source) -> bytes | None:
     try:
         (offset,) = struct.unpack(order + "I", source.read_at(4, 4))
         directory = _exif.read_directory(source.read_at, offset, order)
-    except (_exif.ExifError, struct.error):
+    except (_exif.ExifError, TooMuchError, struct.error):
         return None
     kept = {tag: entry for tag, entry in directory.entries.items() if tag in _DESCRIPTIVE}
     return _exif.blob_from_directory(_exif.Directory(order, kept)) if kept else None

@@ -28,6 +28,7 @@ from unhaze.io._arrays import merge_alpha, premultiply, split_channels, to_uint8
 from unhaze.io._exif import Directory, Entry, ExifError
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
 from unhaze.io._tiff_segments import Layout, read_samples
+from unhaze.io.budget import Budget
 
 __all__ = ["encode", "identify", "is_raw", "notes", "read"]
 
@@ -133,12 +134,16 @@ def is_raw(source: Source) -> bool:
     if source.start()[8:10] == b"CR":
         return True
     try:
-        first = next(_directories(source), None)
+        budget = Budget(source.budget.limit)
+        first = next(_directories(source, budget), None)
         if first is None:
             return False
         children = _numbers(first.tags, _exif.SUB_IFDS)[:16]
         order, big = _byte_order(source)
-        below = [_exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE) for offset in children]
+        below = [
+            _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
+            for offset in children
+        ]
     except (ExifError, ImageDecodeError):
         return False
     kinds = {directory.number(_PHOTOMETRIC) for directory in (first.tags, *below)}
@@ -186,7 +191,7 @@ def _byte_order(source: Source) -> tuple[str, bool]:
     return ("<" if start[:2] == b"II" else ">"), start[2:4] in (b"+\0", b"\0+")
 
 
-def _directories(source: Source) -> Iterator[_Page]:
+def _directories(source: Source, budget: Budget) -> Iterator[_Page]:
     order, big = _byte_order(source)
     seen: set[int] = set()
     place, code = (8, "Q") if big else (4, "I")
@@ -196,19 +201,19 @@ def _directories(source: Source) -> Iterator[_Page]:
         )
         if not offset or offset in seen or len(seen) >= _MAX_PAGES:
             return
-        tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE)
+        tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
         yield _Page(tags, offset)
         seen.add(offset)
         place = tags.next_pointer
 
 
-def _sub_directories(source: Source, page: _Page) -> list[_Page]:
+def _sub_directories(source: Source, page: _Page, budget: Budget) -> list[_Page]:
     """Pictures below a page: pyramid levels, or the picture where the page is its thumbnail."""
     order, big = _byte_order(source)
     found = []
     for offset in _numbers(page.tags, _exif.SUB_IFDS)[:_MAX_SUB_DIRECTORIES]:
         with suppress(ExifError):  # most are copies that nobody will miss
-            tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE)
+            tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
             general = {t: e for t, e in page.tags.entries.items() if t not in _STRUCTURE or t in _SAID_FOR_ALL_PAGES}
             found.append(_Page(replace(tags, entries=general | tags.entries), offset))
     return found
@@ -217,6 +222,7 @@ def _sub_directories(source: Source, page: _Page) -> list[_Page]:
 def _read_details(source: Source, page: _Page) -> list[str]:
     """Read the EXIF and GPS directories of a page into its tags; one that is damaged goes, with a note."""
     order, big = _byte_order(source)
+    budget = Budget(source.budget.limit)
     notes = []
     for tag, name in ((_exif.EXIF_IFD, "EXIF"), (_exif.GPS_IFD, "GPS")):
         entry = page.tags.entries.get(tag)
@@ -224,7 +230,7 @@ def _read_details(source: Source, page: _Page) -> list[str]:
             continue
         try:
             offset = page.tags.number(tag)
-            entry.directory = _exif.read_directory(source.read_at, offset, order, big=big, depth=1)
+            entry.directory = _exif.read_directory(source.read_at, offset, order, big=big, depth=1, budget=budget)
         except ExifError:
             del page.tags.entries[tag]
             notes.append(f"The {name} data is damaged and was dropped.")
@@ -247,8 +253,9 @@ class _Choice:
 
 
 def _choose(source: Source) -> _Choice:
+    budget = Budget(source.budget.limit)
     try:
-        pages = list(_directories(source))
+        pages = list(_directories(source, budget))
     except ExifError as error:
         raise source.truncated() from error
     if not pages:
@@ -258,7 +265,7 @@ def _choose(source: Source) -> _Choice:
         count = max(len(full), _stack_size(full[0]))
         raise UnsupportedImageError(f"{source.name} holds {count} pictures; split the TIFF into single pages first.")
     chosen, notes = full[0], []
-    below = [page for page in _sub_directories(source, chosen) if not page.is_thumbnail and not page.is_mask]
+    below = [page for page in _sub_directories(source, chosen, budget) if not page.is_thumbnail and not page.is_mask]
     largest = max(below, key=_area, default=chosen)
     if _area(largest) > _area(chosen):
         if sum(_area(page) == _area(largest) for page in below) > 1:

@@ -24,6 +24,7 @@ MAX_SIDE = 16383
 _EFFORT = 4  # libwebp's "method": 0 fast to 6 small
 
 _PIXEL_CHUNKS = {b"VP8 ", b"VP8L"}
+_KNOWN_CHUNKS = {*_PIXEL_CHUNKS, b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP"}
 _ANIMATION_FLAG, _ALPHA_FLAG = 0x02, 0x10
 
 
@@ -34,6 +35,8 @@ class _Layout:
     alpha: bool = False
     lossless: bool = False
     frames: int = 0
+    end: int = 0
+    unknown: list[bytes] = field(default_factory=list)
     metadata: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
@@ -44,16 +47,16 @@ class _Layout:
 
 def identify(source: Source) -> ImageInfo:
     """Size and type from the chunk headers."""
-    layout = _read_layout(source)
+    source.header = layout = _read_layout(source)
     width, height = layout.width, layout.height
-    if _metadata.exif_orientation(layout.exif) >= 5:
+    if _metadata.orientation(layout.exif, layout.metadata.get(b"XMP ")) >= 5:
         width, height = height, width
     return ImageInfo("webp", width, height, 3, layout.alpha, "uint8")
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a WebP that is not animated."""
-    layout = _read_layout(source)
+    layout: _Layout = source.header or _read_layout(source)
     source.check_size(layout.width, layout.height, max_pixels)
     if layout.frames:
         raise UnsupportedImageError(f"{source.name} is an animated WebP; extract the frames first.")
@@ -62,7 +65,13 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         raise source.damaged()
     pixels, alpha = _opencv.split_alpha(stored, grey=False)
     metadata = Metadata(exif=layout.exif, xmp=layout.metadata.get(b"XMP "), icc=layout.metadata.get(b"ICCP"))
-    return Decoded(pixels, alpha, metadata=metadata, encoding=Encoding(lossless=layout.lossless))
+    notes = []
+    if layout.unknown:
+        names = ", ".join(dict.fromkeys(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown))
+        notes.append(f"Chunks of the WebP that nothing is known of were dropped ({names}).")
+    if source.read_at(layout.end, source.size).strip(b"\0\r\n "):
+        notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
+    return Decoded(pixels, alpha, metadata=metadata, encoding=Encoding(lossless=layout.lossless), notes=notes)
 
 
 def _read_layout(source: Source) -> _Layout:
@@ -70,7 +79,7 @@ def _read_layout(source: Source) -> _Layout:
     end = length + 8
     if end > source.size:
         raise source.truncated()
-    layout, position = _Layout(), 12
+    layout, position = _Layout(end=end), 12
     while position + 8 <= end:
         name, size = struct.unpack("<4sI", source.read_at(position, 8))
         if position + 8 + size > source.size:
@@ -98,7 +107,10 @@ def _parse_chunk(layout: _Layout, name: bytes, source: Source, place: int, size:
         width, height = struct.unpack_from("<HH", start, 6)
         layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
     elif name in (b"EXIF", b"XMP ", b"ICCP"):
-        layout.metadata[name] = source.read_at(place, size)
+        if source.budget.admits(size):
+            layout.metadata.setdefault(name, source.read_at(place, size))
+    elif name not in _KNOWN_CHUNKS:
+        layout.unknown.append(name)
 
 
 def notes(picture: Picture, metadata: Metadata) -> list[str]:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageTooLargeError, ImageValueError, UnsupportedImageError, UsageError
+from unhaze.io.budget import DEFAULT_MAX_PIXELS
 
 __all__ = [
     "INPUT_FORMATS",
@@ -50,7 +51,8 @@ MATRICES: tuple[str, ...] = get_args(Matrix)
 
 _MAGIC = b"YUV4MPEG2"
 _LONGEST_LINE = 4096
-_MAX_PIXELS = 500_000_000
+_MOST_DIGITS = 9  # of a side; more is no size, and slow to read
+_AHEAD = 64 << 20  # [bytes] taken before they arrive: a header may claim a frame that never comes
 _MAX_SIDE = 32_767  # of cv2.warpAffine
 _HD_LINES = 720
 
@@ -113,11 +115,18 @@ class StreamInfo:
     interlaced: bool = False
     header: bytes = b""
 
-    def __post_init__(self) -> None:
-        if self.width * self.height > _MAX_PIXELS or max(self.width, self.height) > _MAX_SIDE:
+    def check_size(self, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> None:
+        """Refuse frames that are too large.
+
+        Raises:
+            ImageTooLargeError: They have more than ``max_pixels`` pixels, or a side is too long.
+        """
+        too_many = max_pixels is not None and self.width * self.height > max_pixels
+        if too_many or max(self.width, self.height) > _MAX_SIDE:
+            limit = f"{max_pixels:,} pixels and " if max_pixels is not None else ""
             raise ImageTooLargeError(
-                f"Frames of {self.width}x{self.height} pixels are above the limit of {_MAX_PIXELS:,} pixels "
-                f"and {_MAX_SIDE:,} on a side; check the size of the stream."
+                f"Frames of {self.width}x{self.height} pixels are above the limit of {limit}{_MAX_SIDE:,} on a side; "
+                "check the size of the stream, or raise the limit."
             )
 
     @property
@@ -195,6 +204,7 @@ class FrameReader:
         stream: A readable binary file object; it need not be seekable.
         input_format: ``"y4m"``, a raw format, or ``"auto"``, which recognises y4m.
         size: Width and height; needed for raw formats, which do not tell it.
+        max_pixels: Largest width times height of a frame; ``None``: no limit.
 
     Attributes:
         info: What the header said.
@@ -202,16 +212,23 @@ class FrameReader:
     Raises:
         UsageError: A raw format without a size, a size other than the stream's own, or a stream of unknown kind.
         ImageDecodeError: The header is damaged, or the stream is empty.
+        ImageTooLargeError: Its frames have more pixels than the limit.
         UnsupportedImageError: A sound y4m stream of a kind that is not handled.
     """
 
     def __init__(
-        self, stream: BinaryIO, input_format: InputFormat = "auto", size: tuple[int, int] | None = None
+        self,
+        stream: BinaryIO,
+        input_format: InputFormat = "auto",
+        size: tuple[int, int] | None = None,
+        *,
+        max_pixels: int | None = DEFAULT_MAX_PIXELS,
     ) -> None:
         if input_format not in INPUT_FORMATS:
             raise UsageError(f"There is no input format {input_format!r}; choose one of: {', '.join(INPUT_FORMATS)}.")
         self._stream = stream
         self.info = _read_y4m_header(stream) if input_format in ("auto", "y4m") else _raw_info(input_format, size)
+        self.info.check_size(max_pixels)
         if size not in (None, (self.info.width, self.info.height)):
             raise UsageError(
                 f"The size was given as {size[0]}x{size[1]}, but the stream says {self.info.width}x{self.info.height}; "
@@ -494,7 +511,7 @@ def _parse_y4m_header(header: bytes) -> StreamInfo:
         else:
             tags[token[0]] = token[1:]
     size = [tags.get(key, "") for key in "WH"]
-    if not all(value.isdecimal() and int(value) > 0 for value in size):
+    if not all(value.isdecimal() and len(value) <= _MOST_DIGITS and int(value) > 0 for value in size):
         raise ImageDecodeError("The header of the y4m stream is damaged: it gives no width and height.")
     form = _y4m_format(tags.get("C", "420jpeg"))
     default = "FULL" if form.kind == "gray" else "LIMITED"
@@ -534,13 +551,16 @@ def _read_line(stream: BinaryIO) -> bytes:
 
 def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
     """The next ``count`` bytes, fewer only at the end of the stream."""
-    data = bytearray(count)
-    view, filled = memoryview(data), 0
+    data, filled = bytearray(), 0
     while filled < count:
-        got = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # BinaryIO does not list it, all have it
-        if not got:
+        data += bytes(min(count - filled, _AHEAD))
+        with memoryview(data) as view:
+            while filled < len(data):
+                got = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # BinaryIO lacks it, all have it
+                if not got:
+                    break
+                filled += got
+        if filled < len(data):
             break
-        filled += got
-    view.release()
     del data[filled:]
     return data

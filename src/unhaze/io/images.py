@@ -30,6 +30,7 @@ import numpy as np
 from unhaze.errors import (
     ImageDecodeError,
     ImageEncodeError,
+    ImageTooLargeError,
     ImageValueError,
     UnhazeError,
     UnknownNameError,
@@ -37,9 +38,12 @@ from unhaze.errors import (
     UsageError,
 )
 from unhaze.io import _arrays, _metadata
+from unhaze.io._colourspace import HDR_TRANSFERS
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
 from unhaze.io.atomic import atomic_output
+from unhaze.io.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
 from unhaze.io.levels import find_white, nominal_white
+from unhaze.io.video import VIDEO_HEAD, is_video, video_sentence
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -57,8 +61,6 @@ __all__ = [
     "read_image",
     "write_image",
 ]
-
-DEFAULT_MAX_PIXELS = 500_000_000
 
 WRITE_FORMATS: dict[str, str] = {
     "jpeg": ".jpg",
@@ -107,8 +109,8 @@ _CODECS = {
 _OFTEN_PARTLY_USED = {"tiff", "png"}  # formats whose 16-bit and float values may have another white than their type's
 _EIGHT_BIT_ONLY = {"jpeg", "webp", "avif", "bmp"}
 _OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tiff"}
-
-_SRGB_GAMMA = (45455).to_bytes(4, "big")  # what a gAMA chunk says for sRGB: 1 / 2.2
+_SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
+_HDR_FORMATS = {"png", "avif"}  # those that can say that the values are coded for HDR
 
 _OTHER_KINDS = {
     b"\0\0\0\x0cjP  ": "JPEG 2000",
@@ -140,8 +142,10 @@ def format_for_suffix(suffix: str) -> str | None:
 def default_output_format(picture: Picture | ImageInfo) -> str:
     """The format in which a picture is stored if nobody says otherwise: its own wherever it can be written.
 
-    HEIF becomes JPEG, camera raw 16-bit TIFF, GIF and PPM become PNG.
+    HEIF becomes JPEG (PNG where its colours are coded for HDR), camera raw 16-bit TIFF, GIF and PPM become PNG.
     """
+    if isinstance(picture, Picture) and picture.metadata.cicp and picture.format not in _HDR_FORMATS:
+        return "png"
     return _OUTPUT_OF_UNWRITABLE.get(picture.format, picture.format)
 
 
@@ -159,11 +163,15 @@ def identify(source: str | Path | bytes) -> ImageInfo:
     with open_source(source) as opened, _decoding(opened):
         info: ImageInfo = _codec(_sniff(opened)).identify(opened)
         opened.check_size(info.width, info.height, None)
-        return info
+        return replace(info, file_bytes=opened.size)
 
 
 def read_image(
-    source: str | Path | bytes, *, max_pixels: int | None = DEFAULT_MAX_PIXELS, finite: bool = False
+    source: str | Path | bytes,
+    *,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_metadata: int = METADATA_LIMIT,
+    finite: bool = False,
 ) -> Picture:
     """Decode a picture, upright and with everything needed to store its restored form in the same class of file.
 
@@ -172,6 +180,7 @@ def read_image(
     Args:
         source: Path or content of a picture file.
         max_pixels: Largest width times height that is decoded; checked before decoding. ``None``: no limit.
+        max_metadata: Most bytes of texts, profiles and the like, decompressed; what goes beyond is dropped with a note.
         finite: Whether to refuse float pictures with some NaN or infinite values; otherwise they are told in a note.
 
     Returns:
@@ -180,16 +189,17 @@ def read_image(
     Raises:
         ImageDecodeError: There is no such file, it cannot be read, is empty, truncated, damaged or no picture.
         UnsupportedImageError: It is a picture of a kind that is not handled, an animation for instance.
-        ImageTooLargeError: It has more than ``max_pixels`` pixels.
+        ImageTooLargeError: It has more than ``max_pixels`` pixels, or directories far larger than a picture needs.
         ImageValueError: A float picture holds nothing but NaN and infinity, or some where ``finite``.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source) as opened, _decoding(opened):
+    with open_source(source, max_metadata) as opened, _decoding(opened):
         name = _sniff(opened)
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
         _check_finite(decoded, opened, finite=finite)
+        _check_metadata(decoded, opened)
         picture = _finish(decoded, name)
         if picture.info != info:
             raise opened.damaged(f"its header says {_describe(info)}, its contents are {_describe(picture.info)}")
@@ -214,9 +224,14 @@ def conversion_notes(
     if format == "png" and picture.pixels.dtype == np.float32:
         white = 1 if picture.white is None else picture.white
         notes.append(f"Float values were clipped to [0, {white:g}] and rounded to 16 bit, the most that PNG can store.")
-    if format != "png" and _says_other_colours(picture):
-        notes.append("The colour description of the PNG was dropped; only PNG has a place for it.")
-    notes += _codec(format).notes(picture, _metadata_to_write(picture, metadata))
+    kept = _metadata_to_write(picture, metadata)
+    notes += _codec(format).notes(picture, kept)
+    if format != "jpeg":
+        notes += _codec("jpeg").segment_notes(kept)
+    if kept.dpi and not kept.exif and format in ("webp", "avif") and round(kept.dpi[0]) not in _SCREENS:
+        notes.append(f"The resolution ({kept.dpi[0]:.0f} dpi) was dropped; {format.upper()} has no place for it.")
+    if kept.aspect and format not in ("jpeg", "png"):
+        notes.append(f"The pixel aspect was dropped; {format.upper()} has no place for it.")
     return tuple(notes)
 
 
@@ -247,6 +262,11 @@ def encode_image(
     format = _output_format(picture, format)
     _check_arrays(picture)
     kept = _metadata_to_write(picture, metadata)
+    if kept.cicp and format not in _HDR_FORMATS:
+        name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
+        raise ImageEncodeError(
+            f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
+        )
     convert = _converter(format, picture.white)
     alpha = _alpha_to_write(picture, format)
     alpha = None if alpha is None else _converter(format, None)(alpha)
@@ -296,6 +316,11 @@ def _decoding(source: Source) -> Iterator[None]:
         yield
     except (UnhazeError, MemoryError):
         raise
+    except TooMuchError as error:
+        raise ImageTooLargeError(
+            f"{source.name} says more about its picture than {source.budget.limit >> 20} MB; raise max_memory "
+            "if you trust the file."
+        ) from error
     except Exception as error:
         raise source.damaged() from error
 
@@ -327,6 +352,8 @@ def _sniff(source: Source) -> str:
         return _sniff_brand(source, start)
     if _is_raw_signature(start):
         return "raw"
+    if start.lstrip(b"\0\r\n\t ").startswith(b"\xff\xd8\xff"):
+        return "jpeg"
     raise _not_a_picture(source, start)
 
 
@@ -343,7 +370,7 @@ def _sniff_brand(source: Source, start: bytes) -> str:
         return "raw"
     if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
         return "heif"
-    raise UnsupportedImageError(f"{source.name} is a video or another media file, not a picture; use a picture.")
+    raise _not_a_picture(source, start)
 
 
 def _is_raw_signature(start: bytes) -> bool:
@@ -357,6 +384,8 @@ def _not_a_picture(source: Source, start: bytes) -> ImageDecodeError | Unsupport
             return UnsupportedImageError(
                 f"{source.name} is a {kind} file, which is not read; convert it to PNG or TIFF."
             )
+    if is_video(source.start(VIDEO_HEAD), source.suffix):
+        return UnsupportedImageError(video_sentence(source.name, source.suffix))
     return ImageDecodeError(f"{source.name} is not a picture of a known format; check what it is.")
 
 
@@ -379,11 +408,29 @@ def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
         decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
 
 
+def _check_metadata(decoded: Decoded, source: Source) -> None:
+    """Drop what goes beyond the budget, and say so; readers that inflate have kept to it before."""
+    limit = source.budget.limit
+    kept: dict[str, Any] = {}
+    for name in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
+        value = getattr(decoded.metadata, name)
+        limit -= len(value or b"")
+        if limit < 0:
+            limit += len(value)
+            kept[name] = None
+    if kept:
+        decoded.metadata = replace(decoded.metadata, **kept)
+    if kept or source.budget.exceeded:
+        decoded.notes.append(
+            f"Metadata beyond {PART_LIMIT / 1e6:.0f} MB a piece or {source.budget.limit >> 20} MB in all was dropped."
+        )
+
+
 def _finish(decoded: Decoded, name: str) -> Picture:
     """Turn upright, and make the metadata say so."""
     orientation = decoded.orientation
     if orientation is None:
-        orientation = _metadata.exif_orientation(decoded.metadata.exif)
+        orientation = _metadata.orientation(decoded.metadata.exif, decoded.metadata.xmp)
     pixels = np.require(_arrays.upright(decoded.pixels, orientation), requirements=["C", "W", "O"])
     decoded.pixels = pixels
     alpha = decoded.alpha
@@ -422,7 +469,9 @@ def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
     kept = picture.metadata
     space = "GRAY" if picture.pixels.ndim == 2 else "RGB"
     icc = kept.icc if kept.icc and _metadata.icc_space(kept.icc) == space else None
-    return Metadata(icc=icc, dpi=kept.dpi) if metadata == "strip" else replace(kept, icc=icc)
+    if metadata == "strip":
+        return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
+    return replace(kept, icc=icc)
 
 
 def _alpha_to_write(picture: Picture, format: str) -> Pixels | None:
@@ -445,13 +494,6 @@ def _check_arrays(picture: Picture) -> None:
             f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
             f"{alpha.dtype}."
         )
-
-
-def _says_other_colours(picture: Picture) -> bool:
-    """Whether the chunks of a PNG without profile describe another colour space than sRGB."""
-    chunks = dict(picture.encoding.png_chunks)
-    gamma = chunks.get(b"gAMA", _SRGB_GAMMA)
-    return not picture.metadata.icc and b"sRGB" not in chunks and (b"cICP" in chunks or gamma != _SRGB_GAMMA)
 
 
 def _converter(format: str, white: float | None) -> Any:

@@ -46,8 +46,11 @@ _CATALOG = Catalog(
         "fade": "unhaze.metrics.no_reference:FADE",
         "clipped": "unhaze.metrics.damage:Clipped",
         "chroma_shift": "unhaze.metrics.damage:ChromaShift",
+        "lightness_change": "unhaze.metrics.damage:LightnessChange",
+        "ring": "unhaze.metrics.damage:Ring",
     },
     group="unhaze.metrics",
+    fits=lambda target: hasattr(target, "info") and hasattr(target, "create"),
 )
 
 

@@ -44,6 +44,8 @@ __all__ = [
     "cached_source",
     "data_facts",
     "has_depth",
+    "inspect_data",
+    "no_depth",
     "open_data",
     "score_network",
     "validation_samples",
@@ -227,6 +229,48 @@ def open_data(
     held = train.select(range(len(train) - config.held_out, len(train)))
     held.transform = held_view
     return train.select(range(len(train) - config.held_out)), validation_samples(held, config.held_out)
+
+
+def inspect_data(config: DataConfig, root: str | Path, seed: int, *, depth_setting: str = "") -> dict[str, Any]:
+    """What a training would find in a folder, for a dry run: read as the training reads it, but for stored depth.
+
+    Pictures that haze is added to are all read, and of pairs those that are kept for the validation.
+
+    Args:
+        config: Which pairs.
+        root: Folder of the data set.
+        seed: Of everything random.
+        depth_setting: The setting that asks for depth that comes with the data; empty where none does.
+
+    Raises:
+        UsageError: As for :func:`open_data`; or depth is wanted and no picture has any.
+    """
+    dataset, held_out = open_data(config, root, seed)
+    if depth_setting and not has_depth(dataset):
+        raise no_depth(config, root, depth_setting)
+    bank = getattr(dataset, "bank", None)
+    found: dict[str, Any] = {
+        "folder": str(root),
+        "dataset": config.dataset,
+        "split": getattr(dataset, "split", ""),
+        "pictures" if bank is not None else "pairs": len(dataset if bank is None else bank),
+        "validation_samples": len(held_out),
+    }
+    if bank is not None:
+        found["with_depth"] = sum(scene.depth is not None for scene in bank.scenes)
+    report = getattr(dataset, "report", None)
+    found["left_out"] = [*getattr(dataset, "skipped", {}).values(), *(() if report is None else report.problems)]
+    return found
+
+
+def no_depth(config: DataConfig, root: str | Path, setting: str) -> UsageError:
+    """The error for pictures that bring no depth to a recipe that wants it."""
+    # what is shown once only has no depth to keep
+    choice = "compact" if config.dataset == "synthetic" else f"{CACHED}NAME"
+    return UsageError(
+        f"{root} has pictures without depth; take that of an estimator with --set {setting}={choice} (names: unhaze "
+        "depth --list)."
+    )
 
 
 def cached_source(estimator: DepthEstimator, config: DataConfig, *, features: bool = False) -> CachedDepth:

@@ -30,13 +30,13 @@ from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminat
 from unhaze.recipes import supervised
 from unhaze.recipes._loss import restoration_terms
 from unhaze.recipes._paired import Batch, NetworkState
-from unhaze.recipes.supervised import describe, device_of, place, rehearse_steps, train_network, write_weights
+from unhaze.recipes.supervised import describe, device_of, inspect, place, rehearse_steps, train_network, write_weights
 from unhaze.training.distributed import average_values, join_processes
 from unhaze.training.loop import Progress
 from unhaze.training.optim import OptimizerConfig, autocast, create_optimizer, create_scaler, descend, set_rate
 from unhaze.training.schedules import ScheduleConfig, rate_factor
 
-__all__ = ["Config", "State", "describe", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 LEAST_CROP = 32  # of the discriminator
 

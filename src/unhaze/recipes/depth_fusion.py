@@ -31,6 +31,8 @@ from unhaze.recipes._paired import (
     cached_source,
     describe_network,
     has_depth,
+    inspect_data,
+    no_depth,
     open_data,
     score_network,
 )
@@ -44,7 +46,7 @@ from unhaze.training.schedules import ScheduleConfig
 from unhaze.training.seed import seed_everything
 from unhaze.types import Restored
 
-__all__ = ["Config", "describe", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 State = NetworkState[GuidedDehazer]
 _FROM_DATA = ("stored", "shuffled")
@@ -181,10 +183,7 @@ def _open(state: State, config: Config, data: str | Path) -> tuple[Dataset, list
         return open_data(config.data, data, config.seed, source)
     dataset, held_out = open_data(config.data, data, config.seed)
     if config.depth in _FROM_DATA and not has_depth(dataset):
-        raise UsageError(
-            f"{data} has pictures without depth; take that of an estimator with --set depth={CACHED}NAME (names: "
-            "unhaze depth --list)."
-        )
+        raise no_depth(config.data, data, "depth")
     if config.depth == "shuffled":  # a network that learnt from wrong depth is scored on wrong depth
         held_out = [replace(each, depth=held_out[i - 1].depth) for i, each in enumerate(held_out)]
     return dataset, held_out
@@ -216,6 +215,11 @@ def describe(config: Config) -> dict[str, Any]:
     model = _create(replace(config, backbone_weights=""))
     samples = config.steps * config.data.batch
     return {"config": asdict(config), **describe_network(model), "steps": config.steps, "samples": samples}
+
+
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run; no estimator is run."""
+    return inspect_data(config.data, data, config.seed, depth_setting="depth" if config.depth in _FROM_DATA else "")
 
 
 def rehearse(config: Config) -> dict[str, float]:

@@ -32,6 +32,7 @@ from unhaze.recipes.supervised import (
     descend_on,
     describe,
     device_of,
+    inspect,
     place,
     rehearse_steps,
     train_network,
@@ -43,7 +44,7 @@ from unhaze.training.optim import autocast
 from unhaze.types import Restored
 from unhaze.weights.loading import load_weights
 
-__all__ = ["Config", "State", "describe", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ from unhaze.recipes._paired import (
     cached_source,
     describe_network,
     has_depth,
+    inspect_data,
+    no_depth,
     open_data,
     score_network,
 )
@@ -95,6 +97,7 @@ __all__ = [
     "dcmpnet_paper",
     "dcmpnet_small",
     "describe",
+    "inspect",
     "main",
     "setup",
     "step",
@@ -590,10 +593,7 @@ def _open(config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
         return open_data(config.data, data, config.seed, source, depth_of="clear")
     dataset, held_out = open_data(config.data, data, config.seed)
     if config.teacher == "true" and has_depth_network and not has_depth(dataset):
-        raise UsageError(
-            f"{data} has pictures without depth; take that of an estimator with --set teacher={CACHED}NAME (names: "
-            "unhaze depth --list)."
-        )
+        raise no_depth(config.data, data, "teacher")
     return dataset, held_out
 
 
@@ -727,6 +727,12 @@ def describe(config: Config) -> dict[str, Any]:
         "steps": config.steps,
         "samples": config.steps * config.data.batch,
     }
+
+
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run; no estimator is run."""
+    wants_depth = config.teacher == "true" and (config.variant == "official" or config.network.de)
+    return inspect_data(config.data, data, config.seed, depth_setting="teacher" if wants_depth else "")
 
 
 # -- presets ----------------------------------------------------------------------------------------------------------

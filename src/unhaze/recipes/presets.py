@@ -56,51 +56,8 @@ _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
 
 
 def field_default() -> Any:
-    """The weights that ship with unhaze, from scratch in three parts: about two hours on a processor with AVX-512.
-
-    The first part sees much that looks like haze and is none, which makes the network careful; the others see less and
-    less of it.
-    """
-    recipe = import_module("unhaze.recipes.field")
-    careful = recipe.Config(
-        data=recipe.SynthesisConfig(plain=0.4, high_key=0.3, room=0.2, weights=(0.3, 0.28, 0.26, 0.16)),
-        loss=recipe.LossConfig(decibel=0.08),
-        stop=11000,
-    )
-    between = recipe.Config(
-        seed=2,
-        first=careful,
-        data=recipe.SynthesisConfig(
-            clear=0.08,
-            high_key=0,
-            plain=0.4,
-            hazy_sky=0.2,
-            repaint=0.15,
-            relight=0.1,
-            room=0.1,
-            clear_front=0,
-            weights=(0.3, 0.3, 0.3, 0.1),
-        ),
-        optimizer=recipe.OptimizerConfig(lr=8e-4, warmup=100, decay=6000),
-        stages=(recipe.StageConfig(7000, 8, 160, 224, 0.2),),
-    )
-    return recipe.Config(
-        seed=3,
-        first=between,
-        data=recipe.SynthesisConfig(
-            clear=0.08,
-            high_key=0,
-            plain=0.35,
-            hazy_sky=0.1,
-            repaint=0,
-            relight=0,
-            room=0,
-            clear_front=0,
-            weights=(0.28, 0.32, 0.38, 0.02),
-        ),
-        optimizer=recipe.OptimizerConfig(lr=6e-4, warmup=100, decay=3500),
-        stages=(recipe.StageConfig(4000, 8, 160, 224, 0.2),),
-    )
+    """The weights that ship with unhaze, from scratch in two parts."""
+    return import_module("unhaze.default.recipe").default_config()
 
 
 def list_presets() -> list[str]:

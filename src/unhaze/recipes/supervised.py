@@ -30,6 +30,7 @@ from unhaze.recipes._paired import (
     batches,
     data_facts,
     describe_network,
+    inspect_data,
     open_data,
     score_network,
 )
@@ -50,7 +51,7 @@ from unhaze.training.schedules import ScheduleConfig, rate_factor
 from unhaze.training.seed import seed_everything
 from unhaze.weights.loading import load_weights, save_weights
 
-__all__ = ["Config", "describe", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 State = NetworkState[Backbone]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -268,6 +269,11 @@ def describe(config: Config) -> dict[str, Any]:
         network = create_backbone(resolve_backbone(config.network))
     samples = config.steps * config.data.batch
     return {"config": asdict(config), **describe_network(network), "steps": config.steps, "samples": samples}
+
+
+def inspect(config: Any, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run; for the configuration of any recipe without depth."""
+    return inspect_data(config.data, data, config.seed)
 
 
 def rehearse(config: Config) -> dict[str, float]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.errors import MissingDependencyError
+from unhaze.errors import MissingDependencyError, OutputError
+from unhaze.io.atomic import atomic_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,21 +24,48 @@ class JsonLog:
 
     Args:
         path: The file; folders are made.
-        resume_at: Drop lines whose ``step`` is above this: they belong to work that was lost and is done again.
+        resume_at: Drop lines whose ``step`` is above this: they belong to work that was lost and is done again. Lines
+            that a crash has damaged are dropped, too.
+
+    Raises:
+        OutputError: The file cannot be read or written.
     """
 
     def __init__(self, path: str | Path, *, resume_at: int | None = None) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if resume_at is not None and self.path.exists():
-            kept = [line for line in self.path.read_text("utf-8").splitlines() if _step_of(line) <= resume_at]
-            self.path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if resume_at is not None and self.path.exists():
+                self._cut(resume_at)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def write(self, **values: Any) -> None:
-        """Append one object; floats are rounded to six digits."""
+        """Append one object; floats are rounded to six digits.
+
+        Raises:
+            OutputError: The disk is full, or the file cannot be written.
+        """
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rounded) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rounded) + "\n")
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _cut(self, step: int) -> None:
+        """Drop lines of later steps, and what is no line of a log: the end of one that a crash has cut, or worse."""
+        before = self.path.read_bytes()
+        kept = b"".join(line + b"\n" for line in before.splitlines() if _step_of(line) <= step)
+        if kept != before:
+            with atomic_output(self.path, overwrite=True) as temporary:
+                temporary.write_bytes(kept)
+
+    def _failure(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"The log {self.path} cannot be written ({error.strerror or error}); free some space or mend its "
+            "permissions, and go on with --resume auto."
+        )
 
 
 class TensorBoardLog:
@@ -75,7 +103,9 @@ def write_strips(path: str | Path, rows: Sequence[Sequence[NDArray[np.floating[A
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     strips = [np.hstack([_to_color(picture) for picture in row]) for row in rows]
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR))
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR))
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _to_color(picture: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -83,9 +113,9 @@ def _to_color(picture: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
-def _step_of(line: str) -> int:
+def _step_of(line: bytes) -> int:
     """The step of a line; a line cut off by a crash belongs to lost work."""
     try:
         return int(json.loads(line).get("step", 0))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         return 2**62

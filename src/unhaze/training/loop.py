@@ -9,14 +9,18 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import torch
 
 from unhaze import __version__
 from unhaze.errors import UsageError
+from unhaze.io.atomic import atomic_output, find_leftovers
+from unhaze.io.claims import Claims
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from unhaze.training.distributed import is_main
 from unhaze.training.logging import JsonLog, TensorBoardLog
@@ -105,16 +109,33 @@ def run_steps(
         data: Facts on the training data, as JSON; a checkpoint of other data is refused.
         advance: Takes one step, given its number from 0; returns the values of the loss terms.
         batch: Pictures of a step, all processes together.
-        resume: ``"auto"`` for the newest checkpoint in ``out`` if there is one, or a checkpoint file.
+        resume: ``"auto"`` for the newest whole checkpoint in ``out`` if there is one, or a checkpoint file.
         validate: Scores the network, given the number of steps done.
         report: Called at every line of the log.
 
     Raises:
         UsageError: ``out`` holds another run, or the checkpoint is of other settings or data, or a loss is no number.
+        OutputError: The disk is full, or ``out`` cannot be written to; the last checkpoint is as it was.
     """
     out, settings, data = Path(out), _plain(settings), _plain(data)
     _resume(state, out, settings, data, resume)
-    log = _Log(out, state.steps_done, settings, data, config) if is_main() else None
+    with ExitStack() as stack:
+        log = stack.enter_context(_Log(out, state.steps_done, settings, data, config)) if is_main() else None
+        _run(state, config, out, settings, data, advance, batch, validate, report, log)
+
+
+def _run(
+    state: TrainingState,
+    config: LoopConfig,
+    out: Path,
+    settings: dict[str, Any],
+    data: dict[str, Any],
+    advance: Callable[[int], Mapping[str, float]],
+    batch: int,
+    validate: Callable[[int], Mapping[str, float]] | None,
+    report: Callable[[Progress], None] | None,
+    log: _Log | None,
+) -> None:
     started, first = time.perf_counter(), state.steps_done
     scores: Mapping[str, float] = {}
     while state.steps_done < config.steps:
@@ -154,29 +175,82 @@ def _resume(
 ) -> None:
     path = None if resume is None else latest_checkpoint(out / "checkpoints") if str(resume) == "auto" else Path(resume)
     if path is None:
-        if (out / "log.jsonl").exists() and resume is None:
-            raise UsageError(f"{out} holds a run already; go on with it by --resume auto, or choose another --out.")
+        _refuse_other_run(out, settings, resume)
         return
     saved = load_checkpoint(path)
+    if "config" not in saved or "data" not in saved:
+        raise UsageError(f"{path} is no checkpoint of a training; give one that a run has left.")
     if json.loads(saved["config"]) != settings:
         raise UsageError(f"{path} was trained with other settings; resume with the same, or choose another --out.")
     if json.loads(saved["data"]) != data:
         raise UsageError(f"{path} was trained on other pictures; give the same folder, or choose another --out.")
+    _refuse_other_run(out, settings, resume)
     state.load_state_dict(saved)
 
 
+def _refuse_other_run(out: Path, settings: dict[str, Any], resume: str | Path | None) -> None:
+    """Keep a run that lies in ``out`` from being written over by another.
+
+    Raises:
+        UsageError: There is one, and it is not this one.
+    """
+    if resume is None:
+        traces = (out / "log.jsonl", out / "config.json", *(out / "checkpoints").glob("step-*.pt"))
+        if any(path.exists() for path in traces):
+            raise UsageError(f"{out} holds a run already; go on with it by --resume auto, or choose another --out.")
+        return
+    try:
+        found = json.loads((out / "config.json").read_bytes())["config"]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or cut off by a crash: the checkpoint has decided
+        return
+    if found != settings:
+        raise UsageError(
+            f"{out} holds a run with other settings; give those to go on with it by --resume auto, or choose another "
+            "--out."
+        )
+
+
 class _Log:
-    """What the main process writes down."""
+    """What the main process writes down; a context manager that keeps other trainings out of the folder.
+
+    Raises:
+        UsageError: Another training writes to the folder.
+        OutputError: It cannot be written to.
+    """
 
     def __init__(
         self, out: Path, steps_done: int, settings: dict[str, Any], data: dict[str, Any], config: LoopConfig
     ) -> None:
-        out.mkdir(parents=True, exist_ok=True)
+        self._claims = Claims()
+        if self._claims.acquire(out / "log.jsonl") is None:
+            raise UsageError(f"Another training writes to {out}; end it, or choose another --out.")
+        try:
+            self._begin(out, steps_done, settings, data, config)
+        except BaseException:
+            self._claims.close()
+            raise
+
+    def _begin(
+        self, out: Path, steps_done: int, settings: dict[str, Any], data: dict[str, Any], config: LoopConfig
+    ) -> None:
+        for folder in (out, out / "checkpoints", out / "strips"):
+            for leftovers in find_leftovers(folder).values():
+                for leftover in leftovers:
+                    leftover.unlink(missing_ok=True)
         versions = {"unhaze": __version__, "torch": torch.__version__, "python": platform.python_version()}
         facts = {"config": settings, "data": data, "versions": versions, "threads": torch.get_num_threads()}
-        (out / "config.json").write_text(json.dumps(facts, indent=1), "utf-8")
+        with atomic_output(out / "config.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1), "utf-8")
         self._lines = JsonLog(out / "log.jsonl", resume_at=steps_done)
         self._board = TensorBoardLog(out / "tensorboard", steps_done) if config.tensorboard else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._claims.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._lines.write(step=step, **values)

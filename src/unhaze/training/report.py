@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unhaze.io.atomic import atomic_output
+from unhaze.io.manifest import read_report
 
 __all__ = ["write_report"]
 
@@ -35,7 +36,7 @@ def write_report(run: str | Path, title: str) -> Path:
         OutputError: It cannot be written.
     """
     run = Path(run)
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    lines = list(read_report(run / "log.jsonl"))
     facts = json.loads((run / "config.json").read_text("utf-8"))
     curves = {name: points for name in _names(lines) if len(points := _points(lines, name)) > 1}
     body = [

@@ -1,7 +1,8 @@
 """Trained weights: read safely, recognise what they belong to, bring official ones under our names.
 
-A file never runs code: ``.safetensors`` holds tensors only, and everything else is unpickled by torch's restricted
-reader. Names are loaded on first use, since they need torch, and the weights that ship in this folder do not.
+A file never runs code: ``.safetensors`` holds tensors only, and files of ``torch.save`` are read as data, in which the
+name of a class or function stands for nothing. Names are loaded on first use, since they need torch, and the weights
+that ship in this folder do not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "NetworkCard": "cards",
+    "network_card": "cards",
     "Fit": "detect",
     "Match": "detect",
     "compare": "detect",
@@ -31,6 +34,7 @@ __all__ = [
     "Conversion",
     "Fit",
     "Match",
+    "NetworkCard",
     "WeightsError",
     "WeightsFile",
     "compare",
@@ -39,6 +43,7 @@ __all__ = [
     "identify",
     "load_network",
     "load_weights",
+    "network_card",
     "read_facts",
     "read_weights",
     "save_weights",
@@ -46,6 +51,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from unhaze.weights.cards import NetworkCard, network_card
     from unhaze.weights.detect import Fit, Match, compare, identify
     from unhaze.weights.loading import (
         Conversion,

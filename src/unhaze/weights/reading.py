@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
+from unhaze.errors import MissingDependencyError, UnhazeError, UsageError, WeightsNotFoundError
+from unhaze.io.budget import PART_LIMIT, archive_limit
+from unhaze.weights._torch_files import Inert, TorchFileError, UnreadTensor, UnsafeFileError, read_torch_file
 
 __all__ = ["WeightsError", "WeightsFile", "read_facts", "read_weights", "unwrap_state"]
 
@@ -36,15 +35,6 @@ WRAPPERS = (
 )
 # what wrappers around a network put before every key
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "netG.", "net_g.", "generator.")
-
-# scores that training scripts store beside the weights; numbers only, nothing callable
-_REBUILD_SCALAR: Any = np.float64(0).__reduce__()[0]
-_NUMPY_SCALARS: list[Any] = [
-    np.dtype,
-    (_REBUILD_SCALAR, "numpy.core.multiarray.scalar"),  # its home moved between versions of numpy
-    (_REBUILD_SCALAR, "numpy._core.multiarray.scalar"),
-    *(type(np.dtype(kind)) for kind in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")),
-]
 
 
 class WeightsError(UsageError):
@@ -74,9 +64,7 @@ def read_facts(path: str | Path) -> dict[str, str]:
         WeightsError: The file is damaged.
         MissingDependencyError: safetensors is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(f"There is no weights file {path}; check the path.")
+    path = _regular(path)
     if not _is_safetensors(path):
         return {}
     with _open_safetensors(path) as file:
@@ -84,46 +72,79 @@ def read_facts(path: str | Path) -> dict[str, str]:
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Read ``.safetensors``, or a file of ``torch.save`` by its restricted reader.
+    """Read ``.safetensors``, or a file of ``torch.save`` as data.
 
-    The content decides, not the name.
+    The content decides, not the name. Objects beside the tensors, such as the options of a training script, are passed
+    over; nothing of theirs is imported or run.
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        WeightsError: The file is damaged, holds more than tensors and plain values, or holds no tensors.
+        WeightsError: The file is damaged, asks for code to be run, unpacks to far more than its size, or holds no
+            tensors.
         MissingDependencyError: It is a safetensors file, and that package is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(f"There is no weights file {path}; check the path.")
+    path = _regular(path)
     if _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
     else:
         tensors, metadata = unwrap_state(_unpickle(path), path), {}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; give a file with a network's state dict.")
+    _check_kinds(tensors, path)
     return WeightsFile(path, tensors, metadata)
+
+
+def _regular(path: str | Path) -> Path:
+    path = Path(path)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise WeightsNotFoundError(f"There is no weights file {path}; check the path.") from error
+    if stat.S_ISREG(status.st_mode):
+        return path
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+    raise WeightsNotFoundError(f"{path} is {kind}, not a weights file; check the path.")
+
+
+def _check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse what no network has, and tensors that repeat a few bytes without end."""
+    limit = archive_limit(path.stat().st_size)
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > limit:
+        raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
+    odd = next((key for key, tensor in tensors.items() if tensor.is_complex()), None)
+    if odd is not None:
+        raise WeightsError(f"{path} holds complex numbers ({odd[:100]}), which no network here has; give real ones.")
 
 
 def _is_safetensors(path: Path) -> bool:
     """Eight bytes of header size, then a JSON object."""
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     size = int.from_bytes(start[:8], "little")
-    return len(start) == 9 and start[8:] == b"{" and size < path.stat().st_size
+    if len(start) < 9 or start[8:] != b"{":
+        return False
+    if size > PART_LIMIT and size < path.stat().st_size:
+        raise WeightsError(f"{path} has a header of {size:,} bytes, far more than a network's; get the file elsewhere.")
+    return size < path.stat().st_size
 
 
 @contextmanager
 def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
     except ModuleNotFoundError as error:
         raise MissingDependencyError("safetensors", "torch", f"read {path.name}") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is damaged: {error}; get the file again.") from error
+    except UnhazeError:
+        raise
+    except (Exception, MemoryError) as error:  # besides its own error whatever torch raises for the shapes and types
+        reason = str(error).partition("\n")[0][:200].rstrip(". ")
+        raise WeightsError(f"{path} is damaged: {reason}; get the file again.") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -134,18 +155,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _unpickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on old or unusual pickles, which are read or refused all the same
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{path} holds Python objects besides tensors, which could run code, and was not opened; "
-                "let whoever made it save only the state dict (torch.save(model.state_dict(), ...))."
-            ) from error
-        raise WeightsError(f"{path} is no weights file, or a damaged one; get the file again.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        raise WeightsError(f"{path} is no weights file, or a damaged one; get the file again.") from error
+        return read_torch_file(path)
+    except UnsafeFileError as error:
+        raise WeightsError(
+            f"{path} asks to run code ({str(error)[:60]}) when it is opened, and was not; "
+            "let whoever made it save only the state dict (torch.save(model.state_dict(), ...))."
+        ) from error
+    except TorchFileError as error:
+        raise WeightsError(f"{path} {error}.") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}); check the disk.") from error
 
 
 def unwrap_state(content: Any, path: Path | str = "the file") -> dict[str, Tensor]:
@@ -158,19 +177,40 @@ def unwrap_state(content: Any, path: Path | str = "the file") -> dict[str, Tenso
     Raises:
         WeightsError: There is no state dict inside.
 
+    >>> import torch
     >>> unwrap_state({"epoch": 3, "state_dict": {"module.a.weight": torch.ones(1)}})
     {'a.weight': tensor([1.])}
     """
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    seen: set[int] = set()
+    while (wrapped := _mapping(content)) is not None:
+        content = wrapped
+        if id(content) in seen:
+            raise WeightsError(f"{path} is damaged: it holds itself; get the file again.")
+        seen.add(id(content))
+        inner = next((content[key] for key in WRAPPERS if _mapping(content.get(key)) is not None), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds {type(content).__name__}, not tensors by name; give a state dict.")
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        kind = type(content).__name__[:60]
+        raise WeightsError(f"{path} holds {kind}, not tensors by name; give a state dict (model.state_dict()).")
+    for key, value in content.items():
+        if isinstance(value, UnreadTensor):
+            raise WeightsError(
+                f"{path} holds {value.kind} tensors ({key!s:.100}), which are not read; give dense ones."
+            )
+    state = {
+        str(key): value for key, value in content.items() if isinstance(key, str | int) and isinstance(value, Tensor)
+    }
     while (
         prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None)
     ) is not None:
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return state
+
+
+def _mapping(value: Any) -> Mapping[Any, Any] | None:
+    """``value`` as a mapping, if it is one; also one of a class that was not imported."""
+    if isinstance(value, Inert):
+        return value.entries or None
+    return value if isinstance(value, Mapping) else None

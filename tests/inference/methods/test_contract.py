@@ -42,7 +42,7 @@ def test_any_picture_gives_a_finite_field(name, data):
     assert estimate.transmission.dtype == np.float32
     assert np.isfinite(estimate.transmission).all()
     assert estimate.transmission.max() <= 1 + 1e-5
-    assert estimate.airlight.shape == (3,)
+    assert estimate.airlight.shape in ((3,), (*estimate.transmission.shape, 3))
     assert ((estimate.airlight >= 0) & (estimate.airlight <= 1)).all()
 
 
@@ -54,7 +54,7 @@ def test_the_estimate_follows_the_true_haze(name, hazy_photo):
     expected = cv2.resize(np.asarray(transmission), shape[::-1], interpolation=cv2.INTER_AREA)
     correlation = np.corrcoef(estimate.transmission.ravel(), expected.ravel())[0, 1]
     assert correlation > 0.6
-    np.testing.assert_allclose(estimate.airlight, (0.85, 0.87, 0.9), atol=0.1)
+    np.testing.assert_allclose(estimate.airlight.reshape(-1, 3).mean(axis=0), (0.85, 0.87, 0.9), atol=0.1)
 
 
 @pytest.mark.parametrize("name", METHODS)

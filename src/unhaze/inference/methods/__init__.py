@@ -18,9 +18,10 @@ _CATALOG = Catalog(
         "dcp": "unhaze.inference.methods.dcp:DarkChannelPrior",
         "cap": "unhaze.inference.methods.cap:ColorAttenuationPrior",
         "bccr": "unhaze.inference.methods.bccr:BoundaryConstraint",
-        "field-s": "unhaze.inference.methods.field:FieldMethod",
+        "field-m": "unhaze.default.model:FieldMethod",
     },
     group="unhaze.methods",
+    fits=lambda target: callable(target) and hasattr(target, "info"),
 )
 
 

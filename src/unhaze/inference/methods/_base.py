@@ -40,14 +40,17 @@ class HazeEstimate:
     """Haze at the resolution of the view, or smaller: (h, w) below.
 
     Attributes:
-        transmission: (h, w) float32 in (0, 1], not yet aligned to the edges of the picture.
+        transmission: (h, w) float32 in (0, 1], not yet aligned to the edges of the picture, nor bounded from below.
         airlight: float32 RGB in (0, 1], sRGB-encoded: (3,), one colour for the whole picture, or (h, w, 3).
         confidence: (h, w) float32 in [0, 1]; ``None`` where the method has none, which makes it follow from the
             transmission and the sky.
-        finished: Whether skies and exposure are dealt with already, as a trained method does. Otherwise the
-            transmission is raised in skies and brightness is given back, as the options say.
-        protected: (h, w) float32, the transmission with skies fully protected; only from a method that is finished.
-            ``None`` where it protects nothing. The option says how much of it is used.
+        lift: Curvature of the curve that gives brightness back, 0 for none, from a method that knows how bright the
+            scene should be and deals with skies itself, as a trained one does. ``None``: the transmission is raised in
+            skies, and brightness that went with the haze is given back by rule.
+        clear: How surely the whole picture holds no haze worth removing, 0 to 1; it is left alone to that degree,
+            unless an option says otherwise.
+        least_transmission: Denser haze is restored as if it were of this transmission: below it a picture of 8 bits
+            holds noise, not scene.
         guide_radius: Radius of the guided filter that aligns the transmission to edges, as a share of the long side.
         guide_eps: Its regularisation; smaller keeps weaker edges.
     """
@@ -55,8 +58,9 @@ class HazeEstimate:
     transmission: FloatArray
     airlight: FloatArray
     confidence: FloatArray | None = None
-    finished: bool = False
-    protected: FloatArray | None = None
+    lift: float | None = None
+    clear: float = 0.0
+    least_transmission: float = 0.12
     guide_radius: float = 30 / 640
     guide_eps: float = 1e-3
 

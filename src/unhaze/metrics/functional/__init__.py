@@ -5,7 +5,7 @@ from __future__ import annotations
 import unhaze.metrics._torch  # noqa: F401, a clear error without torch
 from unhaze.metrics.functional._common import as_batch
 from unhaze.metrics.functional.ciede2000 import ciede2000, ciede2000_map
-from unhaze.metrics.functional.damage import chroma_shift, clipped
+from unhaze.metrics.functional.damage import chroma_shift, clipped, lightness_change, ring
 from unhaze.metrics.functional.fade import FadeDetails, fade, fade_details
 from unhaze.metrics.functional.lpips import lpips
 from unhaze.metrics.functional.ms_ssim import ms_ssim
@@ -26,6 +26,7 @@ __all__ = [
     "clipped",
     "fade",
     "fade_details",
+    "lightness_change",
     "lpips",
     "ms_ssim",
     "niqe",
@@ -34,6 +35,7 @@ __all__ = [
     "piqe_details",
     "psnr",
     "psnr_y",
+    "ring",
     "ssim",
     "ssim_map",
 ]

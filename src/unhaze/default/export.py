@@ -1,4 +1,4 @@
-"""The field network as ONNX."""
+"""The network of the default as ONNX."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unhaze.backbones.field import MULTIPLE, FieldNetwork
+from unhaze.default.constants import LARGEST_GAIN, MULTIPLE
+from unhaze.default.network import FieldNetwork
 from unhaze.errors import MissingDependencyError
 
 __all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field", "round_weights"]
 
 FIELD_INPUT = "view"
-FIELD_OUTPUTS = ("transmission", "airlight", "log_depth", "confidence")
+FIELD_OUTPUTS = ("transmission", "airlight", "gain", "log_depth", "confidence")
 _OPSET = 18
 _LARGEST_SIDE = 4096
 _LEAST_HALVED = 64  # weights with fewer values stay float32: nothing to gain
@@ -34,10 +35,11 @@ class FieldExport(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map (B, 3, H, W) in [0, 1] to transmission, airlight, log depth and confidence."""
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Map (B, 3, H, W) in [0, 1] to transmission, airlight, gain, log depth and confidence."""
         output = self.network(view)
-        return torch.exp(-output.optical_depth), output.airlight, output.log_depth, torch.sigmoid(output.confidence)
+        transmission, confidence = torch.exp(-output.optical_depth), torch.sigmoid(output.confidence)
+        return transmission, output.airlight, output.gain.clamp(0.0, LARGEST_GAIN), output.log_depth, confidence
 
 
 def round_weights(network: FieldNetwork) -> FieldNetwork:

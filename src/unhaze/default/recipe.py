@@ -1,13 +1,19 @@
-"""How the field network is trained.
+"""How the default is trained.
 
-Own procedure. Whole pictures are seen small, hazed on the fly (``unhaze.data.synthetic``), and the loss is taken where
-it counts: on the restored picture, after the transmission has gone through the same guided filter and the same
-inversion that the dehazer applies at full resolution. In addition the transmission, the airlight and, where it is
-known, the depth are taught directly, so that haze and depth teach each other.
+Own procedure. Whole pictures are seen small, hazed on the fly (:mod:`unhaze.default.synthesis`), and the loss is taken
+where it counts: on the restored picture, after the transmission has gone through the same guided filter and the same
+inversion that the dehazer applies at full resolution. In addition transmission, airlight, gain and, where it is known,
+depth are taught directly, so that haze and depth teach each other.
 
     J = (I - A) / t + A                               He et al. 2011, Eq. 22
-    t >= max over c of (A - I) / A, (I - A) / (1 - A)  Meng et al. 2013, Eq. 7
     t = up(a) luma(I) + up(b), a and b guided by I    He and Sun 2015, Algorithm 2
+
+Where hardly any light comes through there is no scene to restore, and the target is the haze itself, smooth: with
+t' = max(t, least) the target is A + (J - A) t / t'. What looks broken in a picture is a slope in fog or sky that
+neither the scene nor the picture has; the loss names it (``ring``).
+
+A run has two parts: the first one learns on scenes with known depth and on random depth; its own depth of the scenes
+that come without one is what their haze follows in the second.
 
 The whole run is a function of its configuration: sample number n is the same whatever came before, so a run that was
 killed and resumed gives the weights of one that was not, bit for bit, on the same machine with the same threads.
@@ -19,8 +25,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,8 +34,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from unhaze.backbones.field import MULTIPLE, FieldNetwork, FieldOutput, count_parameters
-from unhaze.data.synthetic import Sample, SceneBank, SynthesisConfig, synthesize
+from unhaze.default.constants import GUIDE_EPS, GUIDE_RADIUS, LEAST_TRANSMISSION, MULTIPLE, network_shape
+from unhaze.default.network import FieldNetwork, FieldOutput, count_parameters, imagenet_encoder_weights
+from unhaze.default.scenes import SceneBank
+from unhaze.default.synthesis import Sample, SynthesisConfig, synthesize
 from unhaze.errors import UsageError
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint
 from unhaze.training.ema import ExponentialMovingAverage
@@ -42,20 +49,28 @@ from unhaze.training.seed import random_state, restore_random_state, seed_everyt
 
 __all__ = ["Config", "State", "main", "setup", "step", "train"]
 
-FILTER_RADIUS = 0.02  # of the guided filter, share of the long side
-FILTER_EPS = 1e-3
-MINIMUM_TRANSMISSION = 0.1
-_LOADERS, _PREFETCHED = 3, 6
+_LOADERS, _PREFETCHED = 2, 6
+_SMOOTHING = 5  # window of the means whose slopes are compared [px of half the view]
+_DENSEST = 0.04  # transmission up to which densities are told apart
+_STEEPER = 3.0  # than the picture itself, up to which a slope in fog is no false edge
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Arguments of :class:`~unhaze.backbones.field.FieldNetwork`."""
+    """Arguments of :class:`~unhaze.default.network.FieldNetwork`, and how it begins.
 
-    widths: tuple[int, ...] = (20, 36, 72, 128, 160)
-    blocks: tuple[int, ...] = (1, 2, 4, 2)
-    attention: tuple[int, ...] = (2, 2)
+    Attributes:
+        widths, attention, context: See there.
+        imagenet: Begin with an encoder that has seen ImageNet.
+        frozen: Number of the encoder's first blocks that stay as they are, with the stem; kernels within channels
+            (``spread``) always do, since their gradients take most of the time of a step on a processor.
+    """
+
+    widths: tuple[int, ...] = (20, 32, 56, 96, 160)
+    attention: tuple[int, ...] = (2, 1)
     context: int = 128
+    imagenet: bool = True
+    frozen: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +79,19 @@ class OptimizerConfig:
 
     Attributes:
         lr: Peak learning rate.
+        encoder: Share of it for the encoder.
         warmup: Steps until it is reached.
-        decay: Last steps of the training, over which it falls.
+        decay: Share of the steps, at the end, over which it falls.
         final: Share of it that is left at the end.
         weight_decay: Decoupled, on everything that is not a bias.
         clip: Largest norm of the gradient.
     """
 
     lr: float = 1.2e-3
+    encoder: float = 0.25
     warmup: int = 300
-    decay: int = 12000
-    final: float = 0.01
+    decay: float = 0.6
+    final: float = 0.02
     weight_decay: float = 1e-3
     clip: float = 1.0
 
@@ -86,25 +103,14 @@ class LossConfig:
     restored: float = 2.0
     decibel: float = 0.05
     gradient: float = 0.5
+    ring: float = 8.0
+    tint: float = 1.0
     transmission: float = 1.0
     optical_depth: float = 0.1
     airlight: float = 2.0
-    depth: float = 0.1
+    gain: float = 0.2
+    depth: float = 0.2
     confidence: float = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """A part of the training: ``steps`` steps on ``batch`` views of ``short`` x ``long`` pixels, multiples of 32.
-
-    With ``vary`` each step draws its own size: both sides within a factor of exp(vary) of those.
-    """
-
-    steps: int
-    batch: int
-    short: int
-    long: int
-    vary: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +118,15 @@ class Config:
     """Everything a run depends on, data apart.
 
     Attributes:
-        stages: One after the other; the learning rate runs over all of them.
-        stop: Step after which the run ends, as the first part of another; 0 for none. The learning rate is that of the
-            whole.
-        first: A run to do before, in ``first`` in the folder of this one, which goes on from its averaged weights.
-        start: Checkpoint of a run that was done before, in place of ``first``; neither for random weights.
-        rooms: Rooms that are rendered for the training (:mod:`unhaze.data.rooms`).
+        steps: Optimiser steps.
+        batch: Views of a step.
+        short, long: Sides of a view [px]; with ``vary`` each step draws its own, within a factor of exp(vary).
+        first: A run to do before, in ``first`` in the folder of this one, which goes on from its averaged weights and
+            hazes scenes without depth by the depth it finds in them.
+        boxes: Rooms of boxes that are rendered for the training.
         portrait: Share of the steps that see upright pictures.
         precision: ``"bf16"`` runs the network, not the loss, in bfloat16.
+        device: ``"cpu"``, ``"cuda"``...
         threads: Of torch; results differ in the last bits between numbers of threads.
         checkpoint_every, log_every, strip_every: In steps.
     """
@@ -129,32 +136,21 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    stages: tuple[StageConfig, ...] = (
-        StageConfig(10500, 8, 128, 192, 0.2),
-        StageConfig(5000, 8, 160, 224, 0.2),
-        StageConfig(1000, 8, 192, 256, 0.2),
-    )
-    stop: int = 0
+    steps: int = 7000
+    batch: int = 8
+    short: int = 176
+    long: int = 240
+    vary: float = 0.25
     first: Config | None = None
-    start: str = ""
-    rooms: int = 400
-    portrait: float = 0.2
+    boxes: int = 120
+    portrait: float = 0.25
     ema: float = 0.999
     precision: Literal["bf16", "fp32"] = "bf16"
+    device: str = "cpu"
     threads: int = 1
     checkpoint_every: int = 250
     log_every: int = 50
-    strip_every: int = 1000
-
-    @property
-    def scheduled(self) -> int:
-        """Number of steps of all stages, over which the learning rate runs."""
-        return sum(stage.steps for stage in self.stages)
-
-    @property
-    def steps(self) -> int:
-        """Number of steps that are taken."""
-        return min(self.stop or self.scheduled, self.scheduled)
+    strip_every: int = 500
 
 
 class Batch(NamedTuple):
@@ -164,6 +160,7 @@ class Batch(NamedTuple):
     clear: Tensor
     transmission: Tensor
     airlight: Tensor  # (B, 3, g, g)
+    gain: Tensor  # (B,)
     depth: Tensor
     depth_known: Tensor
     in_srgb: Tensor
@@ -197,11 +194,35 @@ class State:
         restore_random_state(state["random"])
 
 
+def default_config() -> Config:
+    """The settings of the network that ships."""
+    first = Config(
+        data=SynthesisConfig(estimated=0.0),
+        optimizer=OptimizerConfig(decay=0.3, final=0.3),
+        steps=6000,
+        short=128,
+        long=176,
+    )
+    return Config(
+        seed=2,
+        data=SynthesisConfig(clear=0.1, high_key=0.15, plain=0.42, thin=0.2),
+        optimizer=OptimizerConfig(lr=1e-3, decay=0.75),
+        loss=LossConfig(gain=0.3),
+        steps=8500,
+        short=160,
+        long=224,
+        first=first,
+    )
+
+
 def create_network(config: NetworkConfig) -> FieldNetwork:
-    """The untrained network."""
-    if (len(config.widths), len(config.blocks), len(config.attention)) != (5, 4, 2):
-        raise UsageError("network.widths takes five numbers, network.blocks four and network.attention two.")
-    return FieldNetwork(**asdict(config))
+    """The untrained network; the encoder as ImageNet left it where the settings say so."""
+    if (len(config.widths), len(config.attention)) != (5, 2):
+        raise UsageError("network.widths takes five numbers and network.attention two.")
+    network = FieldNetwork(config.widths, config.attention, config.context)  # type: ignore[arg-type]
+    if config.imagenet:
+        network.encoder.load_state_dict(imagenet_encoder_weights())
+    return network
 
 
 def setup(config: Config, start: str | Path = "") -> State:
@@ -209,37 +230,41 @@ def setup(config: Config, start: str | Path = "") -> State:
 
     Args:
         config: All settings.
-        start: Checkpoint whose averaged weights are the first; what ``config`` says if empty.
+        start: Checkpoint whose averaged weights are the first.
     """
     torch.set_num_threads(config.threads)
     keep_freed_memory()
     seed_everything(config.seed)
     network = create_network(config.network)
-    if start or config.start:
-        _load_start(network, start or config.start)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decayed = [each for each in network.parameters() if each.ndim > 1]
-    others = [each for each in network.parameters() if each.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.optimizer.weight_decay}, {"params": others, "weight_decay": 0}]
+    if start:
+        network.load_state_dict(load_checkpoint(Path(start))["ema"]["network"])
+    network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.encoder.stem.requires_grad_(False)
+    for name, each in network.encoder.named_parameters():
+        parts = name.split(".")
+        if parts[0] == "blocks" and (int(parts[1]) < config.network.frozen or parts[2] == "spread"):
+            each.requires_grad_(False)
+    groups = []
+    for encoder in (False, True):
+        for decayed in (False, True):
+            chosen = [
+                each
+                for name, each in network.named_parameters()
+                if each.requires_grad and name.startswith("encoder") == encoder and (each.ndim > 1) == decayed
+            ]
+            decay = config.optimizer.weight_decay if decayed else 0.0
+            scale = config.optimizer.encoder if encoder else 1.0
+            groups.append({"params": chosen, "weight_decay": decay, "scale": scale})
     optimizer = torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=(0.9, 0.99))
     return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
 
 
-def _load_start(network: FieldNetwork, path: str | Path) -> None:
-    """Load the averaged weights of another run."""
-    if not Path(path).is_file():
-        raise UsageError(f"There is no checkpoint {path} to start from; give the last one of the run before by start=.")
-    saved = load_checkpoint(Path(path))
-    try:
-        network.load_state_dict(saved["ema"]["network"])
-    except (KeyError, RuntimeError) as error:
-        raise UsageError(f"{path} is no checkpoint of this network; start from a run with the same widths.") from error
-
-
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     """One optimiser step; the values of the loss terms."""
+    rate = learning_rate(config, state.steps_done)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, state.steps_done)
+        group["lr"] = rate * group["scale"]
+    batch = Batch(*(each.to(config.device) for each in batch))
     output = predict(state.network, batch.hazy, config.precision)
     terms, _ = losses(output, batch)
     weights = asdict(config.loss)
@@ -247,8 +272,9 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip)
-    state.optimizer.step()
-    state.average.update(state.network)
+    if torch.isfinite(norm):  # a single broken step must not end a run of hours
+        state.optimizer.step()
+        state.average.update(state.network)
     state.steps_done += 1
     values = {"loss": total, "norm": norm, **terms}
     return {name: float(value.detach()) for name, value in values.items()}
@@ -259,44 +285,33 @@ def learning_rate(config: Config, number: int) -> float:
     settings = config.optimizer
     if number < settings.warmup:
         return settings.lr * (number + 1) / settings.warmup
-    first = max(settings.warmup, config.scheduled - settings.decay)
-    share = warmup_cosine(max(0, number - first), total=config.scheduled - first, warmup=0, final=settings.final)
-    return settings.lr * share
+    first = max(settings.warmup, round(config.steps * (1 - settings.decay)))
+    total = max(1, config.steps - first)
+    return settings.lr * warmup_cosine(max(0, number - first), total=total, warmup=0, final=settings.final)
 
 
 def predict(network: FieldNetwork, hazy: Tensor, precision: str) -> FieldOutput:
     """Run the network on (B, 3, H, W)."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(hazy.device.type, torch.bfloat16, enabled=precision == "bf16"):
         output: FieldOutput = network(hazy.contiguous(memory_format=torch.channels_last))
     return output
 
 
-def restore(output: FieldOutput, hazy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the dehazer does with an estimate.
+def restore(output: FieldOutput, hazy: Tensor) -> tuple[Tensor, Tensor]:
+    """What the dehazer does with an estimate, the gain apart.
 
     Args:
         output: Of the network.
         hazy: (B, 3, h, w), the picture at the size of the transmission.
 
     Returns:
-        Restored picture (B, 3, h, w), not clipped; transmission (B, 1, h, w) after the guided filter; airlight
-        (B, 3, 1, 1).
+        Restored picture (B, 3, h, w), not clipped; transmission (B, 1, h, w) after the guided filter.
     """
-    size = hazy.shape[-2:]
-    luma = hazy.mul(hazy.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    radius = max(1, round(FILTER_RADIUS * max(size)))
-    airlight = output.airlight[..., None, None]
-    bounded = torch.maximum(torch.exp(-output.optical_depth), least_transmission(hazy, airlight.detach()))
-    slope, offset = _guided_coefficients(luma, bounded, radius)
-    transmission = (slope * luma + offset).clamp(MINIMUM_TRANSMISSION, 1)
-    return (hazy - airlight) / transmission + airlight, transmission, airlight  # He et al. 2011, Eq. 22
-
-
-def least_transmission(hazy: Tensor, airlight: Tensor) -> Tensor:
-    """Transmission below which the restored picture would leave [0, 1] (Meng et al. 2013, Eq. 7), (B, 1, h, w)."""
-    dark = (airlight - hazy) / airlight
-    bright = (hazy - airlight) / (1 - airlight)
-    return torch.maximum(dark, bright).amax(dim=1, keepdim=True).clamp(0, 1)
+    luma = _luminance(hazy)
+    radius = max(1, round(GUIDE_RADIUS * max(hazy.shape[-2:])))
+    slope, offset = _guided_coefficients(luma, torch.exp(-output.optical_depth), radius)
+    transmission = (slope * luma + offset).clamp(LEAST_TRANSMISSION, 1)
+    return (hazy - output.airlight) / transmission + output.airlight, transmission  # He et al. 2011, Eq. 22
 
 
 def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -305,23 +320,27 @@ def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor
     All are taken at half the size of the view, that of the predicted maps, where they cost a quarter.
     """
     hazy, clear, true_transmission = (F.avg_pool2d(each, 2) for each in (batch.hazy, batch.clear, batch.transmission))
-    restored, transmission, airlight = restore(output, hazy)
-    error = restored - clear
+    restored, transmission = restore(output, hazy)
     true_light = F.interpolate(batch.airlight, size=hazy.shape[-2:], mode="bilinear", align_corners=True)
+    useful = true_transmission.clamp(min=LEAST_TRANSMISSION)
+    target = true_light + (clear - true_light) * (true_transmission / useful)
+    error = restored - target
     squared = error.clamp(-1, 1).square().mean(dim=(1, 2, 3))
-    # below the least transmission any haze is as good as opaque
-    visible = true_transmission > MINIMUM_TRANSMISSION
-    optical_error = (output.optical_depth + true_transmission.clamp(min=MINIMUM_TRANSMISSION).log()) * visible
+    # densities beyond sight change no picture, but are what a fog alarm tells apart
+    optical_error = output.optical_depth + true_transmission.clamp(min=_DENSEST).log()
     closeness = torch.exp(-10 * error.detach().abs().mean(dim=1, keepdim=True))
     terms = {
         "restored": error.abs().mean(),
         # mean PSNR in units of 10 dB; beyond 40 dB nobody sees a difference
         "decibel": torch.log10(squared + 1e-4).mean(),
-        "gradient": _gradients(error).abs().mean(),
-        "transmission": _mean((transmission - true_transmission).abs(), batch.in_srgb),
+        "gradient": torch.cat([error.diff(dim=2).flatten(), error.diff(dim=3).flatten()]).abs().mean(),
+        "ring": _false_edges(restored, target, hazy),
+        "tint": _false_tint(restored, target, hazy),
+        "transmission": _mean((transmission - useful).abs(), batch.in_srgb),
         "optical_depth": _mean(optical_error.abs(), batch.in_srgb),
         # the colour of the haze matters, and shows, where there is haze
-        "airlight": ((airlight - true_light).abs() * (1 - true_transmission)).mean(),
+        "airlight": ((output.airlight - true_light).abs() * (1 - true_transmission)).mean(),
+        "gain": F.smooth_l1_loss(output.gain, batch.gain, beta=0.5),
         "depth": _depth_loss(output.log_depth, batch),
         "confidence": F.binary_cross_entropy_with_logits(output.confidence, closeness),
     }
@@ -330,16 +349,15 @@ def losses(output: FieldOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor
 
 def make_batch(bank: SceneBank, config: Config, number: int) -> Batch:
     """The batch of step ``number``, from 0."""
-    first, stage = _stage_of(config, number)
     rng = np.random.default_rng((config.seed, 2**31, number))
     upright = rng.random() < config.portrait
-    factors = np.exp(rng.uniform(-stage.vary, stage.vary, 2))
+    factors = np.exp(rng.uniform(-config.vary, config.vary, 2))
     short, long = sorted(
         max(1, round(side * factor / MULTIPLE)) * MULTIPLE
-        for side, factor in zip((stage.short, stage.long), factors, strict=True)
+        for side, factor in zip((config.short, config.long), factors, strict=True)
     )
     height, width = (long, short) if upright else (short, long)
-    indices = range(first, first + stage.batch)
+    indices = range(number * config.batch, (number + 1) * config.batch)
     return collate([synthesize(bank, config.data, config.seed, index, height, width) for index in indices])
 
 
@@ -358,10 +376,31 @@ def collate(samples: list[Sample]) -> Batch:
         clear=pictures("clear") / 255,
         transmission=torch.from_numpy(np.stack([each.transmission for each in samples]))[:, None],
         airlight=pictures("airlight"),
+        gain=torch.tensor([each.gain for each in samples]),
         depth=torch.from_numpy(np.stack([blank if each.depth is None else each.depth for each in samples]))[:, None],
         depth_known=flags([each.depth is not None for each in samples]),
         in_srgb=flags([each.in_srgb for each in samples]),
     )
+
+
+def estimate_missing_depth(bank: SceneBank, network: FieldNetwork) -> SceneBank:
+    """The same scenes, those without depth with what ``network`` finds in the clear picture, of median 1."""
+    network = network.eval()
+
+    def complete(scene: Any) -> Any:
+        if scene.depth is not None:
+            return scene
+        height, width = scene.image.shape[:2]
+        view = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 255
+        view = F.interpolate(view, size=network_shape(height, width), mode="bilinear", antialias=True)
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            output = network(view.to(device).contiguous(memory_format=torch.channels_last))
+        log_depth = F.interpolate(output.log_depth.float().cpu(), size=(height, width), mode="bilinear")[0, 0]
+        depth = torch.exp((log_depth - log_depth.median()).clamp(-3, 3))
+        return replace(scene, depth=depth.numpy().astype(np.float32))
+
+    return SceneBank([complete(scene) for scene in bank.scenes])
 
 
 def train(
@@ -376,7 +415,7 @@ def train(
 
     Args:
         config: All settings.
-        data: Folder with clear pictures, see :mod:`unhaze.data.synthetic`.
+        data: Folder with the sources of :mod:`unhaze.default.scenes`.
         out: Folder of the run: ``config.json``, ``log.jsonl``, ``strips/``, ``checkpoints/``.
         resume: ``"auto"`` for the newest checkpoint in ``out`` if there is one, or a checkpoint file.
         report: Told where the training stands.
@@ -384,28 +423,30 @@ def train(
     Raises:
         UsageError: The data is missing, ``out`` holds another run, or the checkpoint is of other settings or data.
     """
-    bank = cache(lambda rooms: SceneBank.load(data, "train", rooms=rooms))  # rooms take a while to render
+    bank = SceneBank.load(data, "train", boxes=config.boxes)
     return _train(config, bank, Path(out), resume, report)
 
 
 def _train(
     config: Config,
-    bank_with: Callable[[int], SceneBank],
+    bank: SceneBank,
     out: Path,
     resume: str | Path | None,
     report: Callable[[Progress], None] | None,
 ) -> State:
     start: str | Path = ""
+    facts = _data_facts(bank)
     if config.first is not None:
-        _train(config.first, bank_with, out / "first", "auto" if resume else None, report)
+        first = _train(config.first, bank, out / "first", "auto" if resume else None, report)
         start = latest_checkpoint(out / "first" / "checkpoints") or ""
-    state, bank = setup(config, start), bank_with(config.rooms)
-    stream: list[Iterator[tuple[int, Batch]]] = []  # begun when a checkpoint has said with which step
+        bank = estimate_missing_depth(bank, first.average.network)
+    state = setup(config, start)
+    stream: list[Iterator[Batch]] = []  # begun when a checkpoint has said with which step
 
     def advance(number: int) -> dict[str, float]:
         if not stream:
             stream.append(_batches(bank, config, number))
-        _, batch = next(stream[0])
+        batch = next(stream[0])
         terms = step(state, batch, config)
         if state.steps_done % config.strip_every == 0 or state.steps_done == config.steps:
             _write_strips(state, batch, config, out / "strips" / f"step-{state.steps_done:07d}.png")
@@ -416,9 +457,9 @@ def _train(
         LoopConfig(steps=config.steps, checkpoint_every=config.checkpoint_every, log_every=config.log_every),
         out=out,
         settings=asdict(config),
-        data=_data_facts(bank),
+        data=facts,
         advance=advance,
-        batch=max(stage.batch for stage in config.stages),
+        batch=config.batch,
         resume=resume,
         report=report,
     )
@@ -434,7 +475,7 @@ def main(
     report: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train, and export the averaged network as ``field.onnx`` into ``out``; its path."""
-    from unhaze.export.onnx import export_field
+    from unhaze.default.export import export_field
 
     state = train(config, data, out, resume=resume, report=report)
     return export_field(state.average.network, Path(out) / "field.onnx")
@@ -442,42 +483,38 @@ def main(
 
 def describe(config: Config) -> dict[str, Any]:
     """The resolved settings and what they amount to, for a dry run."""
+    runs = [config] if config.first is None else [config.first, config]
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return {
-        "config": _plain(config),
-        "parameters": count_parameters(create_network(config.network)),
-        "steps": sum(run.steps for run in _runs(config)),
-        "samples": sum(_samples(run) for run in _runs(config)),
+        "config": plain,
+        "parameters": count_parameters(create_network(replace(config.network, imagenet=False))),
+        "steps": sum(run.steps for run in runs),
+        "samples": sum(run.steps * run.batch for run in runs),
     }
 
 
-def _runs(config: Config) -> list[Config]:
-    """A run and those before it, the first one first."""
-    return [*([] if config.first is None else _runs(config.first)), config]
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run.
+
+    Raises:
+        UsageError: The folder is missing, or its scenes are.
+    """
+    return {"folder": str(data), "scenes": len(SceneBank.load(data, "train"))}
 
 
-def _samples(config: Config) -> int:
-    begins_at, stage = _stage_of(config, config.steps - 1)
-    return begins_at + stage.batch
-
-
-def _stage_of(config: Config, number: int) -> tuple[int, StageConfig]:
-    """Index of the first sample of a step, and its stage."""
-    first = 0
-    for stage in config.stages:
-        if number < stage.steps:
-            return first + number * stage.batch, stage
-        number, first = number - stage.steps, first + stage.steps * stage.batch
-    raise AssertionError("a step beyond the last stage")
-
-
-def _batches(bank: SceneBank, config: Config, first: int) -> Iterator[tuple[int, Batch]]:
+def _batches(bank: SceneBank, config: Config, first: int) -> Iterator[Batch]:
     """Batches of the remaining steps in order, made in threads while the network trains."""
     with ThreadPoolExecutor(_LOADERS, thread_name_prefix="synthesis") as pool:
         pending: list[Future[Batch]] = []
         for number in range(first, config.steps):
             for ahead in range(number + len(pending), min(number + _PREFETCHED + 1, config.steps)):
                 pending.append(pool.submit(make_batch, bank, config, ahead))
-            yield number, pending.pop(0).result()
+            yield pending.pop(0).result()
+
+
+def _luminance(image: Tensor) -> Tensor:
+    """(B, 1, h, w) of (B, 3, h, w) by BT.601."""
+    return image.mul(image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def _guided_coefficients(guide: Tensor, source: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -489,7 +526,7 @@ def _guided_coefficients(guide: Tensor, source: Tensor, radius: int) -> tuple[Te
 
     mean_guide, mean_source = mean(guide), mean(source)
     variance = (mean(guide * guide) - mean_guide * mean_guide).clamp(min=0)
-    slope = (mean(guide * source) - mean_guide * mean_source) / (variance + FILTER_EPS)  # Eq. 5
+    slope = (mean(guide * source) - mean_guide * mean_source) / (variance + GUIDE_EPS)  # Eq. 5
     offset = mean_source - slope * mean_guide  # Eq. 6
     return mean(slope), mean(offset)  # Eq. 8
 
@@ -499,15 +536,38 @@ def _box_sum(x: Tensor, radius: int) -> Tensor:
     for dim in (2, 3):
         length = x.shape[dim]
         sums = F.pad(x.cumsum(dim), (1, 0) if dim == 3 else (0, 0, 1, 0))
-        upper = torch.arange(length).add_(radius + 1).clamp_(max=length)
-        lower = torch.arange(length).sub_(radius).clamp_(min=0)
+        upper = torch.arange(length, device=x.device).add_(radius + 1).clamp_(max=length)
+        lower = torch.arange(length, device=x.device).sub_(radius).clamp_(min=0)
         x = sums.index_select(dim, upper) - sums.index_select(dim, lower)
     return x
 
 
-def _gradients(x: Tensor) -> Tensor:
-    """Differences of neighbours along both axes, flattened."""
-    return torch.cat([x.diff(dim=2).flatten(), x.diff(dim=3).flatten()])
+def _smooth(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, _SMOOTHING, 1)
+
+
+def _slopes(x: Tensor) -> Tensor:
+    """Largest difference of the smoothed brightness to the next pixel to the right and below, (B, 1, h', w')."""
+    smooth = _smooth(_luminance(x))
+    right, below = smooth.diff(dim=3)[..., :-1, :], smooth.diff(dim=2)[..., :-1]
+    return torch.maximum(right.abs(), below.abs())
+
+
+def _false_edges(restored: Tensor, target: Tensor, hazy: Tensor) -> Tensor:
+    """Mean excess of the slopes of smoothed brightness over those of scene and picture."""
+    allowed = torch.maximum(_slopes(target), _STEEPER * _slopes(hazy))
+    return (_slopes(restored) - allowed).clamp(min=0).mean()
+
+
+def _false_tint(restored: Tensor, target: Tensor, hazy: Tensor) -> Tensor:
+    """Mean excess of the smoothed colour differences over those of scene and picture."""
+
+    def colorfulness(x: Tensor) -> Tensor:
+        smooth = _smooth(x)
+        return (smooth - _luminance(smooth)).abs().amax(dim=1)
+
+    allowed = torch.maximum(colorfulness(target), colorfulness(hazy)) + 0.01
+    return (colorfulness(restored) - allowed).clamp(min=0).mean()
 
 
 def _mean(x: Tensor, share: Tensor) -> Tensor:
@@ -521,12 +581,6 @@ def _depth_loss(log_depth: Tensor, batch: Batch) -> Tensor:
     return _mean((difference - difference.mean(dim=(1, 2, 3), keepdim=True)).abs(), batch.depth_known)
 
 
-def _plain(config: Config) -> dict[str, Any]:
-    """The configuration as JSON reads it back."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return plain
-
-
 def _data_facts(bank: SceneBank) -> dict[str, Any]:
     digest = hashlib.sha256()
     for scene in bank.scenes:
@@ -537,9 +591,10 @@ def _data_facts(bank: SceneBank) -> dict[str, Any]:
 
 def _write_strips(state: State, batch: Batch, config: Config, path: Path) -> None:
     """Hazy, restored, clear, transmission and true transmission of a few samples."""
-    few = Batch(*(each[:6] for each in batch))
+    few = Batch(*(each[:6].to(config.device) for each in batch))
     hazy, clear, true_transmission = (F.avg_pool2d(each, 2) for each in (few.hazy, few.clear, few.transmission))
-    restored, transmission, _ = restore(predict(state.average.network, few.hazy, config.precision), hazy)
+    with torch.no_grad():
+        restored, transmission = restore(predict(state.average.network, few.hazy, config.precision), hazy)
     columns = (hazy, restored, clear, transmission.expand(-1, 3, -1, -1), true_transmission.expand(-1, 3, -1, -1))
-    rows = [[column[i].permute(1, 2, 0).numpy() for column in columns] for i in range(len(hazy))]
+    rows = [[column[i].permute(1, 2, 0).cpu().numpy() for column in columns] for i in range(len(hazy))]
     write_strips(path, rows)

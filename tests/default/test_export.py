@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unhaze.backbones.field import FieldNetwork
-from unhaze.export.onnx import FIELD_INPUT, FIELD_OUTPUTS, FieldExport, export_field, round_weights
+from unhaze.default.export import FIELD_INPUT, FIELD_OUTPUTS, FieldExport, export_field, round_weights
+from unhaze.default.network import FieldNetwork
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -14,14 +14,15 @@ pytest.importorskip("onnxscript")
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     torch.manual_seed(0)
-    network = FieldNetwork((8, 8, 16, 16, 16), (1, 1, 2, 1), (1, 1), 8)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)  # away from the neutral start, where all outputs are alike
+    network = FieldNetwork((8, 8, 16, 16, 16), (1, 1), 8)
+    for name, parameter in network.named_parameters():
+        if not name.startswith("encoder"):
+            torch.nn.init.normal_(parameter, std=0.1)  # away from the neutral start, where all outputs are alike
     path = export_field(network, tmp_path_factory.mktemp("onnx") / "deep" / "field.onnx")
     return network, path
 
 
-@pytest.mark.parametrize("size", [(32, 32), (192, 256), (384, 288), (32, 384)])
+@pytest.mark.parametrize("size", [(32, 32), (160, 288), (288, 224), (32, 288)])
 def test_parity_at_any_size(exported, size):
     network, path = exported
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))

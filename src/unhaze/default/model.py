@@ -1,0 +1,119 @@
+"""The model that runs by default: a trained network sees the whole picture small and predicts its haze.
+
+Own design, see :mod:`unhaze.default.network` for the network and ``docs/models/field-m.md`` for its training, its
+figures and what it fails on. Runs in onnxruntime or OpenVINO; torch is not needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from unhaze.default.constants import CLEAR_DEPTH, GUIDE_EPS, GUIDE_RADIUS, LEAST_TRANSMISSION, network_shape
+from unhaze.errors import WeightsNotFoundError
+from unhaze.inference.methods._base import HazeEstimate, MethodInfo
+from unhaze.inference.onnx_engine import OnnxEngine
+
+if TYPE_CHECKING:
+    from unhaze.inference.methods._base import FloatArray
+
+__all__ = ["WEIGHTS", "FieldMaps", "FieldMethod"]
+
+WEIGHTS = "field-m.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMaps:
+    """All that the network says about a view, at its own resolution.
+
+    Attributes:
+        transmission: (h, w) float32 in (0, 1].
+        airlight: (h, w, 3) float32 RGB in (0, 1), sRGB-encoded, smooth.
+        gain: Logarithm of the factor by which the darkest parts of the scene should be brighter, in [0, 2].
+        log_depth: (h, w) float32, logarithm of the depth up to an unknown constant.
+        confidence: (h, w) float32 in [0, 1]; low where the restored picture will be far from the scene.
+    """
+
+    transmission: FloatArray
+    airlight: FloatArray
+    gain: float
+    log_depth: FloatArray
+    confidence: FloatArray
+
+
+class FieldMethod:
+    """The field network in an ONNX engine; any thread may call it.
+
+    Args:
+        weights: ONNX file; the one that ships with unhaze by default.
+        engine: One of :data:`~unhaze.inference.onnx_engine.ENGINES`.
+        threads: Processor cores for the network; default all that this process may use.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        UnknownNameError: There is no such engine.
+        MissingError: The engine is not installed.
+    """
+
+    info = MethodInfo(
+        name="field-m",
+        summary="Small trained network: natural colours, clear pictures stay as they are, fog that hides all stays.",
+        paper="Own design; He and Sun: Fast Guided Filter. 2015, for the way to full resolution.",
+        url="https://arxiv.org/abs/1505.00996",
+        has_network=True,
+    )
+
+    def __init__(self, weights: str | Path | None = None, *, engine: str = "auto", threads: int | None = None) -> None:
+        self.weights = Path(weights) if weights else Path(str(files("unhaze.default") / WEIGHTS))
+        if not self.weights.is_file():
+            raise WeightsNotFoundError(f"The weights {self.weights} are missing; install unhaze again.")
+        self.engine = OnnxEngine(self.weights, engine=engine, threads=threads)
+
+    def maps(self, view: FloatArray) -> FieldMaps:
+        """Everything the network says about ``view`` (h, w, 3) float32 RGB in [0, 1]."""
+        height, width = network_shape(*view.shape[:2])
+        shrinks = height * width < view.shape[0] * view.shape[1]
+        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        said = self.engine.run(view=np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32))
+        transmission, log_depth, confidence = (said[name][0, 0] for name in ("transmission", "log_depth", "confidence"))
+        airlight = np.ascontiguousarray(said["airlight"][0].transpose(1, 2, 0))
+        return FieldMaps(transmission, airlight, float(said["gain"][0]), log_depth, confidence)
+
+    def estimate(self, view: FloatArray) -> HazeEstimate:
+        """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1]."""
+        maps = self.maps(view)
+        # no larger than the view: a tiny picture has nothing to align more pixels to
+        size = tuple(min(sides) for sides in zip(maps.transmission.shape, view.shape[:2], strict=True))
+        transmission, airlight, confidence = (
+            _shrink(each, size) for each in (maps.transmission, maps.airlight, maps.confidence)
+        )
+        return HazeEstimate(
+            transmission,
+            airlight,
+            confidence,
+            lift=float(np.expm1(maps.gain)),
+            clear=looks_clear(transmission),
+            least_transmission=LEAST_TRANSMISSION,
+            guide_radius=GUIDE_RADIUS,
+            guide_eps=GUIDE_EPS,
+        )
+
+
+def _shrink(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
+    """A map or picture reduced to ``size``, (h, w)."""
+    if values.shape[:2] == size:
+        return values
+    small = cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).reshape(*size, *values.shape[2:])
+
+
+def looks_clear(transmission: FloatArray) -> float:
+    """1 where the whole picture holds hardly any haze, 0 where it holds some, smooth in between."""
+    low, high = CLEAR_DEPTH
+    share = float(np.clip((high + np.log(transmission).mean()) / (high - low), 0, 1))
+    return share * share * (3 - 2 * share)

@@ -1,0 +1,300 @@
+"""Where the official weights of every network lie, under which licence, and what was measured here: one table.
+
+unhaze downloads none of them: a user fetches a file and gives it with ``--weights``. Addresses, file names and licences
+are as the official repositories state them at the commit named; what they leave out is left out here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unhaze.types import WeightCard
+
+__all__ = ["NONE_STATED", "RECOGNISED", "NetworkCard", "list_cards", "network_card"]
+
+NONE_STATED = "none stated"
+RECOGNISED = "by the names and shapes of its tensors, official or of unhaze; --model is not needed"
+"""How the file of every network of the table is known: no two of them have the same tensors (a test)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCard:
+    """What is known of a network without building it.
+
+    Attributes:
+        parameters: All of them, those without effect included.
+        source: Official code, ``owner/name at commit``.
+        license: Of the official code; SPDX name, or ``"none stated"``.
+        weights: Of the authors; empty where they published none.
+        unpublished: Why ``weights`` is empty; empty where it is not.
+        parity: Relative error of the restored image beside the official code, with weights derived from key names;
+            ``None`` where there is nothing to compare with.
+        measured: What else was measured here, in a sentence; empty where nothing was.
+    """
+
+    parameters: int
+    source: str
+    license: str
+    weights: tuple[WeightCard, ...] = ()
+    unpublished: str = ""
+    parity: float | None = None
+    measured: str = ""
+
+
+def network_card(name: str) -> NetworkCard | None:
+    """The card of a network; ``None`` for those of other packages, which say themselves what they are.
+
+    >>> network_card("oknet-base").license
+    'MIT'
+    """
+    return _CARDS.get(name)
+
+
+def list_cards() -> list[str]:
+    """Names of the networks that have a card, sorted."""
+    return sorted(_CARDS)
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Authors:
+    """What the networks and weights of one repository have in common."""
+
+    source: str
+    license: str
+    paper: str
+
+    def network(
+        self,
+        parameters: int,
+        *weights: WeightCard,
+        unpublished: str = "",
+        parity: float | None = None,
+        measured: str = "",
+    ) -> NetworkCard:
+        return NetworkCard(parameters, self.source, self.license, weights, unpublished, parity, measured)
+
+    def weights(
+        self, url: str, trained_on: str, files: str = "", *, sha256: str = "", note: str = "", **reported: float
+    ) -> WeightCard:
+        scores = {key.replace("__", "/").replace("_", "-"): value for key, value in reported.items()}
+        return WeightCard(url, sha256, self.license, self.source, self.paper, trained_on, scores, files, note)
+
+
+_GITHUB, _DRIVE, _BAIDU = "https://github.com/", "https://drive.google.com/", "https://pan.baidu.com/s/"
+
+_AODNET = _Authors("TheFairBear/PyTorch-Image-Dehazing at dc26717", "MIT", "Li et al., ICCV 2017")
+_GCANET = _Authors(
+    "cddlyf/GCANet at 23846ff", f"{NONE_STATED}; its README allows research only", "Chen et al., WACV 2019"
+)
+_FFANET = _Authors("zhilin007/FFA-Net at 6651bcf", NONE_STATED, "Qin et al., AAAI 2020")
+_DEHAZEFORMER = _Authors("IDKiro/DehazeFormer at 5af7c34", "MIT", "Song et al., IEEE TIP 2023")
+_OKNET = _Authors("c-yn/OKNet at 159cbc1", "MIT", "Cui et al., AAAI 2024")
+_DEANET = _Authors("cecret3350/DEA-Net at 599d4d5", NONE_STATED, "Chen et al., IEEE TIP 2024")
+_COA = _Authors("YanZhang-zy/CoA at f94b8c4", NONE_STATED, "Ma et al., CVPR 2025")
+_MITNET = _Authors("it-hao/MITNet at e1243aa", NONE_STATED, "Shen et al., ACM MM 2023")
+_SADNET = _Authors("niuqj/SAD-Net at b1eb068", NONE_STATED, "Niu et al., Scientific Reports 2025")
+_DNMGDT = _Authors("NianWang-HJJGCDX/DNMGDT at f302544", "MIT", "Wang et al., IEEE TMM 2025")
+_MB_TAYLORFORMER = _Authors("FVL2020/ICCV-2023-MB-TaylorFormer at c504250", NONE_STATED, "Qiu et al., ICCV 2023")
+_SGDNET = _Authors("fiwy0527/AAAI25_SGDN at 715c86a", "Apache-2.0", "Fang et al., AAAI 2025")
+_DCMPNET = _Authors("zhoushen1/DCMPNet at e21e2a0", "MIT", "Zhang et al., CVPR 2024")
+_SELFPROMER = _Authors("supersupercong/SelfPromer at c940330", "CC-BY-NC-SA-4.0", "Wang et al., AAAI 2024")
+_DRSFORMER = _Authors("cschenxiang/DRSformer at e77bbb4", NONE_STATED, "Chen et al., CVPR 2023")
+
+_DEHAZEFORMER_FOLDER = f"{_DRIVE}drive/folders/1gnQiI_7Dvy-ZdQUVYXt7pW0EFQkpK39B"
+_COA_FOLDER = f"{_BAIDU}16WZ8FcMiY4JrkwxFy2yTLA?pwd=0214"
+_BLOCKS_UNKNOWN = "Which number of blocks the published student has is not stated; the file itself tells."
+
+
+def _dehazeformer(letter: str, *trained_on: str) -> WeightCard:
+    folders = {"reside-its": "indoor", "reside-ots": "outdoor", "reside-6k": "reside6k", "rs-haze": "rshaze"}
+    files = ", ".join(f"{folders[data]}/dehazeformer-{letter}.pth" for data in trained_on)
+    return _DEHAZEFORMER.weights(_DEHAZEFORMER_FOLDER, ", ".join(trained_on), files)
+
+
+def _drsformer(trained_on: str, drive: str, baidu: str) -> WeightCard:
+    note = f"Also at {_BAIDU}{baidu}. Trained to remove rain, not haze."
+    return _DRSFORMER.weights(f"{_DRIVE}file/d/{drive}/view", trained_on, note=note)
+
+
+_ALL_DEHAZEFORMER = ("reside-its", "reside-ots", "reside-6k", "rs-haze")
+_NONE_FOR_VARIANT = "the repository tests and publishes no weights of this variant"
+
+_CARDS: dict[str, NetworkCard] = {
+    "aodnet-base": _AODNET.network(
+        1_761,
+        _AODNET.weights(
+            f"{_GITHUB}TheFairBear/PyTorch-Image-Dehazing/tree/dc26717/snapshots",
+            "NYU2 with synthetic haze, by the authors of AOD-Net",
+            "dehazer.pth",
+            sha256="79409b63bf019d6c7ca6903883a8635d5723c25406f74903751bd7459462a53b",
+        ),
+        parity=3e-8,
+        measured="With the official weights the relative error is 7e-8.",
+    ),
+    "gcanet-base": _GCANET.network(
+        702_818,
+        _GCANET.weights(
+            f"{_GITHUB}cddlyf/GCANet/tree/23846ff/models",
+            "reside-its",
+            "wacv_gcanet_dehaze.pth",
+            sha256="960c0967d848b569aeb253f5573509dc9fdbcbc683b204b5fe3e0876649f68fa",
+        ),
+        parity=3e-8,
+        measured="With the official weights the relative error is 2e-7.",
+    ),
+    "ffanet-base": _FFANET.network(
+        4_455_913,
+        _FFANET.weights(
+            f"{_DRIVE}drive/folders/19_lSUPrpLDZl9AyewhHBsHidZEpTMIV5",
+            "reside-its, reside-ots",
+            note=f"Also at {_BAIDU}1-pgSXN6-NXLzmTp21L_qIg (code 4gat).",
+        ),
+        parity=1e-7,
+    ),
+    "dehazeformer-t": _DEHAZEFORMER.network(687_404, _dehazeformer("t", *_ALL_DEHAZEFORMER), parity=5e-7),
+    "dehazeformer-s": _DEHAZEFORMER.network(1_284_884, _dehazeformer("s", *_ALL_DEHAZEFORMER), parity=7e-7),
+    "dehazeformer-b": _DEHAZEFORMER.network(2_517_612, _dehazeformer("b", *_ALL_DEHAZEFORMER), parity=1e-6),
+    "dehazeformer-m": _DEHAZEFORMER.network(4_635_952, _dehazeformer("m", *_ALL_DEHAZEFORMER), parity=7e-7),
+    "dehazeformer-l": _DEHAZEFORMER.network(25_451_652, _dehazeformer("l", "reside-its"), parity=1e-6),
+    "dehazeformer-d": _DEHAZEFORMER.network(4_983_068, unpublished=_NONE_FOR_VARIANT, parity=1e-6),
+    "dehazeformer-w": _DEHAZEFORMER.network(9_686_724, unpublished=_NONE_FOR_VARIANT, parity=1e-6),
+    "oknet-base": _OKNET.network(
+        4_722_857,
+        _OKNET.weights(f"{_DRIVE}drive/folders/1jrqqTBFHi2XNvBb9-rm9n0fZHfYZabFw", "reside-its, reside-ots"),
+        parity=8e-8,
+    ),
+    "deanet-deploy": _DEANET.network(
+        3_653_377,
+        _DEANET.weights(
+            f"{_DRIVE}drive/folders/1Rjb8dpyNnvvr0XLvIX9fg8Hdru_MhMCj",
+            "reside-its, reside-ots, haze4k",
+            "ITS/PSNR4131_SSIM9945.pth, OTS/PSNR3659_SSIM9897.pth, HAZE4K/PSNR3426_SSIM9885.pth",
+            note=f"Also at {_BAIDU}1retfKIs_Om-D4zA45sL6Kg (password dcyb).",
+            sots_indoor__psnr=41.31,
+            sots_indoor__ssim=0.9945,
+            sots_outdoor__psnr=36.59,
+            sots_outdoor__ssim=0.9897,
+            haze4k__psnr=34.26,
+            haze4k__ssim=0.9885,
+        ),
+        parity=3e-7,
+    ),
+    "deanet-train": _DEANET.network(
+        7_789_313,
+        unpublished="the authors published the deploy form, see deanet-deploy; this is the form for training",
+        parity=9e-7,
+    ),
+    "coa-teacher": _COA.network(
+        52_832_597,
+        _COA.weights(_COA_FOLDER, "not stated beside the weights", "Teacher_model/Teacher.pth"),
+        parity=4e-7,
+    ),
+    "coa-train_rb1": _COA.network(
+        2_997_544,
+        _COA.weights(_COA_FOLDER, "not stated beside the weights", "Student_model/Student.pth", note=_BLOCKS_UNKNOWN),
+        parity=5e-7,
+    ),
+    "coa-train_rb8": _COA.network(
+        10_575_919,
+        _COA.weights(_COA_FOLDER, "not stated beside the weights", "Student_model/Student.pth", note=_BLOCKS_UNKNOWN),
+        parity=6e-7,
+    ),
+    "coa-deploy_rb1": _COA.network(
+        1_685_928,
+        _COA.weights(
+            _COA_FOLDER,
+            "not stated beside the weights; adapted to real haze",
+            "EMA_model/EMA_r.pth",
+            note=_BLOCKS_UNKNOWN,
+        ),
+        parity=4e-7,
+    ),
+    "coa-deploy_rb8": _COA.network(
+        3_752_111,
+        _COA.weights(
+            _COA_FOLDER,
+            "not stated beside the weights; adapted to real haze",
+            "EMA_model/EMA_r.pth",
+            note=_BLOCKS_UNKNOWN,
+        ),
+        parity=4e-7,
+    ),
+    "mitnet-base": _MITNET.network(
+        2_764_078,
+        _MITNET.weights(
+            f"{_GITHUB}it-hao/MITNet/tree/e1243aa/MITNet_Code_ITS/ckpt", "reside-its", "mitnet_indoor_best.pt"
+        ),
+        _MITNET.weights(
+            f"{_GITHUB}it-hao/MITNet/tree/e1243aa/MITNet_Code_OTS/ckpt", "reside-ots", "mitnet_outdoor_best.pt"
+        ),
+        _MITNET.weights(
+            f"{_GITHUB}it-hao/MITNet/tree/e1243aa/MITNet_Code_Real/ckpt",
+            "dense-haze, nh-haze",
+            "mitnet_dense_best.pt, mitnet_nh_best.pt",
+        ),
+        parity=5e-8,
+    ),
+    "sadnet-base": _SADNET.network(
+        8_932_201,
+        _SADNET.weights(f"{_BAIDU}1rdX-6Srm4JeikB0sEsSefw?pwd=r05h", "not stated beside the weights"),
+        parity=4e-7,
+    ),
+    "dnmgdt-base": _DNMGDT.network(
+        2_488_515,
+        _DNMGDT.weights(
+            f"{_GITHUB}NianWang-HJJGCDX/DNMGDT/tree/f302544/checkpoints",
+            "6,000 synthetic pairs of Shao et al. (CVPR 2020), and real haze",
+            "netG.pth",
+            note="The file is a whole pickled module, which runs code when it is opened, and is refused. Where you "
+            "trust it, save its state_dict() with the official code, and give that file.",
+        ),
+        parity=1e-7,
+    ),
+    "mb_taylorformer-b": _MB_TAYLORFORMER.network(
+        2_676_520,
+        _MB_TAYLORFORMER.weights(
+            f"{_DRIVE}drive/folders/1a01P025U6VoEOJZZr09Dew7T2epgb7D_",
+            "reside-its and others",
+            "ITS-MB-TaylorFormer-B.pth and others",
+        ),
+        parity=2e-7,
+    ),
+    "mb_taylorformer-l": _MB_TAYLORFORMER.network(
+        7_432_472,
+        _MB_TAYLORFORMER.weights(f"{_DRIVE}drive/folders/1a01P025U6VoEOJZZr09Dew7T2epgb7D_", "reside-its and others"),
+        parity=3e-7,
+    ),
+    "sgdnet-base": _SGDNET.network(11_088_373, unpublished="the repository links to none", parity=5e-7),
+    "dcmpnet-official": _DCMPNET.network(
+        17_358_337,
+        _DCMPNET.weights(
+            f"{_DRIVE}drive/folders/1orgiPcrejOI3IChIOCBpw9SzYPuoT9vK",
+            "reside-its",
+            note="In an earlier commit every level of the encoder got depth; which form these have is not told.",
+            sots_indoor__psnr=42.18,
+            sots_indoor__ssim=0.9967,
+        ),
+        parity=1e-6,
+    ),
+    "dcmpnet-paper": _DCMPNET.network(
+        17_074_667, unpublished="this is the network of the paper's text, which differs from the official code"
+    ),
+    "selfpromer-lq": _SELFPROMER.network(29_415_717, unpublished="the repository links to none", parity=2e-6),
+    "selfpromer-hq": _SELFPROMER.network(23_952_741, unpublished="the repository links to none", parity=2e-6),
+    "drsformer-mefc": _DRSFORMER.network(
+        33_655_424,
+        _drsformer("Rain200H", "1mt8ydHE540_qtytger4dVcv6xqZ5YMhh", "1paqtkKfdjLGetnRVhDb6LQ?pwd=j10m"),
+        _drsformer("did-data", "1U_UEGPhYRJ-G10-Dypr7FbwDRGmroAHC", "1xSS5N5gUkpQ_Jl8MUz6wlw?pwd=nact"),
+        _drsformer("DDN-Data", "1kwPOfufdUf9bCZ-OvwIziw-6ZRdcT2RX", "1RKG-Eel29lgi0nHwdk2JIw?pwd=hj6r"),
+        parity=2e-8,
+    ),
+    "drsformer-spa": _DRSFORMER.network(
+        32_610_304,
+        _drsformer("Rain200L", "1Mm6hWdpjo9eEoNlCHAxd03etY3ks-zyy", "1uj7TWVr4Ys00Xfc8i-AquQ?pwd=kzj5"),
+        _drsformer("spa-data", "1i33Zmb1YXdLcalJOIP7YTegjnuTsVcC1", "1Jp5sAsFFmJmko7ZwHdKmxQ?pwd=vfvt"),
+        parity=2e-8,
+    ),
+}

@@ -1,0 +1,60 @@
+"""Standard streams that are closed, full, or whose reader has gone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell syntax of Unix")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(np.random.default_rng(1).integers(60, 200, (24, 32, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def shell(line, **options):
+    unhaze = f"{shlex.quote(sys.executable)} -m unhaze"
+    return subprocess.run(
+        ["bash", "-c", line.replace("unhaze", unhaze, 1)], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_cost_nothing(picture, closed):
+    done = shell(f"unhaze run {picture} -m dcp {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    output = picture.with_name("a-dehazed.png")
+    assert np.asarray(Image.open(output)).shape == (24, 32, 3)
+    assert sorted(path.name for path in Path(picture.parent).iterdir()) == ["a-dehazed.png", "a.png"]
+
+
+def test_failures_keep_their_exit_code(tmp_path):
+    assert shell(f"unhaze run {tmp_path}/absent.png 2>&-").returncode == 1
+    assert shell("unhaze run --no-such-option 2>&-").returncode == 2
+
+
+def test_a_reader_that_goes_away_is_no_fault(picture):
+    done = shell(f"unhaze run {picture} -m dcp --json | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, "rror" in done.stderr, "unexpected" in done.stderr) == (0, False, False)
+    assert picture.with_name("a-dehazed.png").exists()
+
+
+def test_output_that_is_lost_is_told(picture):
+    done = shell(f"unhaze run - -m dcp < {picture} >&-")
+    assert done.returncode == 2
+    assert "stdout is closed" in done.stderr
+    if Path("/dev/full").exists():
+        for line in (f"unhaze run - -m dcp < {picture} > /dev/full", "unhaze methods list > /dev/full"):
+            done = shell(line)
+            assert done.returncode == 1
+            assert "cannot be written" in done.stderr
+            assert "Traceback" not in done.stderr
