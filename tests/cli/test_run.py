@@ -93,6 +93,22 @@ def test_each_option_changes_the_result(unhaze, photo, tmp_path, option, values)
     assert first != second
 
 
+def test_white_is_told_or_taken_from_the_option(unhaze, small, tmp_path):
+    tifffile.imwrite(tmp_path / "twelve.tif", small.astype(np.uint16) * 16 + 1, photometric="rgb")
+    unhaze("run", tmp_path / "twelve.tif", "-o", tmp_path / "eight.png", "--format", "png", "--report", tmp_path / "r")
+    (record,) = read_report(tmp_path / "r")
+    assert any("White was taken to be 4095" in note for note in record["notes"])
+    restored = []
+    for white in ("4095", "65535"):
+        out = tmp_path / f"{white}.jpg"
+        unhaze("run", tmp_path / "twelve.tif", "-o", out, "--white", white)
+        restored.append(np.asarray(Image.open(out)).mean())
+    assert restored[0] > 8 * restored[1]
+    result = unhaze("run", tmp_path / "twelve.tif", "--white", "0")
+    assert result.exit_code == 2
+    assert "value of a white pixel" in result.stderr
+
+
 def test_format_quality_and_metadata_reach_the_writer(unhaze, make, tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "a valley"
@@ -184,9 +200,7 @@ def corpus(make, tmp_path):
         (folder / name).write_bytes(content)
     data = make(tmp_path / "whole.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
-    values = np.full((8, 8, 3), 0.5, np.float32)
-    values[2, 3] = np.nan
-    tifffile.imwrite(folder / "nan.tif", values, photometric="rgb")
+    tifffile.imwrite(folder / "nan.tif", np.full((8, 8, 3), np.nan, np.float32), photometric="rgb")
     return folder, {*BAD, "cut.jpg", "nan.tif"}
 
 

@@ -6,17 +6,26 @@ import threading
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import unhaze
-from unhaze.errors import ImageValueError, OutputError, OverBudgetError, UnhazeError, UnknownNameError, UsageError
+from unhaze.errors import (
+    ImageDecodeError,
+    ImageValueError,
+    OutputError,
+    OverBudgetError,
+    UnhazeError,
+    UnknownNameError,
+    UsageError,
+)
 from unhaze.inference.dehazer import LOOKS_CLEAR, Dehazer, dehaze
 from unhaze.inference.methods import list_methods, method_info
 from unhaze.inference.options import DEFAULT_METHOD
-from unhaze.io.images import Picture, read_image, write_image
+from unhaze.io.images import Encoding, Picture, encode_image, read_image, write_image
 
 METHODS = list_methods()
 
@@ -206,8 +215,12 @@ def test_array_layouts_are_kept(hazy, dtype, channels):
         (np.zeros(7), "shape"),
         (np.zeros((2, 2), np.int64), "int64"),
         (np.zeros((2, 2), bool), "bool"),
-        (np.array([[np.nan, 1.0]]), "NaN"),
-        (np.array([[np.inf, 1.0]]), "infinite"),
+        (np.array([[np.nan, np.nan]]), "NaN"),
+        (np.array([[np.inf, -np.inf]]), "infinite"),
+        (np.dstack([np.ones((2, 2, 3)), np.full((2, 2), np.nan)]), "alpha"),
+        (torch.zeros(3, 4, 4, device="meta"), "without values"),
+        (torch.zeros(3, 4, 4).to_sparse(), "sparse"),
+        (torch.zeros(3, 4, 4).to(torch.float8_e4m3fn), "float8_e4m3fn are not handled"),
         (torch.zeros(2, 5, 4, 4), "shape"),
         (torch.zeros(4), "shape"),
     ],
@@ -316,9 +329,188 @@ def test_value_types_agree(hazy, expected):
     np.testing.assert_allclose(floats, sixteen / 65535, atol=2e-5)
 
 
-def test_floats_above_one_are_relative_to_the_largest_value(hazy):
-    array = hazy.astype(np.float32) / hazy.max()
-    np.testing.assert_allclose(dehaze(array * 64) / 64, dehaze(array), atol=1e-5)  # a power of two rounds nothing
+# -- white ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_white_that_is_given_counts(hazy):
+    array = hazy.astype(np.float32) / 255
+    for white in (64, 2**-8):  # a power of two rounds nothing
+        np.testing.assert_allclose(dehaze(array * white, white=white) / white, dehaze(array, white=1), atol=1e-5)
+    twelve = hazy.astype(np.uint16) * 16
+    np.testing.assert_allclose(dehaze(twelve, white=4080) / 16, dehaze(hazy), atol=1)
+    np.testing.assert_array_equal(dehaze(hazy, white=4080), dehaze(hazy))  # that of 8 bits is never in doubt
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "white"),
+    [
+        (np.uint16, 1023, 1023), (np.uint16, 4095, 4095), (np.uint16, 16383, 16383), (np.float32, 0.05, None),
+        (np.float32, 255, 255), (np.float32, 4.0, None), (np.float64, 10000, 10000),
+    ],
+)  # fmt: skip
+def test_white_is_found_from_the_values_and_told(dtype, scale, white):
+    """A picture in another scale gives the same result in that scale, whatever single pixels say."""
+    scene = np.clip(gentle_scene() * 1.02, 0, 1)
+    values = (scene * scale).astype(dtype)
+    result = Dehazer()(values)
+    assert result.info["white"] == pytest.approx(white or scale, rel=0.06)
+    assert f"White was taken to be {result.info['white']:g}" in result.info["notes"][0]
+    restored = result.image / float(result.info["white"])
+    plain = dehaze(values.astype(np.float32) / np.float32(result.info["white"]), white=1)
+    np.testing.assert_allclose(restored, plain, atol=2 / scale if dtype == np.uint16 else 1e-4)
+    hot = values.copy()
+    hot[5, 6] = 60000 if dtype == np.uint16 else 1e30
+    hot[9, 2, 1] = 65535 if dtype == np.uint16 else np.inf
+    again = Dehazer()(hot)
+    assert again.info["white"] == result.info["white"]
+    np.testing.assert_array_equal(again.image[5, 6], hot[5, 6])
+    kept = (9, 2, 1) if dtype == np.uint16 else (9, 2)
+    np.testing.assert_array_equal(again.image[kept], hot[kept])
+    others = np.ones(hot.shape[:2], bool)
+    others[[5, 9], [6, 2]] = False
+    assert np.abs(again.image.astype(float) - result.image)[others].mean() < 1e-3 * scale
+    hot[5, 6] = 50000 if dtype == np.uint16 else 1e20
+    hot[9, 2, 1] = 61000 if dtype == np.uint16 else np.nan
+    np.testing.assert_array_equal(Dehazer()(hot).image[others], again.image[others])
+
+
+def gentle_scene(height=60, width=80):
+    y, x = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(2).normal(0, 0.02, (height, width, 3))
+    return np.clip(0.6 + 0.3 * np.sin(x / 13 + y / 40)[..., None] + 0.05 * np.cos(y / 9)[..., None] + noise, 0, 1)
+
+
+def test_lights_above_a_scene_stay_and_the_scene_is_dehazed():
+    scene = np.minimum(gentle_scene(), 0.97).astype(np.float32)
+    scene[:20] *= 5
+    result = Dehazer()(scene)
+    lights = (scene > 1).any(axis=2)
+    assert result.info["white"] == 1
+    assert result.info["notes"] == [f"{(scene > 1).sum()} values above white (1) were left as they are."]
+    np.testing.assert_array_equal(result.image[scene > 1], scene[scene > 1])
+    assert np.abs(result.image - scene)[~lights].mean() > 0.002
+
+
+def test_a_pil_image_of_a_file_of_twelve_bits_is_no_darker_than_its_scene(tmp_path, hazy):
+    path = tmp_path / "twelve.png"
+    write_image(Picture(hazy.astype(np.uint16) * 16 + 1, None, "png"), path)
+    with pytest.warns(UserWarning, match="rounded to 8 bit"):
+        image = dehaze(path, strength=0.0)
+    np.testing.assert_allclose(np.array(image).astype(int), hazy, atol=1)
+
+
+@pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf"), "255"])
+def test_a_white_without_meaning_is_refused(value):
+    with pytest.raises(UsageError, match="value of a white pixel"):
+        Dehazer(white=value)
+
+
+def test_values_beyond_float32_stay():
+    array = np.full((32, 40, 3), 0.5)
+    array[0, 0, 0] = 1e39
+    restored = dehaze(array)
+    assert restored[0, 0].tolist() == [1e39, 0.5, 0.5]
+    assert np.isfinite(restored[1:]).all()
+
+
+@pytest.mark.parametrize("kind", [">u2", ">f4", ">f8"])
+def test_the_other_byte_order_is_read_and_kept(hazy, kind):
+    plain = hazy.astype(np.uint16) * 257 if kind == ">u2" else (hazy / 255).astype(kind.replace(">", "<"))
+    restored = dehaze(plain.astype(kind))
+    assert restored.dtype == np.dtype(kind)
+    np.testing.assert_array_equal(restored, dehaze(plain))
+
+
+def test_pil_images_that_cannot_be_decoded_are_refused(hazy):
+    cut = Image.open(io.BytesIO(encoded(hazy, "JPEG")[:-200]))
+    closed = Image.open(io.BytesIO(encoded(hazy, "JPEG")))
+    closed.close()
+    for image in (cut, closed):
+        with pytest.raises(ImageDecodeError, match="PIL image cannot be decoded"):
+            dehaze(image)
+    named = Image.fromarray(hazy)
+    named.info["icc_profile"] = "a text"
+    assert dehaze(named).size == named.size
+
+
+# -- hidden pixels ----------------------------------------------------------------------------------------------------
+
+HIDING = ["array", "tensor", "pil", "png", "webp", "tiff", "tiff-nodata", "nan"]
+
+
+def hiding(kind, pixels, hidden):
+    """The same picture in a form that hides some pixels, and a way to get the colours of its result."""
+    if kind == "nan":
+        array = pixels.astype(np.float32) / 255
+        array[hidden, np.random.default_rng(pixels[hidden].sum()).integers(3)] = np.nan
+        return array, np.asarray
+    if kind == "tiff-nodata":
+        stored = np.where(hidden[..., None], 3, pixels)  # whatever the others hold, GDAL hides by value
+        file = io.BytesIO()
+        tifffile.imwrite(file, stored.astype(np.uint8), photometric="rgb", extratags=[(42113, 2, None, "3", True)])
+        return file.getvalue(), lambda data: read_image(data).pixels
+    rgba = np.dstack([pixels, np.where(hidden, 0, 255).astype(np.uint8)])
+    if kind == "array":
+        return rgba, lambda out: out[..., :3]
+    if kind == "tensor":
+        return torch.from_numpy(rgba).permute(2, 0, 1), lambda out: out.permute(1, 2, 0).numpy()[..., :3]
+    if kind == "pil":
+        return Image.fromarray(rgba), lambda out: np.asarray(out)[..., :3]
+    picture = Picture(pixels, rgba[..., 3], kind, encoding=Encoding(lossless=True))
+    return encode_image(picture, kind), lambda data: read_image(data).pixels
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=4, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(HIDING),
+    shape=st.sampled_from([(40, 50), (64, 1300), (700, 20)]),
+    dust=st.booleans(),
+)
+def test_hidden_colours_never_change_the_visible_result(method, seed, kind, shape, dust):
+    """Bit for bit; and what is hidden stays as it was."""
+    rng = np.random.default_rng(seed)
+    pixels = np.maximum(gentle_scene(*shape) * 255, 4).astype(np.uint8)
+    hidden = rng.random(shape) < 0.2 if dust else np.zeros(shape, bool)
+    hidden[:, : shape[1] // 3] = True
+    results = []
+    for filling in (np.zeros(3), rng.integers(0, 256, (int(hidden.sum()), 3))):
+        painted = pixels.copy()
+        painted[hidden] = filling
+        given_picture, colours = hiding(kind, painted, hidden)
+        out = colours(dehaze(given_picture, method=method))
+        results.append(out[~hidden])
+        if kind not in ("nan", "tiff-nodata"):
+            np.testing.assert_array_equal(out[hidden], painted[hidden])
+    assert np.isfinite(results[0]).all()
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_hidden_half_leaves_the_other_much_as_it_is_alone(method, hazy):
+    alone = hazy[:, 320:]
+    rgba = np.dstack([hazy, np.full(hazy.shape[:2], 255, np.uint8)])
+    rgba[:, :320] = 0
+    change, expected = (np.abs(dehaze(p, method=method)[:, -300:, :3].astype(float) - hazy[:, -300:]).mean()
+                        for p in (rgba, np.ascontiguousarray(alone)))  # fmt: skip
+    assert 0.6 * expected < change < 1.6 * expected
+
+
+def test_no_visible_pixel_becomes_nodata():
+    """Dark haze makes black of dark grey; black is what GDAL hides here."""
+    pixels = np.full((40, 50, 3), 9, np.uint8)
+    pixels[:, 25:] = gentle_scene(40, 25) * 255
+    pixels[:5] = 0
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb", extratags=[(42113, 2, None, "0", True)])
+    restored = read_image(dehaze(file.getvalue(), method="dcp", protect_sky=0.0, keep_exposure=0.0)).pixels
+    np.testing.assert_array_equal((restored == 0).all(axis=2), (pixels == 0).all(axis=2))
+
+
+def test_a_picture_with_everything_hidden_stays(hazy):
+    rgba = np.dstack([hazy, np.zeros(hazy.shape[:2], np.uint8)])
+    np.testing.assert_array_equal(dehaze(rgba), rgba)
 
 
 # -- results, sharing, limits -----------------------------------------------------------------------------------------
@@ -402,7 +594,7 @@ def test_frames_are_smoothed_on_request(hazy):
     assert not np.array_equal(alone[1], smoothed[1])
 
 
-@pytest.mark.parametrize("weight", [-0.1, 0.96, float("nan")])
+@pytest.mark.parametrize("weight", [-0.1, 0.99, float("nan")])
 def test_a_weight_over_time_out_of_range_is_refused_at_once(weight):
     with pytest.raises(UsageError, match="must lie between 0 and"):
         Dehazer().stream([], temporal=weight)

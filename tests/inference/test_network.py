@@ -57,7 +57,7 @@ def create(engine, **options):
 @pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7), (5, 7, 1), (5, 7, 4), (1, 1, 3)])
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)])
 def test_arrays_come_back_as_they_were(engine, shape, dtype, white):
-    hazy = (np.random.default_rng(0).random(shape) * white).astype(dtype)
+    hazy = (np.random.default_rng(0).uniform(0.01, 1, shape) * white).astype(dtype)
     before = hazy.copy()
     restored = create(engine)(hazy).image
     assert restored.dtype == dtype
@@ -86,11 +86,12 @@ def test_files_keep_type_and_metadata(engine, tmp_path):
     exif[0x010E] = "a hazy day"
     Image.fromarray(np.full((6, 8, 4), 200, np.uint8)).save(path, exif=exif)
     result = create(engine)(path)
-    restored = Image.open(result.image)
+    restored = result.image
     assert restored.getexif()[0x010E] == "a hazy day"
     assert restored.mode == "RGBA"
     np.testing.assert_array_equal(np.array(restored)[0, 0], [100, 100, 100, 200])
-    assert create(engine)(path.read_bytes()).image == result.image.read_bytes()
+    output = create(engine)(path, output=tmp_path / "b.png").image
+    assert create(engine)(path.read_bytes()).image == output.read_bytes()
     assert np.array(create(engine)(Image.open(path)).image)[0, 0].tolist() == [100, 100, 100, 200]
 
 
@@ -130,6 +131,7 @@ def test_the_network_sees_the_tone_curve_of_srgb(engine, monkeypatch):
     engine.result = 1.0
     pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), np.uint16)
     data = Image.fromarray((pixels >> 8).astype(np.uint8))
+    data.info["icc_profile"] = b"a profile"
     result = create(engine)(data)
     np.testing.assert_allclose(engine.seen[0], np.sqrt((pixels >> 8) / 255), atol=1e-6)
     np.testing.assert_array_equal(np.array(result.image), pixels >> 8)
@@ -202,7 +204,7 @@ def test_a_picture_that_does_not_fit_is_refused_with_the_reason(engine, tmp_path
     engine.tileable = True
     with pytest.raises(OverBudgetError, match="raise --max-memory"):
         dehazer(path)
-    assert create(engine, max_memory="1G")(path).image.exists()
+    assert create(engine, max_memory="1G")(path).image.size == (400, 300)
     assert 0 < engine.budgets[-1] < 1 << 30
 
 
@@ -228,3 +230,37 @@ def _png():
     buffer = BytesIO()
     Image.fromarray(np.full((4, 4, 3), 200, np.uint8)).save(buffer, "png")
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_the_network_never_sees_hidden_colours(engine, dtype, white):
+    rng = np.random.default_rng(0)
+    visible = rng.uniform(0.1, 0.9, (20, 30, 4))
+    hidden = np.zeros((20, 30), bool)
+    hidden[4:9, :20] = hidden[15, 3] = True
+    results = []
+    for _ in range(2):
+        rgba = (np.where(hidden[..., None], rng.random((20, 30, 4)), visible) * white).astype(dtype)
+        rgba[..., 3] = np.where(hidden, 0, white)
+        restored = create(engine)(rgba).image
+        np.testing.assert_array_equal(restored[hidden], rgba[hidden])
+        results.append(restored[~hidden])
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(*engine.seen[-2:])
+    colours = {tuple(pixel) for pixel in engine.seen[-1][~hidden]}
+    assert {tuple(pixel) for pixel in engine.seen[-1][hidden]} <= colours
+
+
+def test_the_network_sees_no_nan_and_the_white_that_is_found(engine):
+    values = np.full((30, 40, 3), 1000, np.uint16) + np.arange(40, dtype=np.uint16)[None, :, None]
+    values[2, 3] = 65535
+    result = create(engine)(values)
+    assert result.info["white"] == 2047
+    np.testing.assert_array_equal(result.image[2, 3], values[2, 3])
+    holes = np.full((30, 40), 0.5, np.float32)
+    holes[3, 4], holes[5, 6] = np.nan, np.inf
+    restored = create(engine)(holes).image
+    assert np.isfinite(engine.seen[-1]).all()
+    assert np.isnan(restored[3, 4])
+    assert np.isposinf(restored[5, 6])
+    assert np.isfinite(restored).sum() == 30 * 40 - 2

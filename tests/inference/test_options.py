@@ -9,7 +9,7 @@ from unhaze.inference.options import DehazeOptions
 @pytest.mark.parametrize("name", ["strength", "color_blend", "protect_sky", "keep_exposure"])
 @pytest.mark.parametrize("value", [1.01, -1.01, math.nan, math.inf])
 def test_values_out_of_range_name_the_option(name, value):
-    with pytest.raises(UsageError, match=f"{name} is .* must lie between"):
+    with pytest.raises(UsageError, match=f"{name} is .* must be a number between"):
         DehazeOptions(**{name: value})
 
 

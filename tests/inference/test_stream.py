@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unhaze.errors import ImageDecodeError, ImageError, MissingError, UsageError
@@ -54,6 +54,7 @@ def drain(results, into: list) -> None:
         into.append(int(each[0, 0]))
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 12), jobs=st.integers(1, 4))
 def test_every_frame_once_and_in_order(count, jobs):
     stream = DehazeStream(FakeDehazer(delay=0.001), jobs=jobs)

@@ -68,6 +68,15 @@ KeepExposure = Annotated[
     float,
     typer.Option(help="How much of the brightness lost with the haze is given back, 0 to 1.", metavar="X"),
 ]
+White = Annotated[
+    float | None,
+    typer.Option(
+        "--white",
+        help="The value that stands for white in 16-bit and float pictures, such as 4095 or 10000; default is found "
+        "from the largest values of each.",
+        metavar="X",
+    ),
+]
 
 SpareClear = Annotated[
     float,

@@ -115,6 +115,7 @@ class Settings:
     jobs: int | None
     network: NetworkSettings = NetworkSettings()
     engine: str = "auto"
+    white: float | None = None
 
     def check(self) -> None:
         """Find mistakes before any file is looked at.
@@ -186,6 +187,7 @@ class Settings:
             max_pixels=options.max_pixels,
             threads=1 if side_by_side else None,
             engine=self.engine,
+            white=self.white,
             **self.network.as_options(),
         )
         if self.network.wanted and "depth" in self.sides and not dehazer.knows_depth:

@@ -233,7 +233,8 @@ def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float3
 
     picture = read_image(source, max_pixels=dehazer.max_pixels)
     curve = tone_curve(picture.metadata.icc)
-    transmission = transmission_strips(picture.pixels, dehazer.solve(picture.pixels, curve), curve)
+    seen: dict[str, Any] = {"white": picture.white, "hidden": picture.hidden()}
+    transmission = transmission_strips(picture.pixels, dehazer.solve(picture.pixels, curve, **seen), curve, **seen)
     return DepthMap(-np.log(transmission), "relative")  # the optical depth, beta d (He et al. 2011, Eq. 2)
 
 
@@ -275,7 +276,8 @@ def _srgb(picture: Picture) -> NDArray[np.uint8]:
 
     pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
     if curve is not None or pixels.dtype != np.uint8:
-        values = np.clip(pixels.astype(np.float32) / np.float32(full_scale(pixels)), 0, 1)
+        white = full_scale(pixels) if picture.white is None else picture.white
+        values = np.clip(np.nan_to_num(pixels.astype(np.float32)) / np.float32(white), 0, 1)
         values = values if curve is None else curve.to_srgb(values)
         pixels = np.rint(values * 255).astype(np.uint8)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)

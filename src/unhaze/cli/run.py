@@ -74,6 +74,7 @@ def run(
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
     keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
     spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
+    white: opt.White = None,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
     weights: opt.Weights = None,
@@ -131,6 +132,7 @@ def run(
             model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
         ),
         engine,
+        white,
     )
     settings.check()
     named = inputs or []

@@ -144,7 +144,7 @@ def decode_pixels(source: Path | bytes) -> ByteArray:
     Raises:
         ImageError: It is missing, broken, or of a kind that is not handled.
     """
-    pixels = read_image(source).pixels
+    pixels = read_image(source, finite=True).pixels
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif pixels.dtype != np.uint8:

@@ -169,7 +169,7 @@ def _array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _read_picture(path: Path, *, as_it_is: bool) -> DepthMap[FloatMap]:
     try:
-        picture = read_image(path)
+        picture = read_image(path, finite=True)
     except ImageError as error:
         raise type(error)(f"The depth map cannot be read. {error}") from error
     pixels = picture.pixels

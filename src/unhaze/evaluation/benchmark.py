@@ -528,7 +528,7 @@ def _as_float(data: bytes) -> Any:
 
     from unhaze.io.images import read_image
 
-    pixels = read_image(data).pixels
+    pixels = read_image(data, finite=True).pixels
     if pixels.dtype.kind == "f":
         return pixels
     return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)

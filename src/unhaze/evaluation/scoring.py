@@ -54,7 +54,7 @@ def read_batch(source: Path | bytes) -> Tensor:
     from unhaze.io.images import read_image
     from unhaze.metrics.functional import as_batch
 
-    return as_batch(read_image(source).pixels)
+    return as_batch(read_image(source, finite=True).pixels)
 
 
 def resolve_metrics(

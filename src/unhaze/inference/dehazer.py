@@ -7,6 +7,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from numbers import Real
 from pathlib import Path
 from threading import Condition, Lock, local
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -45,6 +46,7 @@ from unhaze.io.images import (
     read_image,
     write_image,
 )
+from unhaze.io.levels import find_white, nominal_white
 from unhaze.types import DehazeResult, DepthMap
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ _BASE_MEMORY = 190 << 20
 _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
+_FAINTEST_WHITE, _HIGHEST_WHITE = 1e-30, 1e30  # float32 has no room for working beyond
 _METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure", "spare_clear")
 _METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
@@ -106,6 +109,8 @@ class Dehazer:
         weights: File with the trained weights of the network.
         device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
             where one with a fusion module gets depth from, see :class:`~unhaze.inference.network.NetworkOptions`.
+        white: The value that stands for white in 16-bit and float pictures; by default found from the largest values
+            of each, see :func:`unhaze.io.levels.find_white`. Larger values stay as they are.
 
     Raises:
         UsageError: An option is out of range; ``UnknownNameError`` for an unknown method or network.
@@ -140,6 +145,7 @@ class Dehazer:
         depth_weights: str | Path | None = None,
         backbone_weights: str | Path | None = None,
         prompts: int = 1,
+        white: float | None = None,
     ) -> None:
         if threads is not None:
             check_workers(threads, "threads")
@@ -149,10 +155,13 @@ class Dehazer:
             raise UsageError(
                 f"max_pixels is {max_pixels!r}, but must be a whole number from 1 on, or None for no limit."
             )
+        if white is not None and not (isinstance(white, Real) and _FAINTEST_WHITE <= white <= _HIGHEST_WHITE):
+            raise UsageError(f"white is {white!r}, but must be a number more than 0: the value of a white pixel.")
         self.method = method
         self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
+        self.white = white
         self.threads = threads or usable_cores()
         self._network: NetworkRun | None = None
         self._method: Method | None = None
@@ -194,7 +203,8 @@ class Dehazer:
                 the ``bytes`` of a file, given back as bytes of the same format;
                 a ``PIL.Image.Image``, given back in the same mode, EXIF and ICC profile included;
                 an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4) of uint8, uint16 or floats, white at 255,
-                65535 or 1; floats above 1 are read as relative to the largest value;
+                65535 or 1, or at ``white``; where 16-bit or float values reach less or more, at what they reach. NaN
+                and infinity stay where they are;
                 a torch tensor (C, H, W) or (B, C, H, W) with 1, 3 or 4 channels, of the same value types.
             maps: Whether to return transmission, depth and confidence at full resolution.
             output: Where to write the result of a path; an existing file is never overwritten.
@@ -291,26 +301,66 @@ class Dehazer:
             in_place: Write the result over ``picture.pixels``, which halves the memory.
         """
         curve = tone_curve(picture.metadata.icc)
+        hidden, nodata = picture.hidden(), picture.encoding.nodata
+        known = nominal_white(picture.pixels.dtype) if picture.white is None else picture.white
+        white = self._white_given(picture.pixels, known)
         with self._executor():
-            result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place)
+            result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
+        if nodata is not None:
+            _keep_off(result.image, nodata, hidden)
         info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
-        return _with_image(result, replace(picture, pixels=result.image), info=info)
+        return _with_image(result, replace(picture, pixels=result.image, white=white), info=info)
 
-    def solve(self, pixels: Pixels, curve: ToneCurve | None = None) -> HazeField:
-        """Estimate the haze of a whole picture, (H, W) or (H, W, 3) uint8, uint16 or float32."""
+    def solve(
+        self,
+        pixels: Pixels,
+        curve: ToneCurve | None = None,
+        *,
+        white: float | None = None,
+        hidden: NDArray[np.bool_] | None = None,
+    ) -> HazeField:
+        """Estimate the haze of a whole picture.
+
+        Args:
+            pixels: (H, W) or (H, W, 3) uint8, uint16 or float32.
+            curve: Tone curve of its colour profile, where it is not that of sRGB.
+            white: The value that stands for white; by default that of the dehazer, or else :func:`full_scale`.
+            hidden: (H, W), pixels that show nothing, whose values play no part.
+        """
         if self._method is None:
             raise UsageError(f"The network {self.method} has no haze field; call the dehazer, or use a method.")
-        view = working_view(pixels, full_scale(pixels))
+        view = working_view(pixels, self._white_given(pixels, full_scale(pixels)) if white is None else white, hidden)
         return solve_field(view if curve is None else curve.to_srgb(view), self._method, self.options)
 
     def apply(
-        self, pixels: Pixels, field: HazeField, curve: ToneCurve | None = None, *, out: Pixels | None = None
+        self,
+        pixels: Pixels,
+        field: HazeField,
+        curve: ToneCurve | None = None,
+        *,
+        out: Pixels | None = None,
+        white: float | None = None,
+        hidden: NDArray[np.bool_] | None = None,
     ) -> Pixels:
-        """Remove the haze described by ``field`` from a picture; ``out`` may be ``pixels`` itself."""
+        """Remove the haze described by ``field`` from a picture.
+
+        Args:
+            pixels: As for :meth:`solve`.
+            field: The haze.
+            curve: As for :meth:`solve`.
+            out: Where to write the result, may be ``pixels`` itself; a new array if ``None``.
+            white: As for :meth:`solve`; values above stay as they are.
+            hidden: As for :meth:`solve`; these pixels stay as they are.
+        """
         target = np.empty(pixels.shape, pixels.dtype) if out is None else out
+        white = self._white_given(pixels, full_scale(pixels)) if white is None else white
         with self._executor() as pool:
-            restore_strips(pixels, target, field, self.options, curve, pool=pool)
+            restore_strips(pixels, target, field, self.options, curve, white=white, hidden=hidden, pool=pool)
         return target
+
+    def _white_given(self, pixels: Pixels, otherwise: float) -> float:
+        """The option, which is not for 8 bits: their white is never in doubt."""
+        return otherwise if self.white is None or pixels.dtype == np.uint8 else self.white
 
     def memory_needed(self, info: ImageInfo, *, maps: bool = False) -> int:
         """Estimate of the peak memory [bytes] that a file takes from decoding to encoding."""
@@ -335,21 +385,49 @@ class Dehazer:
         return None if self.max_memory is None else max(0, self.max_memory - picture)
 
     def _run_pixels(
-        self, pixels: Pixels, maps: bool, curve: ToneCurve | None = None, *, in_place: bool = False
+        self,
+        pixels: Pixels,
+        maps: bool,
+        curve: ToneCurve | None = None,
+        *,
+        white: float,
+        hidden: NDArray[np.bool_] | None = None,
+        in_place: bool = False,
     ) -> DehazeResult[Pixels]:
+        above = _count_above(pixels, white)
+        result = self._run_known(pixels, maps, curve, white, hidden, in_place=in_place)
+        notes = list(result.info["notes"])
+        if self.white is None and white != nominal_white(pixels.dtype):
+            notes.insert(0, f"White was taken to be {white:g}, which the values reach; --white (white=) sets another.")
+        if above:
+            notes.append(f"{above} values above white ({white:g}) were left as they are.")
+        return replace(result, info={**result.info, "white": white, "notes": notes})
+
+    def _run_known(
+        self,
+        pixels: Pixels,
+        maps: bool,
+        curve: ToneCurve | None,
+        white: float,
+        hidden: NDArray[np.bool_] | None,
+        *,
+        in_place: bool,
+    ) -> DehazeResult[Pixels]:
+        """Restore pixels of which it is known what they mean."""
+        out = pixels if in_place else None
         if self._network is not None:
             budget = self._left_beside(_BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name]))
-            return self._network(pixels, curve, out=pixels if in_place else None, budget=budget)
+            return self._network(pixels, curve, out=out, budget=budget, white=white, hidden=hidden)
         started = time.perf_counter()
-        field = self.solve(pixels, curve)
+        field = self.solve(pixels, curve, white=white, hidden=hidden)
         solved = time.perf_counter()
         transmission = confidence = None
         if maps:
             with self._executor() as pool:
-                transmission = transmission_strips(pixels, field, curve, pool=pool)
+                transmission = transmission_strips(pixels, field, curve, white=white, hidden=hidden, pool=pool)
             height, width = pixels.shape[:2]
             confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
-        restored = self.apply(pixels, field, curve, out=pixels if in_place else None)
+        restored = self.apply(pixels, field, curve, out=out, white=white, hidden=hidden)
         engine = self.engine
         return DehazeResult(
             image=restored,
@@ -434,8 +512,10 @@ class Dehazer:
 
     def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
         layout = ArrayLayout.of(array)
+        hidden = layout.hidden()
+        white = self._white_given(layout.color, find_white(layout.color, hidden))
         with self._executor():
-            result = self._run_pixels(layout.color, maps, curve)
+            result = self._run_pixels(layout.color, maps, curve, white=white, hidden=hidden)
         return _with_image(result, layout.rebuild(result.image))
 
     def _run_tensor(self, tensor: Any, maps: bool) -> DehazeResult[Any]:
@@ -504,6 +584,27 @@ def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> Deh
     """The same result about another form of the picture."""
     changed: DehazeResult[ImageT] = replace(result, image=image, **changes)
     return changed
+
+
+def _count_above(pixels: Pixels, white: float) -> int:
+    """Values above white that are numbers."""
+    if pixels.dtype.kind == "u" and white >= nominal_white(pixels.dtype):
+        return 0
+    rows = (pixels[start : start + 256] for start in range(0, len(pixels), 256))
+    return sum(int(np.count_nonzero((strip > white) & (strip < np.inf))) for strip in rows)
+
+
+def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -> None:
+    """Move restored pixels that became ``nodata`` by the smallest step, so that they do not vanish."""
+    value = pixels.dtype.type(nodata)
+    if pixels.dtype.kind == "f":
+        near = np.nextafter(value, pixels.dtype.type(1 if nodata < 1 else 0))
+    else:
+        near = value - 1 if value == nominal_white(pixels.dtype) else value + 1
+    for start in range(0, len(pixels), 256):
+        strip = pixels[start : start + 256]
+        vanished = strip == value if strip.ndim == 2 else (strip == value).all(axis=2)
+        strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
 
 
 def _refuse_method_options(method: str, options: DehazeOptions, engine: str) -> None:

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     from unhaze.inference.methods._base import HazeEstimate, Method
 
     FloatArray = NDArray[np.float32]
+    Mask = NDArray[np.bool_]
 
-__all__ = ["CLEAR_CHANGE", "MINIMUM_TRANSMISSION", "VIEW_SIZE", "HazeField", "solve_field", "working_view"]
+__all__ = [
+    "CLEAR_CHANGE",
+    "MINIMUM_TRANSMISSION",
+    "VIEW_SIZE",
+    "HazeField",
+    "fill_hidden",
+    "solve_field",
+    "working_view",
+]
 
 VIEW_SIZE = 640  # long side of the view [px]
 MINIMUM_TRANSMISSION = 0.12  # below it a picture of 8 bits holds noise, not scene
@@ -89,12 +98,13 @@ class HazeField:
         return np.asarray(np.clip(self.slope * gray + self.offset, self.least, 1), np.float32)
 
 
-def working_view(pixels: NDArray[Any], full_scale: float) -> FloatArray:
+def working_view(pixels: NDArray[Any], full_scale: float, hidden: Mask | None = None) -> FloatArray:
     """Shrink a picture to the view that methods see.
 
     Args:
         pixels: (H, W) or (H, W, 3), any real type.
-        full_scale: The value that stands for white.
+        full_scale: The value that stands for white; pixels with larger values, hot ones mostly, play no part.
+        hidden: (H, W), pixels that show nothing: whatever they hold, the view is the same.
 
     Returns:
         (h, w, 3) float32 in [0, 1], long side at most ``VIEW_SIZE``; area-averaged, so noise averages out too.
@@ -102,10 +112,67 @@ def working_view(pixels: NDArray[Any], full_scale: float) -> FloatArray:
     height, width = pixels.shape[:2]
     scale = min(1.0, VIEW_SIZE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    view = np.clip(small.astype(np.float32) / np.float32(full_scale), 0.0, 1.0)
+    white = np.float32(full_scale)
+    hidden = _with_exceeding(hidden, pixels, white)
+    if hidden is None:
+        small = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        view = np.clip(small.astype(np.float32) / white, 0.0, 1.0)
+    else:
+        view = _view_of_visible(pixels, white, hidden, size)
     view = view.reshape(size[1], size[0], *pixels.shape[2:])  # OpenCV drops an axis of length one
     return np.ascontiguousarray(view if view.ndim == 3 else np.repeat(view[..., None], 3, axis=2))
+
+
+def _with_exceeding(hidden: Mask | None, pixels: NDArray[Any], white: np.float32) -> Mask | None:
+    """The hidden pixels and those above white."""
+    if pixels.dtype.kind == "u" and white >= np.iinfo(pixels.dtype).max:
+        return hidden
+    exceeding: Mask = np.asarray(np.asarray(pixels > white).reshape(*pixels.shape[:2], -1).any(axis=2))
+    if exceeding.any() and not exceeding.all():
+        return exceeding if hidden is None else hidden | exceeding
+    return hidden
+
+
+def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size: tuple[int, int]) -> FloatArray:
+    """The mean of the visible pixels of each area, (h, w, C); where there are none, that of the nearest with some."""
+    height, width = hidden.shape
+    view = np.zeros((size[1], size[0], pixels.shape[2] if pixels.ndim == 3 else 1), np.float32)
+    shares = np.zeros((size[1], size[0]), np.float32)
+    for row in range(size[1]):
+        # as INTER_AREA weighs the rows: by how much of each lies within
+        start, stop = row * height / size[1], (row + 1) * height / size[1]
+        rows = slice(int(start), min(height, int(np.ceil(stop - 1e-9))))
+        inside = np.minimum(np.arange(rows.start, rows.stop) + 1, stop) - np.maximum(
+            np.arange(rows.start, rows.stop), start
+        )
+        shown = ~hidden[rows]
+        strip = np.clip(np.where(_as_wide(shown, pixels), pixels[rows], 0).astype(np.float32) / white, 0, 1)
+        weights = inside.astype(np.float32)
+        line = np.tensordot(weights, strip, 1).reshape(1, width, -1)
+        share = (weights @ shown.astype(np.float32)).reshape(1, width)
+        view[row] = cv2.resize(line, (size[0], 1), interpolation=cv2.INTER_AREA).reshape(size[0], -1)
+        shares[row] = cv2.resize(share, (size[0], 1), interpolation=cv2.INTER_AREA)
+    empty = shares <= 0
+    view /= np.where(empty, 1, shares)[..., None]
+    fill_hidden(view, empty)
+    return view
+
+
+def _as_wide(mask: Mask, pixels: NDArray[Any]) -> Mask:
+    return mask[..., None] if pixels.ndim == 3 else mask
+
+
+def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:
+    """Give each hidden pixel of (H, W, C) the colour of a visible one near it, in place; grey where all are hidden."""
+    if hidden.all():
+        pixels[...] = 0.5
+    elif hidden.any():
+        _, labels = cv2.distanceTransformWithLabels(
+            hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        colours = np.zeros((int(labels.max()) + 1, pixels.shape[2]), pixels.dtype)
+        colours[labels[~hidden]] = pixels[~hidden]
+        pixels[hidden] = colours[labels[hidden]]
 
 
 def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> HazeField:

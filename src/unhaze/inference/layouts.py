@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze.errors import ImageDecodeError, ImageValueError
+from unhaze.io._arrays import to_uint8
+from unhaze.io.levels import hidden_pixels
 from unhaze.physics.color import array_namespace
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from unhaze.io._model import Picture
 
     Pixels = NDArray[Any]
+    Mask = NDArray[np.bool_]
 
 __all__ = [
     "ArrayLayout",
@@ -41,12 +44,14 @@ class ArrayLayout:
         alpha: (H, W, 1) of the array's own type, or ``None``.
         shape: Shape of the array.
         dtype: Value type of the array.
+        original: The colours as they were given.
     """
 
     color: Pixels
     alpha: Pixels | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    original: Pixels
 
     @classmethod
     def of(cls, array: Pixels) -> ArrayLayout:
@@ -64,16 +69,29 @@ class ArrayLayout:
             )
         if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and array.dtype.kind != "f":
             raise ImageValueError(f"Arrays of {array.dtype} are not handled; give uint8, uint16 or floats up to 1.")
-        if array.dtype.kind == "f":
-            _check_finite(array)
         alpha = array[..., -1:] if channels in (2, 4) else None
         color = array if alpha is None else array[..., :-1]
         color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
-        return cls(_working(np.asarray(color)), alpha, array.shape, array.dtype)
+        color = np.asarray(color)
+        working = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+        with np.errstate(over="ignore"):  # beyond float32 means infinite there, and stays as it is
+            layout = cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype, color)
+        if array.dtype.kind == "f":
+            _check_finite(layout)
+        return layout
+
+    def hidden(self) -> Mask | None:
+        """Pixels that show nothing (H, W): alpha 0, NaN and infinity; ``None`` where all show."""
+        return hidden_pixels(self.color, None if self.alpha is None else self.alpha[..., 0])
 
     def rebuild(self, restored: Pixels) -> Pixels:
-        """Put restored colours, shaped as ``color``, into an array like the one taken apart."""
+        """Put restored colours, shaped as ``color``, into an array like the one taken apart.
+
+        Values that were not changed are those of the array bit for bit, also where it is more precise than ``color``.
+        """
         planes = restored.astype(self.dtype, copy=False)  # to the byte order, too
+        if self.dtype.kind == "f" and self.dtype != np.float32:
+            planes = np.where(_same(restored, self.color), self.original, planes).astype(self.dtype, copy=False)
         if self.alpha is not None:
             planes = np.concatenate([planes.reshape(*self.shape[:2], -1), self.alpha], axis=2)
         return np.ascontiguousarray(planes.reshape(self.shape))
@@ -155,7 +173,7 @@ def picture_to_pil(picture: Picture) -> Any:
 
     pixels, alpha = picture.pixels, picture.alpha
     if pil_loss(picture):
-        pixels, alpha = _eight_bits(pixels), None if alpha is None else _eight_bits(alpha)
+        pixels, alpha = to_uint8(pixels, white=picture.white), None if alpha is None else to_uint8(alpha)
     planes = pixels if alpha is None else np.dstack([pixels, alpha])
     image = Image.fromarray(np.ascontiguousarray(planes))
     known = picture.metadata
@@ -181,26 +199,13 @@ def pil_loss(picture: Picture) -> str:
     )
 
 
-def _eight_bits(values: Pixels) -> Pixels:
-    if values.dtype == np.uint16:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
+def _same(one: Pixels, other: Pixels) -> Any:
+    return (one == other) | (np.isnan(one) & np.isnan(other))
 
 
-def _working(color: Pixels) -> Pixels:
-    """Contiguous, in the byte order of the machine; floats as float32, which holds fewer large numbers than others."""
-    if color.dtype.kind != "f":
-        return np.ascontiguousarray(color, dtype=color.dtype.newbyteorder("="))
-    with np.errstate(over="ignore"):
-        working = np.ascontiguousarray(color, dtype=np.float32)
-    if not (np.isfinite(working.min()) and np.isfinite(working.max())):
-        raise ImageValueError(
-            f"The picture holds values up to {np.abs(color).max():.3g}, beyond float32; scale it first."
-        )
-    return working
-
-
-def _check_finite(array: Pixels) -> None:
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-    if bad:
-        raise ImageValueError(f"The picture holds {bad} values that are NaN or infinite; replace them first.")
+def _check_finite(layout: ArrayLayout) -> None:
+    hidden = hidden_pixels(layout.color)
+    if hidden is not None and hidden.all():
+        raise ImageValueError("The picture holds nothing but values that are NaN or infinite; replace them first.")
+    if layout.alpha is not None and not np.isfinite(layout.alpha).all():
+        raise ImageValueError("The alpha channel holds values that are NaN or infinite; replace them first.")

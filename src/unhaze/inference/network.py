@@ -16,8 +16,9 @@ from unhaze.backbones import list_backbones, resolve_backbone
 from unhaze.catalog import Catalog, check_device
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.fusion import list_fusions
+from unhaze.inference.field import fill_hidden
 from unhaze.inference.methods import list_methods
-from unhaze.inference.strips import full_scale
+from unhaze.inference.strips import full_scale, store_where
 from unhaze.physics.color import luminance
 from unhaze.types import DehazeResult, DepthMap
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
+    Mask = NDArray[np.bool_]
 
 __all__ = [
     "PRECISIONS",
@@ -210,7 +212,14 @@ class NetworkRun:
         return f" {self.engine.name} looks at the whole picture at once, so it cannot be run in tiles."
 
     def __call__(
-        self, pixels: Pixels, curve: ToneCurve | None, *, out: Pixels | None, budget: int | None
+        self,
+        pixels: Pixels,
+        curve: ToneCurve | None,
+        *,
+        out: Pixels | None,
+        budget: int | None,
+        white: float | None = None,
+        hidden: Mask | None = None,
     ) -> DehazeResult[Pixels]:
         """Restore a picture (H, W) or (H, W, 3) uint8, uint16 or float32; ``out`` may be ``pixels`` itself.
 
@@ -219,6 +228,8 @@ class NetworkRun:
             curve: Tone curve of its colour profile, where it is not that of sRGB.
             out: Where to write the result; a new array if ``None``.
             budget: Most bytes to use beside ``pixels``.
+            white: The value that stands for white; :func:`full_scale` if not given. Values above stay as they are.
+            hidden: (H, W), pixels that show nothing. They stay as they are, and the network sees others in their place.
         """
         started = time.perf_counter()
         target = np.empty_like(pixels) if out is None else out
@@ -227,13 +238,14 @@ class NetworkRun:
             if target is not pixels:
                 np.copyto(target, pixels)
             return self._result(target, None, started)
-        rgb = _to_working(pixels, curve)
+        white = full_scale(pixels) if white is None else white
+        rgb = _to_working(pixels, curve, white, hidden)
         floats = FLOAT_BYTES * height * width
         output = self.engine.restore(rgb, None if budget is None else max(0, budget - floats))
         if not all(np.isfinite(output.rgb[rows]).all() for rows in _strips(height)):
             raise ImageValueError(f"{self.engine.name} gave values that are no numbers; check {self.options.weights}.")
         _blend(rgb, output.rgb, self.strength)
-        _store(rgb, target, full_scale(pixels), curve)
+        _store(rgb, pixels, target, white, curve, hidden)
         return self._result(target, output, started)
 
     def _result(self, pixels: Pixels, output: NetworkOutput | None, started: float) -> DehazeResult[Pixels]:
@@ -254,14 +266,18 @@ def _strips(height: int) -> list[slice]:
     return [slice(start, min(height, start + _ROWS)) for start in range(0, height, _ROWS)]
 
 
-def _to_working(pixels: Pixels, curve: ToneCurve | None) -> FloatArray:
-    """(H, W, 3) float32 in [0, 1] with the tone curve of sRGB; grey is repeated."""
-    white = np.float32(full_scale(pixels))
+def _to_working(pixels: Pixels, curve: ToneCurve | None, white: float, hidden: Mask | None) -> FloatArray:
+    """(H, W, 3) float32 in [0, 1] with the tone curve of sRGB; grey is repeated, hidden pixels are filled."""
     working = np.empty((*pixels.shape[:2], 3), np.float32)
     for rows in _strips(len(pixels)):
-        strip = np.clip(pixels[rows].astype(np.float32) / white, 0, 1)
+        strip = pixels[rows].astype(np.float32)
+        if hidden is not None:
+            strip[hidden[rows]] = 0
+        strip = np.clip(strip / np.float32(white), 0, 1)
         strip = strip if curve is None else curve.to_srgb(strip)
         working[rows] = strip if strip.ndim == 3 else strip[..., None]
+    if hidden is not None:
+        fill_hidden(working, hidden)
     return working
 
 
@@ -275,11 +291,21 @@ def _blend(hazy: FloatArray, restored: FloatArray, strength: float) -> None:
             hazy[rows] += share * (restored[rows] - hazy[rows])
 
 
-def _store(working: FloatArray, target: Pixels, white: float, curve: ToneCurve | None) -> None:
-    """Write working RGB in the values, the tone curve and the channels of ``target``."""
+def _store(
+    working: FloatArray,
+    source: Pixels,
+    target: Pixels,
+    white: float,
+    curve: ToneCurve | None,
+    hidden: Mask | None,
+) -> None:
+    """Write working RGB in the values, the tone curve and the channels of ``target``, which may be ``source``."""
     for rows in _strips(len(working)):
         strip = np.clip(working[rows] if target.ndim == 3 else luminance(working[rows]), 0, 1)
         strip = (strip if curve is None else curve.from_srgb(strip)) * np.float32(white)
         if target.dtype != np.float32:
             strip += np.float32(0.5)  # the cast truncates
-        np.copyto(target[rows], strip, casting="unsafe")
+        kept = source[rows] > np.float32(white)
+        if hidden is not None:
+            kept |= hidden[rows] if target.ndim == 2 else hidden[rows][..., None]
+        store_where(target[rows], strip, source[rows], kept)

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unhaze.inference.depth_picture import gray_depth
 from unhaze.io.images import Metadata, Picture, encode_image
+from unhaze.io.levels import nominal_white
 from unhaze.types import DehazeResult
 
 __all__ = ["COMPARE_LIMIT", "compare_picture", "encode_map", "half_of_compare"]
@@ -34,7 +35,7 @@ def half_of_compare(picture: Picture) -> NDArray[np.uint8]:
     scale = min(1.0, (COMPARE_LIMIT - _GAP) / (2 * width), COMPARE_LIMIT / height)
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
     small = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture.pixels
-    return _to_8_bit(small)
+    return _to_8_bit(small, picture.white)
 
 
 def compare_picture(before: NDArray[np.uint8], after: NDArray[np.uint8], icc: bytes | None) -> bytes:
@@ -69,11 +70,12 @@ def encode_map(result: DehazeResult[Any], name: str) -> bytes:
     return encode_image(Picture(pixels, None, "png"), "png")
 
 
-def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _to_8_bit(pixels: NDArray[Any], white: float | None) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels.copy()
-    top = _TOP_LEVEL if pixels.dtype == np.uint16 else 1.0
-    return np.rint(np.clip(pixels / np.float32(top), 0.0, 1.0) * 255).astype(np.uint8)
+    top = nominal_white(pixels.dtype) if white is None else white
+    levels = np.clip(pixels / np.float32(top), 0.0, 1.0) * 255
+    return np.rint(np.nan_to_num(levels)).astype(np.uint8)
 
 
 def _with_labels(canvas: NDArray[np.uint8], labels: dict[str, int]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from unhaze.inference.field import HazeField
+from unhaze.io.levels import find_white, nominal_white
 from unhaze.physics.color import luminance
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
+    Mask = NDArray[np.bool_]
 
-__all__ = ["STRIP_PIXELS", "full_scale", "restore_strips", "transmission_strips"]
+__all__ = ["STRIP_PIXELS", "full_scale", "restore_strips", "store_where", "transmission_strips"]
 
 STRIP_PIXELS = 1 << 17
 MAXIMUM_COLOR_GAIN = np.float32(3)  # in denser haze a tint of the light or of the camera would drown the scene's
@@ -35,12 +37,8 @@ RANGE_MARGIN = 4 / 255  # how far inside black and white restored colours stay
 
 
 def full_scale(pixels: Pixels) -> float:
-    """The value that stands for white: the type's largest, or for floats 1, or the picture's largest if above 1."""
-    if pixels.dtype == np.uint8:
-        return 255.0
-    if pixels.dtype == np.uint16:
-        return 65535.0
-    return max(1.0, float(pixels.max(initial=0.0)))
+    """The value that stands for white in one of many pictures: the type's largest, or for floats what they reach."""
+    return nominal_white(pixels.dtype) if pixels.dtype.kind == "u" else find_white(pixels)
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,12 @@ def restore_strips(
     options: DehazeOptions,
     curve: ToneCurve | None = None,
     *,
+    white: float | None = None,
+    hidden: Mask | None = None,
     pool: Executor | None = None,
     strip_pixels: int = STRIP_PIXELS,
 ) -> None:
-    """Restore ``pixels`` into ``out``, which may be the same array.
+    """Restore ``pixels`` into ``out``, which may be the same array. Values above white stay as they are.
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8, uint16 or float32.
@@ -95,6 +95,8 @@ def restore_strips(
         field: The haze of this picture.
         options: Strength and colour blend are applied here; protection and exposure are part of the field.
         curve: Tone curve of the picture's colour profile, where it is not that of sRGB.
+        white: The value that stands for white; :func:`full_scale` if not given.
+        hidden: (H, W), pixels that show nothing and stay as they are.
         pool: Where strips are worked on side by side; one after another without it.
         strip_pixels: Size of a strip; the result does not depend on it.
     """
@@ -102,19 +104,25 @@ def restore_strips(
         if out is not pixels:
             np.copyto(out, pixels)
         return
-    restore = _StripRestorer(pixels, field, options, curve)
+    restore = _StripRestorer(pixels, field, options, curve, white, hidden)
     _for_strips(pixels, strip_pixels, pool, lambda rows: restore(pixels[rows], out[rows], rows))
 
 
 def transmission_strips(
-    pixels: Pixels, field: HazeField, curve: ToneCurve | None = None, *, pool: Executor | None = None
+    pixels: Pixels,
+    field: HazeField,
+    curve: ToneCurve | None = None,
+    *,
+    white: float | None = None,
+    hidden: Mask | None = None,
+    pool: Executor | None = None,
 ) -> FloatArray:
-    """Transmission (H, W) float32 of a picture at full resolution."""
+    """Transmission (H, W) float32 of a picture at full resolution; ``hidden`` pixels are taken as black."""
     out = np.empty(pixels.shape[:2], np.float32)
-    restore = _StripRestorer(pixels, field, None, curve)
+    restore = _StripRestorer(pixels, field, None, curve, white, hidden)
 
     def fill(rows: slice) -> None:
-        working = restore.to_working(pixels[rows])
+        working = restore.to_working(pixels[rows], rows)
         out[rows] = restore.transmission(_gray(working), rows)
 
     _for_strips(pixels, STRIP_PIXELS, pool, fill)
@@ -142,10 +150,19 @@ class _StripRestorer:
     """Everything about one picture that its strips share. Values are in units of the file: white is ``white``."""
 
     def __init__(
-        self, pixels: Pixels, field: HazeField, options: DehazeOptions | None, curve: ToneCurve | None
+        self,
+        pixels: Pixels,
+        field: HazeField,
+        options: DehazeOptions | None,
+        curve: ToneCurve | None,
+        white: float | None,
+        hidden: Mask | None,
     ) -> None:
         height, width = pixels.shape[:2]
-        self.white = np.float32(full_scale(pixels))
+        self.white = np.float32(full_scale(pixels) if white is None else white)
+        self.hidden = hidden
+        # a single bright value of another kind of number may lie above
+        self.may_exceed = pixels.dtype.kind == "f" or self.white < nominal_white(pixels.dtype)
         self.curve = curve
         self.slope = RowBlender.enlarge(field.slope / self.white, height, width)
         self.offset = RowBlender.enlarge(field.offset, height, width)
@@ -156,7 +173,8 @@ class _StripRestorer:
         self.least = np.float32(field.least)
 
     def __call__(self, source: Pixels, target: Pixels, rows: slice) -> None:
-        working = self.to_working(source)
+        working = self.to_working(source, rows)
+        kept = self._kept(source, rows)
         gray = _gray(working)
         gray_airlight, tints = self.airlight.rows(rows)
         planes = cv2.split(working) if working.ndim == 3 else (working,)
@@ -167,7 +185,7 @@ class _StripRestorer:
         gain = self.gain(transmission)
         shift = (1 - gain) * gray_airlight
         if working.ndim == 2:
-            self._store(self._finish(gray * gain + shift), target)
+            self._store(self._finish(gray * gain + shift), source, target, kept)
             return
         color_gain = (gain - 1) * self.color_blend
         color_gain += 1
@@ -180,7 +198,7 @@ class _StripRestorer:
             restored += shift
             restored += color_loss * tint
             restored_planes.append(self._finish(restored))
-        self._store(cv2.merge(restored_planes), target)
+        self._store(cv2.merge(restored_planes), source, target, kept)
 
     def _keep_in_range(self, transmission: FloatArray, planes: Sequence[Any], airlights: Sequence[Any]) -> None:
         """Raise the transmission of pixels that would leave the range of the picture, so that nothing is clipped.
@@ -201,14 +219,24 @@ class _StripRestorer:
         np.minimum(bound, 1, out=bound)
         np.maximum(transmission, bound, out=transmission)
 
-    def to_working(self, source: Pixels) -> FloatArray:
-        """float32 copy of a strip, from zero to white, with the tone curve of sRGB."""
+    def to_working(self, source: Pixels, rows: slice) -> FloatArray:
+        """float32 copy of a strip, from zero to white, with the tone curve of sRGB; hidden pixels are black."""
         working = source.astype(np.float32)
-        if source.dtype == np.float32:
-            np.maximum(working, 0, out=working)
+        if self.hidden is not None:
+            working[self.hidden[rows]] = 0
+        if self.may_exceed:
+            np.clip(working, 0, self.white, out=working)
         if self.curve is None:
             return working
         return np.asarray(self.curve.to_srgb(working / self.white) * self.white, np.float32)
+
+    def _kept(self, source: Pixels, rows: slice) -> Mask | None:
+        """Values of a strip that stay as they are, in the shape of the strip or fit for it."""
+        above = source > self.white if self.may_exceed else None
+        if self.hidden is None or not self.hidden[rows].any():
+            return above if above is not None and above.any() else None
+        hidden = self.hidden[rows] if source.ndim == 2 else self.hidden[rows][..., None]
+        return hidden if above is None else above | hidden
 
     def transmission(self, gray: FloatArray, rows: slice) -> FloatArray:
         """Transmission of a strip in [least of the field, 1]."""
@@ -232,14 +260,22 @@ class _StripRestorer:
             plane /= divisor
         return plane
 
-    def _store(self, restored: Any, target: Pixels) -> None:
+    def _store(self, restored: Any, source: Pixels, target: Pixels, kept: Mask | None) -> None:
         if self.curve is not None:
             restored = self.curve.from_srgb(restored / self.white) * self.white
-        if target.dtype == np.float32:
-            np.copyto(target, restored)
-            return
-        restored += np.float32(0.5)
-        np.copyto(target, restored, casting="unsafe")  # truncates: rounds half up after the shift
+        if target.dtype != np.float32:
+            restored += np.float32(0.5)  # the cast truncates: rounds half up after the shift
+        store_where(target, restored, source, kept)
+
+
+def store_where(target: Pixels, restored: Any, source: Pixels, kept: Mask | None) -> None:
+    """Write ``restored`` into ``target``, but ``source``, which may be the same array, where ``kept`` is set."""
+    if kept is None:
+        np.copyto(target, restored, casting="unsafe")
+        return
+    np.copyto(target, restored, casting="unsafe", where=~kept)
+    if not np.may_share_memory(target, source):
+        np.copyto(target, source, where=kept)
 
 
 class _Airlight:

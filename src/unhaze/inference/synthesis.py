@@ -136,7 +136,7 @@ def synthesize_file(job: Job, recipe: HazeRecipe) -> dict[str, Any]:
     """
     assert job.output is not None
     name = job.source.name
-    picture = read_image(job.source)
+    picture = read_image(job.source, finite=True)
     height, width = picture.pixels.shape[:2]
     beta = recipe.draw_beta(name)
     depth, depth_source = recipe.depth_of(name, height, width)
@@ -238,7 +238,7 @@ def _map_named(folder: Path, name: str) -> Path:
 
 
 def _read_gray(path: Path) -> NDArray[Any]:
-    raw = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else read_image(path).pixels
+    raw = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else read_image(path, finite=True).pixels
     if raw.ndim == 3 and all(np.array_equal(raw[..., 0], raw[..., i]) for i in range(1, raw.shape[2])):
         raw = raw[..., 0]
     if raw.ndim != 2 or raw.dtype.kind not in "uf":

@@ -60,24 +60,26 @@ def upright(stored: Pixels, orientation: int) -> Pixels:
             return stored
 
 
-def to_uint8(values: Pixels) -> Pixels:
-    """Round to 8 bit: uint16 from [0, 65535], floats from [0, 1]."""
+def to_uint8(values: Pixels, *, white: float | None = None) -> Pixels:
+    """Round to 8 bit, from [0, white]; white is 65535 for uint16 and 1 for floats if not given. NaN becomes 0."""
     if values.dtype == np.uint8:
         return values
-    if values.dtype == np.uint16:
-        return cv2.convertScaleAbs(values, alpha=1 / 257)  # rounds without a float copy of the picture
-    return _float_to(values, 255, np.uint8)
+    if values.dtype == np.uint16:  # rounds without a float copy of the picture
+        return cv2.convertScaleAbs(values, alpha=1 / 257 if white is None else 255 / white)
+    return _float_to(values, 255, np.uint8, white)
 
 
-def to_uint16(values: Pixels) -> Pixels:
-    """Round floats in [0, 1] to 16 bit; integers stay."""
-    return _float_to(values, 65535, np.uint16) if values.dtype.kind == "f" else values
+def to_uint16(values: Pixels, *, white: float | None = None) -> Pixels:
+    """Round floats from [0, white], white being 1 if not given, to 16 bit; integers stay. NaN becomes 0."""
+    return _float_to(values, 65535, np.uint16, white) if values.dtype.kind == "f" else values
 
 
-def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]]) -> Pixels:
+def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]], white: float | None) -> Pixels:
     result = np.empty(values.shape, dtype)
+    scale = np.float32(top) / np.float32(1 if white is None else white)
     for row in range(0, len(values), 256):  # in strips: the float copy stays small
-        strip = np.clip(values[row : row + 256], 0.0, 1.0) * np.float32(top)
+        strip = np.clip(values[row : row + 256], 0.0, 1.0 if white is None else np.float32(white)) * scale
+        strip[np.isnan(strip)] = 0
         result[row : row + 256] = np.rint(strip)
     return result
 

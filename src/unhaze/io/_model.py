@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageTooLargeError
 from unhaze.io.budget import METADATA_LIMIT, Budget
+from unhaze.io.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
 
@@ -97,6 +98,7 @@ class Encoding:
         tiff_compression: ``"none"``, ``"lzw"``, ``"deflate"``, ``"zstd"`` or the name of one that cannot be written.
         premultiplied: Whether the colours of a TIFF were stored multiplied by alpha.
         unspecified_alpha: Whether a TIFF did not say what its extra channel is.
+        nodata: Value of the pixels of a TIFF that hold nothing (GDAL_NODATA), in every channel.
         png_chunks: PNG chunks that hold for the result too, such as those of the colour space (gAMA, cHRM, sRGB, cICP)
             and unknown ones that may be copied; as name and content.
     """
@@ -108,6 +110,7 @@ class Encoding:
     tiff_compression: str | None = None
     premultiplied: bool = False
     unspecified_alpha: bool = False
+    nodata: float | None = None
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -116,13 +119,14 @@ class Picture:
     """A decoded picture with everything needed to store its restored form in the same class of file.
 
     Attributes:
-        pixels: (H, W, 3) RGB or (H, W) grey; uint8, uint16 or float32; upright, C-contiguous, writable, owned. Integer
-            values use their full range; float values are as in the file, usually in [0, 1].
+        pixels: (H, W, 3) RGB or (H, W) grey; uint8, uint16 or float32; upright, C-contiguous, writable, owned; values
+            as in the file.
         alpha: (H, W) of the type of ``pixels``, or ``None``. Colours are not multiplied by it.
         format: Format of the file it came from.
         metadata: What the file says about the picture.
         encoding: How the file was encoded.
         notes: One short sentence for each thing that could not be kept.
+        white: The value that stands for white; ``None`` for that of the type: 255, 65535 or 1.
     """
 
     pixels: Pixels
@@ -131,6 +135,12 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     encoding: Encoding = field(default_factory=Encoding)
     notes: tuple[str, ...] = ()
+    white: float | None = None
+
+    def hidden(self) -> NDArray[np.bool_] | None:
+        """Pixels that show nothing (H, W): alpha 0, GDAL_NODATA, NaN and infinity; ``None`` where all show."""
+        alpha = None if self.encoding.unspecified_alpha else self.alpha
+        return hidden_pixels(self.pixels, alpha, self.encoding.nodata)
 
     @property
     def info(self) -> ImageInfo:
@@ -159,6 +169,7 @@ class Source:
     def __init__(self, file: BinaryIO, name: str, suffix: str, max_metadata: int = METADATA_LIMIT) -> None:
         self.file, self.name, self.suffix = file, name, suffix
         self.budget = Budget(max_metadata)
+        self.header: Any = None  # what a reader's identify has found out, so that its read does not inflate it again
         self.size = file.seek(0, io.SEEK_END)
         self._data: bytes | None = None
 

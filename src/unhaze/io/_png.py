@@ -72,7 +72,7 @@ class _Layout:
     behind: list[tuple[bytes, bytes]] = field(default_factory=list)  # behind the pixels
     damaged: list[bytes] = field(default_factory=list)  # names of chunks whose checksum does not match
     pixel_data: list[tuple[int, int]] = field(default_factory=list)  # offset and length of the data chunks
-    end: int = 0
+    end: int = 0  # of what was read
     _texts: list[tuple[str, str]] = field(default_factory=list)
     _parsed: int = 0  # how many chunks have been looked through for texts
 
@@ -128,7 +128,7 @@ class _Layout:
 
 def identify(source: Source) -> ImageInfo:
     """Size and type from the chunks before the pixels."""
-    layout = _read_layout(source, headers_only=True)
+    source.header = layout = _read_layout(source)
     width, height = layout.width, layout.height
     if layout.orientation >= 5:
         width, height = height, width
@@ -138,9 +138,9 @@ def identify(source: Source) -> ImageInfo:
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a PNG that is not animated."""
-    header = _read_layout(source, headers_only=True)
+    header: _Layout = source.header or _read_layout(source)
     source.check_size(header.width, header.height, max_pixels)
-    layout = _read_layout(source, headers_only=False)
+    layout = _read_layout(source, header)
     frames = layout.first(b"acTL")
     if frames is not None and int.from_bytes(frames[:4], "big") > 1:
         raise UnsupportedImageError(f"{source.name} is an animated PNG; extract the frames first.")
@@ -159,15 +159,16 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     return decoded
 
 
-def _read_layout(source: Source, *, headers_only: bool) -> _Layout:
-    """Walk the chunks; up to the first with pixels, or through all with their checksums."""
-    position, layout = len(SIGNATURE), None
+def _read_layout(source: Source, header: _Layout | None = None) -> _Layout:
+    """Walk the chunks up to the first with pixels; with what that gave, on through the others and their checksums."""
+    position, layout = (len(SIGNATURE), None) if header is None else (header.end, header)
     while True:
         head = source.read_at(position, 8)
         if len(head) < 8:
             raise source.truncated()
         length, name = struct.unpack(">I4s", head)
-        if headers_only and layout is not None and name in (b"IDAT", b"IEND"):
+        if header is None and layout is not None and name in (b"IDAT", b"IEND"):
+            layout.end = position
             return layout
         if position + 12 + length > source.size:
             raise source.truncated()

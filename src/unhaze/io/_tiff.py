@@ -1,33 +1,33 @@
-"""TIFF: tifffile decodes and encodes the pixels, the directories are read and written here.
+"""TIFF: the directories are read here, the pixels by :mod:`unhaze.io._tiff_segments`; tifffile encodes.
 
-tifffile alone needs the optional imagecodecs for LZW and other old compressions. These are left to OpenCV and
-Pillow, which bring libtiff, even where imagecodecs is installed: its LZW decoder reads outside its
-buffers when a file is damaged. No library writes the EXIF and GPS directories, so the one that tifffile
-wrote is laid out anew with them at the end of the file. Tag numbers are those of TIFF 6.0 and its supplements.
+libtiff, in OpenCV and Pillow, is left out: it gives pixels for what is damaged and tells only the terminal. No library
+writes the EXIF and GPS directories, so the one that tifffile wrote is laid out anew with them at the end of the file.
+Tag numbers are those of TIFF 6.0 and its supplements; 42113 is GDAL's.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import re
 import struct
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import zip_longest
 from typing import Any
 
-import cv2
 import numpy as np
 import tifffile
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, TiffTags
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
-from unhaze.io import _exif, _metadata, _opencv
-from unhaze.io._arrays import merge_alpha, premultiply, split_channels, unpremultiply
+from unhaze.io import _exif, _metadata, _tiff_codecs
+from unhaze.io._arrays import merge_alpha, premultiply, split_channels, to_uint8, unpremultiply
 from unhaze.io._exif import Directory, Entry, ExifError
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
+from unhaze.io._tiff_segments import Layout, read_samples
 from unhaze.io.budget import Budget
 
 __all__ = ["encode", "identify", "is_raw", "notes", "read"]
@@ -36,8 +36,9 @@ _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254
 _DESCRIPTION, _STRIPS, _SAMPLES, _STRIP_BYTES, _PLANAR = 270, 273, 277, 279, 284
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _COLORMAP, _TILES, _TILE_BYTES = 282, 283, 296, 320, 324, 325
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
+_FILL_ORDER, _PREDICTOR, _JPEG_TABLES, _SUBSAMPLING = 266, 317, 347, 530
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _XMP, _DEPTH = 338, 339, 700, 32997
-_IPTC, _PHOTOSHOP, _ICC, _LAYERS, _DNG_VERSION = 33723, 34377, 34675, 37724, 50706
+_IPTC, _PHOTOSHOP, _ICC, _LAYERS, _DNG_VERSION, _NODATA = 33723, 34377, 34675, 37724, 50706, 42113
 
 # tags that describe how the pixels lie in the file, or that Metadata holds apart; all others travel with the EXIF data
 _STRUCTURE = {
@@ -45,25 +46,26 @@ _STRUCTURE = {
     *range(320, 342), *range(347, 348), *range(512, 533), _XMP, _DEPTH, _IPTC, _PHOTOSHOP, _ICC, _LAYERS,
     50838, 50839,
 }  # fmt: skip
+_SAID_FOR_ALL_PAGES = {_XMP, _IPTC, _PHOTOSHOP, _ICC}  # by the first directory, where the picture is in another
 _SAYS_LITTLE = {_exif.ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 4, 5, 6, 8
 _CFA, _LINEAR_RAW = 32803, 34892
 _COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 50000: "zstd", 34926: "zstd"}
-_COMPRESSION_NAMES = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG", 32773: "PackBits", 34925: "LZMA"}
-_SAFE_IN_TIFFFILE = {1, 8, 32946, 34925, 34926, 50000}  # none, Deflate, LZMA, Zstandard
 _DEFLATE_LEVEL = 4
 _CLASSIC_LIMIT = 4_000_000_000  # [bytes] offsets of a TIFF have 32 bits, those of a BigTIFF 64
 _MAX_PAGES = 10_000
+_MAX_SUB_DIRECTORIES = 64
+_ALONE = 3  # depth at which a directory is read without those below it
+_LARGEST_TILE = 1 << 24  # [px] where it is far larger than the picture, the file is out for memory
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
     """One directory of the file and what it says about its pixels."""
 
-    index: int
     tags: Directory
-    byte_order: str
+    start: int  # where the directory is in the file
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,6 +100,11 @@ class _Page:
         return self.samples - self.colours
 
     @property
+    def transparency(self) -> bool:
+        """Whether the extra channel says how much of a pixel shows."""
+        return self.extras > 0 and _numbers(self.tags, _EXTRA_SAMPLES)[:1] in ((1,), (2,))
+
+    @property
     def lies_on_its_side(self) -> bool:
         return self.tags.number(_exif.ORIENTATION, 1) in (5, 6, 7, 8)
 
@@ -127,14 +134,15 @@ def is_raw(source: Source) -> bool:
     if source.start()[8:10] == b"CR":
         return True
     try:
-        first = next(_directories(source), None)
+        budget = Budget(source.budget.limit)
+        first = next(_directories(source, budget), None)
         if first is None:
             return False
         children = _numbers(first.tags, _exif.SUB_IFDS)[:16]
         order, big = _byte_order(source)
-        budget = Budget(source.budget.limit)
         below = [
-            _exif.read_directory(source.read_at, offset, order, big=big, depth=3, budget=budget) for offset in children
+            _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
+            for offset in children
         ]
     except (ExifError, ImageDecodeError):
         return False
@@ -144,28 +152,36 @@ def is_raw(source: Source) -> bool:
 
 def identify(source: Source) -> ImageInfo:
     """Size and type from the directory of the picture."""
-    page, _ = _choose_page(source)
+    chosen = _choose(source)
+    page = chosen.page
     width, height = page.size
     if page.lies_on_its_side:
         width, height = height, width
     colours = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or _palette_is_grey(page) else 3
-    return ImageInfo("tiff", width, height, colours, page.extras > 0, page.dtype)
+    return ImageInfo("tiff", width, height, colours, page.extras > 0 or chosen.mask is not None, page.dtype)
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
-    """Decode the only full-size picture of a TIFF."""
-    page, notes = _choose_page(source)
+    """Decode the largest picture of a TIFF."""
+    chosen = _choose(source)
+    page = chosen.page
     source.check_size(*page.size, max_pixels)
     _refuse_unknown(source, page)
-    decoded = _decode(source, page) if page.plain else _decode_with_pillow(source, page)
-    decoded.notes[:0] = notes
-    decoded.metadata = _read_metadata(page, decoded)
-    compression = _COMPRESSIONS.get(page.compression, _COMPRESSION_NAMES.get(page.compression, "unknown"))
-    extra = _numbers(page.tags, _EXTRA_SAMPLES)[:1] or (0,)
+    samples = read_samples(source, _layout(source, page))
+    decoded = _decode(samples, page) if page.plain else _convert(samples, page)
+    del samples
+    if chosen.mask is not None:
+        shown = read_samples(source, _layout(source, chosen.mask))[..., 0]
+        top = np.iinfo(decoded.pixels.dtype).max if decoded.pixels.dtype.kind == "u" else 1.0
+        decoded.alpha = np.multiply(shown, top, dtype=decoded.pixels.dtype)
+    decoded.notes[:0] = chosen.notes + _read_details(source, page)
+    decoded.orientation = page.tags.number(_exif.ORIENTATION, 1)
+    decoded.metadata = _read_metadata(page)
     decoded.encoding = Encoding(
-        tiff_compression=compression,
-        premultiplied=decoded.alpha is not None and extra[0] == 1,
-        unspecified_alpha=decoded.alpha is not None and extra[0] == 0,
+        tiff_compression=_COMPRESSIONS.get(page.compression, _tiff_codecs.name_of(page.compression)),
+        premultiplied=page.transparency and _numbers(page.tags, _EXTRA_SAMPLES)[0] == 1,
+        unspecified_alpha=page.extras > 0 and not page.transparency,
+        nodata=_nodata(page),
     )
     return decoded
 
@@ -175,10 +191,9 @@ def _byte_order(source: Source) -> tuple[str, bool]:
     return ("<" if start[:2] == b"II" else ">"), start[2:4] in (b"+\0", b"\0+")
 
 
-def _directories(source: Source) -> Any:
+def _directories(source: Source, budget: Budget) -> Iterator[_Page]:
     order, big = _byte_order(source)
     seen: set[int] = set()
-    budget = Budget(source.budget.limit)
     place, code = (8, "Q") if big else (4, "I")
     while True:
         (offset,) = struct.unpack(
@@ -186,10 +201,40 @@ def _directories(source: Source) -> Any:
         )
         if not offset or offset in seen or len(seen) >= _MAX_PAGES:
             return
-        tags = _exif.read_directory(source.read_at, offset, order, big=big, budget=budget)
-        yield _Page(len(seen), tags, order)
+        tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
+        yield _Page(tags, offset)
         seen.add(offset)
         place = tags.next_pointer
+
+
+def _sub_directories(source: Source, page: _Page, budget: Budget) -> list[_Page]:
+    """Pictures below a page: pyramid levels, or the picture where the page is its thumbnail."""
+    order, big = _byte_order(source)
+    found = []
+    for offset in _numbers(page.tags, _exif.SUB_IFDS)[:_MAX_SUB_DIRECTORIES]:
+        with suppress(ExifError):  # most are copies that nobody will miss
+            tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
+            general = {t: e for t, e in page.tags.entries.items() if t not in _STRUCTURE or t in _SAID_FOR_ALL_PAGES}
+            found.append(_Page(replace(tags, entries=general | tags.entries), offset))
+    return found
+
+
+def _read_details(source: Source, page: _Page) -> list[str]:
+    """Read the EXIF and GPS directories of a page into its tags; one that is damaged goes, with a note."""
+    order, big = _byte_order(source)
+    budget = Budget(source.budget.limit)
+    notes = []
+    for tag, name in ((_exif.EXIF_IFD, "EXIF"), (_exif.GPS_IFD, "GPS")):
+        entry = page.tags.entries.get(tag)
+        if entry is None:
+            continue
+        try:
+            offset = page.tags.number(tag)
+            entry.directory = _exif.read_directory(source.read_at, offset, order, big=big, depth=1, budget=budget)
+        except ExifError:
+            del page.tags.entries[tag]
+            notes.append(f"The {name} data is damaged and was dropped.")
+    return notes
 
 
 def _numbers(tags: Directory, tag: int) -> tuple[int, ...]:
@@ -198,10 +243,19 @@ def _numbers(tags: Directory, tag: int) -> tuple[int, ...]:
     return struct.unpack(f"{tags.order}{entry.count}{code}", entry.value) if entry and code else ()
 
 
-def _choose_page(source: Source) -> tuple[_Page, list[str]]:
-    """The page with the picture, and notes on the other pages."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The page with the picture, its mask if it has one on a page of its own, and notes on the other pages."""
+
+    page: _Page
+    mask: _Page | None
+    notes: list[str]
+
+
+def _choose(source: Source) -> _Choice:
+    budget = Budget(source.budget.limit)
     try:
-        pages: list[_Page] = list(_directories(source))
+        pages = list(_directories(source, budget))
     except ExifError as error:
         raise source.truncated() from error
     if not pages:
@@ -210,14 +264,55 @@ def _choose_page(source: Source) -> tuple[_Page, list[str]]:
     if len(full) > 1 or _stack_size(full[0]) > 1:
         count = max(len(full), _stack_size(full[0]))
         raise UnsupportedImageError(f"{source.name} holds {count} pictures; split the TIFF into single pages first.")
-    notes = []
-    if any(page.is_mask for page in pages):
-        notes.append("The transparency mask on a page of its own was dropped.")
-    if any(page.is_thumbnail for page in pages if page is not full[0]) or _exif.SUB_IFDS in full[0].tags.entries:
+    chosen, notes = full[0], []
+    below = [page for page in _sub_directories(source, chosen, budget) if not page.is_thumbnail and not page.is_mask]
+    largest = max(below, key=_area, default=chosen)
+    if _area(largest) > _area(chosen):
+        if sum(_area(page) == _area(largest) for page in below) > 1:
+            raise UnsupportedImageError(
+                f"{source.name} holds several pictures below its first page; save the one you mean alone first."
+            )
+        chosen = largest
+        notes.append(
+            "The largest picture of the file was taken, which lies below a smaller copy; the copy was dropped."
+        )
+    elif any(page.is_thumbnail for page in pages if page is not chosen) or _exif.SUB_IFDS in chosen.tags.entries:
         notes.append("The reduced-size copies of the picture were dropped.")
+    masks = [page for page in pages if page.is_mask and not page.is_thumbnail]
+    mask = next((page for page in masks if _fits_as_mask(page, chosen)), None)
+    if mask is not None:
+        notes.append("The transparency mask on a page of its own became an alpha channel.")
+    elif masks:
+        notes.append("The transparency mask on a page of its own was dropped.")
     if _LAYERS in full[0].tags.entries:
         notes.append("The Photoshop layers were dropped; the flattened picture is kept.")
-    return full[0], notes
+    for page in (chosen, mask):
+        if page is not None:
+            _refuse_twice(source, page)
+    return _Choice(chosen, mask, notes)
+
+
+def _area(page: _Page) -> int:
+    width, height = page.size
+    return width * height
+
+
+def _fits_as_mask(mask: _Page, page: _Page) -> bool:
+    one_bit = mask.bits == 1 and mask.samples == 1 and mask.photometric == _MASK
+    return one_bit and mask.size == page.size and page.extras <= 0
+
+
+def _refuse_twice(source: Source, page: _Page) -> None:
+    """Of a tag that stands twice in a directory readers take one or the other: what is it then that they show?"""
+    order, big = _byte_order(source)
+    head, entry = ("Q", "HHQQ") if big else ("H", "HHII")
+    (count,) = struct.unpack(order + head, source.read_at(page.start, struct.calcsize(head)))
+    size = struct.calcsize("=" + entry)
+    table = source.read_at(page.start + struct.calcsize(head), count * size)
+    times = Counter(tag for tag, *_ in struct.iter_unpack(order + entry, table[: len(table) // size * size]))
+    twice = sorted(tag for tag in _STRUCTURE & times.keys() if times[tag] > 1)
+    if twice:
+        raise source.damaged(f"its directory contradicts itself, with two entries {TiffTags.lookup(twice[0]).name}")
 
 
 def _stack_size(page: _Page) -> int:
@@ -230,6 +325,8 @@ def _stack_size(page: _Page) -> int:
 def _refuse_unknown(source: Source, page: _Page) -> None:
     bits, kind = page.bits, page.tags.number(_SAMPLE_FORMAT, 1)
     advice = "convert it to 8 bit, 16 bit or 32-bit float first"
+    if any(len(set(_numbers(page.tags, tag))) > 1 for tag in (_BITS, _SAMPLE_FORMAT)):
+        raise UnsupportedImageError(f"{source.name} has channels of several kinds; {advice}.")
     if kind not in (1, 3, 4) or (kind == 3 and bits not in (16, 32, 64)):
         raise UnsupportedImageError(f"{source.name} has signed, complex or odd float values; {advice}.")
     if kind != 3 and bits > 16:
@@ -251,146 +348,112 @@ def _refuse_unknown(source: Source, page: _Page) -> None:
         )
 
 
-def _check_complete(source: Source, page: _Page) -> None:
-    """Refuse pictures of which strips or tiles are missing; the decoders would fill them with zeros."""
+def _layout(source: Source, page: _Page) -> Layout:
+    """Where the strips or tiles are. Pictures of which some are missing are refused."""
     width, height = page.size
     tiled = _TILES in page.tags.entries
+    segment_width = page.tags.number(_TILE_WIDTH) if tiled else width
+    segment_height = page.tags.number(_TILE_HEIGHT) if tiled else min(page.tags.number(_ROWS_PER_STRIP, height), height)
+    area = segment_width * segment_height
+    if not area or (tiled and area > max(_LARGEST_TILE, 4 * width * height)):
+        raise source.damaged(f"its parts are said to have {segment_width} x {segment_height} pixels")
+    subsampling = _numbers(page.tags, _SUBSAMPLING) or (2, 2)
     offsets = _numbers(page.tags, _TILES if tiled else _STRIPS)
     lengths = _numbers(page.tags, _TILE_BYTES if tiled else _STRIP_BYTES)
-    across = -(-width // max(page.tags.number(_TILE_WIDTH, width), 1)) if tiled else 1
-    rows = page.tags.number(_TILE_HEIGHT if tiled else _ROWS_PER_STRIP, height)
-    planes = page.samples if page.tags.number(_PLANAR, 1) == 2 else 1
-    expected = across * -(-height // max(rows, 1)) * planes
-    if len(offsets) < expected or (len(lengths) < expected and page.compression != 1):
+    layout = Layout(
+        width, height, segment_width, segment_height, tiled,
+        samples=page.samples,
+        planar=page.tags.number(_PLANAR, 1) == 2 and page.samples > 1,
+        bits=page.bits,
+        is_float=page.is_float,
+        byte_order="<" if page.tags.order == "<" else ">",
+        compression=page.compression,
+        predictor=page.tags.number(_PREDICTOR, 1),
+        turned_bits=page.tags.number(_FILL_ORDER, 1) == 2,
+        ycc=page.photometric == _YCBCR,
+        subsampling=(subsampling[0], subsampling[-1]),
+        jpeg_tables=_bytes(page, _JPEG_TABLES) or b"",
+        offsets=offsets,
+        lengths=lengths,
+        blank=_nodata(page),
+    )  # fmt: skip
+    count = layout.count
+    if len(offsets) < count or (len(lengths) < count and page.compression != 1):
         raise source.damaged("parts of the picture are missing")
-    if not all(offsets[:expected]) or not all(lengths[:expected]):
+    lengths = lengths[:count] + (0,) * (count - len(lengths)) if page.compression == 1 else lengths
+    if layout.blank is None and (not all(offsets[:count]) or (page.compression != 1 and not all(lengths[:count]))):
         raise source.damaged("parts of the picture are missing")
-    if max(a + b for a, b in zip_longest(offsets, lengths, fillvalue=0)) > source.size:
+    if page.compression != 1 and max(map(sum, zip(offsets[:count], lengths, strict=False))) > source.size:
         raise source.truncated()
+    return replace(layout, lengths=lengths)
 
 
-def _decode(source: Source, page: _Page) -> Decoded:
-    _check_complete(source, page)
+def _decode(values: Pixels, page: _Page) -> Decoded:
+    """Grey or RGB samples as pixels."""
     notes: list[str] = []
-    by_libtiff = page.compression not in _SAFE_IN_TIFFFILE
-    if not by_libtiff:
-        try:
-            values = _samples(source, page)
-        except _NeedsAnotherDecoderError:
-            by_libtiff = True
-    if by_libtiff:
-        values = _samples_by_libtiff(source, page)
     if values.dtype.kind == "f" and values.dtype != np.float32:
         notes.append(f"{values.dtype} values are stored as 32-bit float.")
         values = values.astype(np.float32)
-    pixels, alpha = _split(values, page)
-    if page.photometric == _WHITE_IS_ZERO and not (by_libtiff and _pillow_is_needed(page)):  # Pillow turns it round
+    pixels, alpha = (values[..., 0], None) if values.shape[2] == 1 else split_channels(values, grey=page.colours == 1)
+    if page.photometric == _WHITE_IS_ZERO:
         top = 1.0 if page.is_float else np.iinfo(pixels.dtype).max
         pixels = np.subtract(pixels.dtype.type(top), pixels, out=pixels)
     if alpha is not None and _numbers(page.tags, _EXTRA_SAMPLES)[:1] == (1,):
         pixels = unpremultiply(pixels, alpha)
-    if by_libtiff:
-        return Decoded(pixels, alpha, 1, page.lies_on_its_side, notes=notes)
-    return Decoded(pixels, alpha, page.tags.number(_exif.ORIENTATION, 1), notes=notes)
+    return Decoded(pixels, alpha, notes=notes)
 
 
-# without any handler its warnings about odd files would go to the standard error stream of the host program
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
-
-class _NeedsAnotherDecoderError(Exception):
-    """tifffile lacks the decompressor."""
-
-
-def _samples(source: Source, page: _Page) -> Pixels:
-    """(H, W) or (H, W, S) as stored."""
-    source.file.seek(0)
-    try:
-        with tifffile.TiffFile(source.file, is_ome=False, is_imagej=False) as file:
-            values = file.pages[page.index].asarray(squeeze=False)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # tifffile and the decompressors below it raise errors of many kinds
-        if "imagecodecs" in str(error) or isinstance(error, ImportError | NotImplementedError):
-            raise _NeedsAnotherDecoderError from error
-        raise source.damaged() from error
-    if values.ndim != 5 or values.shape[2:4] != page.size[::-1]:
-        raise source.damaged("its directory contradicts itself")
-    values = values[:, 0]  # (separate channels, H, W, channels side by side)
-    values = values[0] if values.shape[0] == 1 else np.moveaxis(values[..., 0], 0, -1)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _pillow_is_needed(page: _Page) -> bool:
-    """Whether OpenCV would multiply 8-bit colours by alpha, drop the alpha of grey, or take another page."""
-    straight_alpha = page.extras > 0 and _numbers(page.tags, _EXTRA_SAMPLES)[:1] == (2,)
-    grey_alpha = page.colours == 1 and page.extras > 0
-    return page.bits == 8 and (straight_alpha or grey_alpha or page.photometric == _WHITE_IS_ZERO or page.index > 0)
-
-
-def _samples_by_libtiff(source: Source, page: _Page) -> Pixels:
-    """As :func:`_samples`, but upright: Pillow and OpenCV apply the orientation."""
-    if _pillow_is_needed(page):
-        return np.array(_open_with_pillow(source, page))
-    stored = None
-    if page.index == 0 and page.samples != 2:
-        stored = _opencv.decode(source, cv2.IMREAD_UNCHANGED)
-    if stored is None and page.samples <= 4 and page.samples != 2:
-        raise source.damaged()
-    if stored is not None and stored.shape[:2] not in (page.size, page.size[::-1]):
-        raise source.damaged("its directory contradicts itself")
-    if stored is None or stored.itemsize * 8 != page.bits:
-        raise UnsupportedImageError(
-            f"{source.name} is compressed in a way that is not read for its kind of pixels; save it uncompressed."
-        )
-    if stored.ndim == 2:
-        return stored
-    return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=stored)
-
-
-def _open_with_pillow(source: Source, page: _Page) -> Image.Image:
-    try:
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(source.data()))
-        image.seek(page.index)
-        if image.size not in (page.size, page.size[::-1]):
-            raise source.damaged("its directory contradicts itself")
-        image.load()
-    except Image.DecompressionBombError as error:  # Pillow applies its limit to the strips of a TIFF
-        raise UnsupportedImageError(f"{source.name} has strips too large to decode; save it uncompressed.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError) as error:
-        raise source.damaged() from error
-    return image
-
-
-def _decode_with_pillow(source: Source, page: _Page) -> Decoded:
-    _check_complete(source, page)
-    image = _open_with_pillow(source, page)
-    if image.mode == "CMYK":
-        pixels, note = _metadata.cmyk_to_srgb(image, _bytes(page, _ICC))
-        return Decoded(pixels, orientation=1, turned=page.lies_on_its_side, notes=[note])
-    if image.mode == "LAB":
+def _convert(values: Pixels, page: _Page) -> Decoded:
+    """Samples that are not the values of pixels: few bits, palettes, and colours of other kinds."""
+    notes = ["16-bit values were reduced to 8 bit."] if page.bits == 16 else []
+    if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+        pixels = values[..., 0] * np.uint8(255 // (2**page.bits - 1))
+        return Decoded(255 - pixels if page.photometric == _WHITE_IS_ZERO else pixels)
+    if page.photometric == _PALETTE:
+        colours = _palette(page)
+        colours = colours[:1] if _palette_is_grey(page) else colours
+        return Decoded(np.ascontiguousarray(colours.T[values[..., 0]].squeeze(2 if len(colours) == 1 else ())))
+    if page.photometric == _CMYK:
+        pixels, note = _metadata.cmyk_to_srgb(Image.fromarray(to_uint8(values), mode="CMYK"), _bytes(page, _ICC))
+        return Decoded(pixels, notes=[*notes, note])
+    size = values.shape[1::-1]
+    if page.photometric == _LAB:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = Image.frombytes("LAB", size, values.tobytes(), "raw", "LAB")
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         assert converted is not None
-        return Decoded(np.array(converted), orientation=1, notes=["The Lab colours were converted to sRGB."])
-    grey = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or _palette_is_grey(page)
-    notes = ["16-bit values were reduced to 8 bit."] if page.bits == 16 else []
-    pixels = np.array(image.convert("L" if grey else "RGB"))
-    return Decoded(pixels, orientation=1, turned=page.lies_on_its_side, notes=notes)
+        return Decoded(np.array(converted), notes=["The Lab colours were converted to sRGB."])
+    if page.compression == _tiff_codecs.JPEG:
+        return Decoded(values)  # its decoder made RGB of YCbCr
+    return Decoded(np.array(Image.frombytes("YCbCr", size, values.tobytes()).convert("RGB")))
+
+
+def _palette(page: _Page) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(3, N); index N is 2 to the bits of a value."""
+    colours = np.array(_numbers(page.tags, _COLORMAP)[: 3 << page.bits], np.uint16)
+    colours = np.pad(colours, (0, (3 << page.bits) - len(colours))).reshape(3, -1)
+    return (colours if colours.max(initial=0) < 256 else colours >> 8).astype(np.uint8)  # some write 8 bits
+
+
+def _nodata(page: _Page) -> float | None:
+    """The value of pixels that hold nothing, as GDAL writes it."""
+    text = (_bytes(page, _NODATA) or b"").split(b"\0")[0]
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if not page.plain or page.photometric == _WHITE_IS_ZERO:
+        return None
+    if page.is_float:
+        return value if abs(value) <= float(np.finfo(np.float32).max) else None
+    return value if 0 <= value <= np.iinfo(page.dtype).max and value == int(value) else None
 
 
 def _palette_is_grey(page: _Page) -> bool:
     if page.photometric != _PALETTE:
         return False
-    colours = np.array(_numbers(page.tags, _COLORMAP)).reshape(3, -1)
+    colours = _palette(page)
     return bool((colours == colours[0]).all())
-
-
-def _split(values: Pixels, page: _Page) -> tuple[Pixels, Pixels | None]:
-    if values.ndim == 3 and values.shape[2] == 1:
-        return values[..., 0], None
-    return split_channels(values, grey=page.colours == 1)
 
 
 def _bytes(page: _Page, tag: int) -> bytes | None:
@@ -398,7 +461,7 @@ def _bytes(page: _Page, tag: int) -> bytes | None:
     return entry.value if entry and entry.value else None
 
 
-def _read_metadata(page: _Page, decoded: Decoded) -> Metadata:
+def _read_metadata(page: _Page) -> Metadata:
     converted = page.photometric in (_CMYK, _LAB)
     return Metadata(
         exif=_read_exif(page),

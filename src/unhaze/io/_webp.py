@@ -47,7 +47,7 @@ class _Layout:
 
 def identify(source: Source) -> ImageInfo:
     """Size and type from the chunk headers."""
-    layout = _read_layout(source)
+    source.header = layout = _read_layout(source)
     width, height = layout.width, layout.height
     if _metadata.orientation(layout.exif, layout.metadata.get(b"XMP ")) >= 5:
         width, height = height, width
@@ -56,7 +56,7 @@ def identify(source: Source) -> ImageInfo:
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a WebP that is not animated."""
-    layout = _read_layout(source)
+    layout: _Layout = source.header or _read_layout(source)
     source.check_size(layout.width, layout.height, max_pixels)
     if layout.frames:
         raise UnsupportedImageError(f"{source.name} is an animated WebP; extract the frames first.")

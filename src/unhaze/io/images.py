@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,7 @@ from unhaze.io._colourspace import HDR_TRANSFERS
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
 from unhaze.io.atomic import atomic_output
 from unhaze.io.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
+from unhaze.io.levels import find_white, nominal_white
 from unhaze.io.video import VIDEO_HEAD, is_video, video_sentence
 
 __all__ = [
@@ -104,6 +106,7 @@ _CODECS = {
     "heif": "_heif",
     "raw": "_raw",
 }
+_OFTEN_PARTLY_USED = {"tiff", "png"}  # formats whose 16-bit and float values may have another white than their type's
 _EIGHT_BIT_ONLY = {"jpeg", "webp", "avif", "bmp"}
 _OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tiff"}
 _SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
@@ -168,6 +171,7 @@ def read_image(
     *,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
     max_metadata: int = METADATA_LIMIT,
+    finite: bool = False,
 ) -> Picture:
     """Decode a picture, upright and with everything needed to store its restored form in the same class of file.
 
@@ -177,6 +181,7 @@ def read_image(
         source: Path or content of a picture file.
         max_pixels: Largest width times height that is decoded; checked before decoding. ``None``: no limit.
         max_metadata: Most bytes of texts, profiles and the like, decompressed; what goes beyond is dropped with a note.
+        finite: Whether to refuse float pictures with some NaN or infinite values; otherwise they are told in a note.
 
     Returns:
         The picture; see :class:`Picture` for shapes, types and ranges.
@@ -185,15 +190,20 @@ def read_image(
         ImageDecodeError: There is no such file, it cannot be read, is empty, truncated, damaged or no picture.
         UnsupportedImageError: It is a picture of a kind that is not handled, an animation for instance.
         ImageTooLargeError: It has more than ``max_pixels`` pixels, or directories far larger than a picture needs.
-        ImageValueError: A float picture holds NaN or infinity.
+        ImageValueError: A float picture holds nothing but NaN and infinity, or some where ``finite``.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
     with open_source(source, max_metadata) as opened, _decoding(opened):
         name = _sniff(opened)
+        info: ImageInfo = _codec(name).identify(opened)
+        opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
-        _check_finite(decoded, opened)
+        _check_finite(decoded, opened, finite=finite)
         _check_metadata(decoded, opened)
-        return _finish(decoded, name)
+        picture = _finish(decoded, name)
+        if picture.info != info:
+            raise opened.damaged(f"its header says {_describe(info)}, its contents are {_describe(picture.info)}")
+        return picture
 
 
 def conversion_notes(
@@ -212,7 +222,8 @@ def conversion_notes(
         kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
         notes.append(f"{kind} values were rounded to 8 bit, the most that is written as {format.upper()}.")
     if format == "png" and picture.pixels.dtype == np.float32:
-        notes.append("Float values were clipped to [0, 1] and rounded to 16 bit, the most that PNG can store.")
+        white = 1 if picture.white is None else picture.white
+        notes.append(f"Float values were clipped to [0, {white:g}] and rounded to 16 bit, the most that PNG can store.")
     kept = _metadata_to_write(picture, metadata)
     notes += _codec(format).notes(picture, kept)
     if format != "jpeg":
@@ -256,9 +267,9 @@ def encode_image(
         raise ImageEncodeError(
             f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
         )
-    convert = _converter(format)
+    convert = _converter(format, picture.white)
     alpha = _alpha_to_write(picture, format)
-    alpha = None if alpha is None else convert(alpha)
+    alpha = None if alpha is None else _converter(format, None)(alpha)
     encoded: bytes = _codec(format).encode(convert(picture.pixels), alpha, picture.encoding, kept, quality)
     return encoded
 
@@ -378,17 +389,23 @@ def _not_a_picture(source: Source, start: bytes) -> ImageDecodeError | Unsupport
     return ImageDecodeError(f"{source.name} is not a picture of a known format; check what it is.")
 
 
-def _check_finite(decoded: Decoded, source: Source) -> None:
+def _describe(info: ImageInfo) -> str:
+    return f"{info.width} x {info.height} {info.dtype} x {info.channels}{' and alpha' if info.has_alpha else ''}"
+
+
+def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
     for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
         if values is None or values.dtype.kind != "f":
             continue
         if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
             continue
-        bad = ~np.isfinite(values)
-        count = int((bad.any(axis=2) if bad.ndim == 3 else bad).sum())
-        raise ImageValueError(
-            f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
-        )
+        bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
+        count = int(bad.sum())
+        if finite or count == bad.size or values is decoded.alpha:
+            raise ImageValueError(
+                f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
+            )
+        decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
 
 
 def _check_metadata(decoded: Decoded, source: Source) -> None:
@@ -420,7 +437,11 @@ def _finish(decoded: Decoded, name: str) -> Picture:
     if alpha is not None:
         alpha = np.require(_arrays.upright(alpha, orientation), requirements=["C", "W", "O"])
     metadata = _metadata.finish(decoded, turned=decoded.turned or orientation >= 5)
-    return Picture(pixels, alpha, name, metadata, decoded.encoding, tuple(decoded.notes))
+    picture = Picture(pixels, alpha, name, metadata, decoded.encoding, tuple(decoded.notes))
+    if name in _OFTEN_PARTLY_USED and pixels.dtype != np.uint8:
+        white = find_white(pixels, picture.hidden())
+        picture.white = None if white == nominal_white(pixels.dtype) else white
+    return picture
 
 
 def _output_format(picture: Picture, format: str | None) -> str:
@@ -475,7 +496,8 @@ def _check_arrays(picture: Picture) -> None:
         )
 
 
-def _converter(format: str) -> Any:
+def _converter(format: str, white: float | None) -> Any:
+    """Makes the values that the format holds; ``white`` becomes their white where the type changes."""
     if format in _EIGHT_BIT_ONLY:
-        return _arrays.to_uint8
-    return _arrays.to_uint16 if format == "png" else np.asarray
+        return partial(_arrays.to_uint8, white=white)
+    return partial(_arrays.to_uint16, white=white) if format == "png" else np.asarray
