@@ -108,6 +108,15 @@ def test_strength_blends(engine):
         np.testing.assert_allclose(restored, (1 - strength) * hazy + strength * hazy / 2, atol=1e-6)
 
 
+def test_brightness_is_given_back_where_it_is_asked_for(engine):
+    hazy = np.random.default_rng(1).random((300, 400, 3)).astype(np.float32)
+    own, half, full = (create(engine, keep_exposure=keep)(hazy).image.mean() for keep in (None, 0.5, 1.0))
+    assert own == pytest.approx(hazy.mean() / 2, abs=1e-5)
+    assert own < half < full < hazy.mean()
+    curve = create(engine, keep_exposure=1.0)(np.stack([np.linspace(0, 1, 256, dtype=np.float32)] * 4)).image
+    assert np.all(np.diff(curve[0]) > 0)
+
+
 def test_strength_zero_is_the_picture_bit_for_bit_and_runs_nothing(engine):
     hazy = np.random.default_rng(1).integers(0, 65536, (9, 4, 3), np.uint16)
     np.testing.assert_array_equal(create(engine, strength=0)(hazy).image, hazy)
@@ -151,7 +160,7 @@ def test_a_network_cannot_add_haze(engine, strength):
         create(engine, strength=strength)
 
 
-@pytest.mark.parametrize("option", [{"method": "cap"}, {"color_blend": 0.1}, {"protect_sky": 0}, {"keep_exposure": 0}])
+@pytest.mark.parametrize("option", [{"method": "cap"}, {"color_blend": 0.1}, {"protect_sky": 0}, {"spare_clear": 0}])
 def test_options_of_methods_are_refused(engine, option):
     with pytest.raises(UsageError, match=f"{next(iter(option))} is for methods"):
         create(engine, **option)

@@ -65,8 +65,12 @@ ProtectSky = Annotated[
     typer.Option(help="How far skies are left alone, 0 to 1; lower it if a hazy distance stays hazy.", metavar="X"),
 ]
 KeepExposure = Annotated[
-    float,
-    typer.Option(help="How much of the brightness lost with the haze is given back, 0 to 1.", metavar="X"),
+    float | None,
+    typer.Option(
+        help="How much of the brightness lost with the haze is given back, 0 to 1. Default 1, but 0 for a network.",
+        show_default=False,
+        metavar="X",
+    ),
 ]
 White = Annotated[
     float | None,

@@ -77,6 +77,10 @@ class NetworkSettings:
         """Whether a network takes the place of a method."""
         return self.model is not None or self.weights is not None
 
+    def exposure(self, asked: float | None) -> float:
+        """How much brightness is given back, where nothing was asked as well."""
+        return asked if asked is not None else 0.0 if self.wanted else DehazeOptions.keep_exposure
+
     def check(self) -> None:
         """Find options that have nothing to act on.
 

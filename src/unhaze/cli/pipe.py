@@ -37,7 +37,7 @@ def pipe(
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    keep_exposure: opt.KeepExposure = None,
     spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     temporal: Annotated[
         float | None,

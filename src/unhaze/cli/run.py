@@ -72,7 +72,7 @@ def run(
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    keep_exposure: opt.KeepExposure = None,
     spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     white: opt.White = None,
     engine: opt.Engine = "auto",
@@ -112,6 +112,9 @@ def run(
 
       unhaze run - < hazy.png > clear.png
     """
+    network = NetworkSettings(
+        model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
+    )
     settings = Settings(
         output,
         suffix,
@@ -124,13 +127,11 @@ def run(
         tuple(save or ()),
         metadata,
         method,
-        DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear),
+        DehazeOptions(strength, color_blend, protect_sky, network.exposure(keep_exposure), spare_clear),
         max_memory,
         max_pixels,
         jobs,
-        NetworkSettings(
-            model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
-        ),
+        network,
         engine,
         white,
     )

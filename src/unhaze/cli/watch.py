@@ -81,7 +81,7 @@ def watch(
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = DehazeOptions.keep_exposure,
+    keep_exposure: opt.KeepExposure = None,
     spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     engine: opt.Engine = "auto",
     model: opt.ModelName = None,
@@ -115,6 +115,9 @@ def watch(
 
       unhaze watch incoming/ -o clear/ --done move:originals/
     """
+    network = NetworkSettings(
+        model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
+    )
     settings = Settings(
         output,
         suffix,
@@ -127,13 +130,11 @@ def watch(
         tuple(save or ()),
         metadata,
         method,
-        DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear),
+        DehazeOptions(strength, color_blend, protect_sky, network.exposure(keep_exposure), spare_clear),
         max_memory,
         max_pixels,
         jobs,
-        NetworkSettings(
-            model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
-        ),
+        network,
         engine,
     )
     settings.check()

@@ -78,7 +78,7 @@ _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
 _COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
 _MAP_BYTES = 3 * 4
 _FAINTEST_WHITE, _HIGHEST_WHITE = 1e-30, 1e30  # float32 has no room for working beyond
-_METHOD_OPTIONS = ("color_blend", "protect_sky", "keep_exposure", "spare_clear")
+_METHOD_OPTIONS = ("color_blend", "protect_sky", "spare_clear")
 _METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
 ImageT = TypeVar("ImageT")
@@ -92,7 +92,8 @@ class Dehazer:
         strength: -1 to 1; 0 leaves the picture as it is, 1 removes all haze found, negative values add haze.
         color_blend: 0 to 1; how far colour differences grow along with contrast.
         protect_sky: 0 to 1; how far skies are left alone.
-        keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back.
+        keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back. ``None`` is 1, but 0 for a
+            network, whose result then is its own, untouched.
         spare_clear: 0 to 1; how far pictures that look clear are left alone.
         max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
             for no limit.
@@ -129,7 +130,7 @@ class Dehazer:
         strength: float = DehazeOptions.strength,
         color_blend: float = DehazeOptions.color_blend,
         protect_sky: float = DehazeOptions.protect_sky,
-        keep_exposure: float = DehazeOptions.keep_exposure,
+        keep_exposure: float | None = None,
         spare_clear: float = DehazeOptions.spare_clear,
         max_memory: int | str | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
@@ -158,6 +159,8 @@ class Dehazer:
         if white is not None and not (isinstance(white, Real) and _FAINTEST_WHITE <= white <= _HIGHEST_WHITE):
             raise UsageError(f"white is {white!r}, but must be a number more than 0: the value of a white pixel.")
         self.method = method
+        if keep_exposure is None:
+            keep_exposure = DehazeOptions.keep_exposure if model is None and weights is None else 0.0
         self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
         self.max_memory = None if max_memory is None else parse_bytes(max_memory)
         self.max_pixels = max_pixels
@@ -171,7 +174,7 @@ class Dehazer:
             _refuse_method_options(method, self.options, engine)
             told = (depth, depth_weights, backbone_weights, prompts)
             how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
-            self._network = open_network(model, how, strength)
+            self._network = open_network(model, how, strength, keep_exposure)
             self.method = self._network.engine.name
         self._crew = _Crew(self.threads)
         self._changed = Condition()

@@ -29,6 +29,7 @@ __all__ = [
     "MINIMUM_TRANSMISSION",
     "VIEW_SIZE",
     "HazeField",
+    "exposure_lift",
     "fill_hidden",
     "solve_field",
     "working_view",
@@ -262,9 +263,18 @@ def _change(gray: FloatArray, field: HazeField) -> float:
 
 
 def _lift(gray: FloatArray, field: HazeField) -> float:
-    """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze."""
     gain = 1 / field.transmission(gray)
     restored = np.clip(gray * gain + _gray_airlight(field.airlight) * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
+    return exposure_lift(gray, np.asarray(restored, np.float32))
+
+
+def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
+    """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze.
+
+    Args:
+        gray: Luminance of the hazy picture, any shape, in [0, 1].
+        restored: That of the restored one.
+    """
     before, after = _log_average(gray), _log_average(restored)
     if after >= before:
         return 0.0

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+import cv2
 import numpy as np
 
 from unhaze.backbones import list_backbones, resolve_backbone
 from unhaze.catalog import Catalog, check_device
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.fusion import list_fusions
-from unhaze.inference.field import fill_hidden
+from unhaze.inference.field import exposure_lift, fill_hidden
 from unhaze.inference.methods import list_methods
 from unhaze.inference.strips import full_scale, store_where
 from unhaze.physics.color import luminance
@@ -44,6 +45,7 @@ __all__ = [
 PRECISIONS = ("fp32", "bf16")
 
 _ENGINES = Catalog("network engine", {"torch": "unhaze.neural.engine:open_engine"}, group="unhaze.engines")
+_THUMBNAIL = 256  # long side at which brightness is compared [px]
 _ROWS = 256  # rows that are converted at a time
 FLOAT_BYTES = 2 * 3 * 4  # per pixel: what goes into the network, and what comes out
 
@@ -152,13 +154,16 @@ def resolve_model(name: str) -> str:
     return resolve_backbone(backbone) + plus + fusion
 
 
-def open_network(model: str | None, options: NetworkOptions | None, strength: float) -> NetworkRun:
+def open_network(
+    model: str | None, options: NetworkOptions | None, strength: float, keep_exposure: float = 0.0
+) -> NetworkRun:
     """Read the weights of a network and make it ready.
 
     Args:
         model: Name in the catalogue of networks; recognised from the weights if ``None``.
         options: Weights and how to run; ``None`` if no weights were given.
         strength: 0 to 1.
+        keep_exposure: 0 to 1.
 
     Raises:
         UnknownNameError: There is no network named ``model``.
@@ -182,7 +187,7 @@ def open_network(model: str | None, options: NetworkOptions | None, strength: fl
         if error.name != "torch":
             raise
         raise MissingDependencyError("torch", "torch", f"run the network {model or 'in a weights file'}") from error
-    return NetworkRun(cast("NetworkEngine", open_engine(model, options)), options, strength)
+    return NetworkRun(cast("NetworkEngine", open_engine(model, options)), options, strength, keep_exposure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +198,14 @@ class NetworkRun:
         engine: Runs the network.
         options: Weights and how to run.
         strength: s in ``(1 - s) * hazy + s * restored``, 0 to 1, in the sRGB encoding. 0 is the picture bit for bit.
+        keep_exposure: 0 to 1; how much of the brightness that the network took is given back by a smooth curve. With 0
+            the result is that of the network, untouched.
     """
 
     engine: NetworkEngine
     options: NetworkOptions
     strength: float
+    keep_exposure: float = 0.0
 
     def memory_needed(self, height: int, width: int, budget: int | None) -> int:
         """Estimate of the bytes that a picture takes beside its decoded pixels."""
@@ -244,7 +252,10 @@ class NetworkRun:
         output = self.engine.restore(rgb, None if budget is None else max(0, budget - floats))
         if not all(np.isfinite(output.rgb[rows]).all() for rows in _strips(height)):
             raise ImageValueError(f"{self.engine.name} gave values that are no numbers; check {self.options.weights}.")
+        before = _thumbnail(rgb) if self.keep_exposure else None
         _blend(rgb, output.rgb, self.strength)
+        if before is not None:
+            _brighten(rgb, np.float32(self.keep_exposure * exposure_lift(before, _thumbnail(rgb))))
         _store(rgb, pixels, target, white, curve, hidden)
         return self._result(target, output, started)
 
@@ -253,6 +264,7 @@ class NetworkRun:
             "method": self.engine.name,
             "weights": str(self.options.weights),
             "strength": self.strength,
+            "keep_exposure": self.keep_exposure,
             "device": self.engine.device,
             "precision": output.precision if output else self.options.precision,
             "tiles": output.tiles if output else 0,
@@ -279,6 +291,20 @@ def _to_working(pixels: Pixels, curve: ToneCurve | None, white: float, hidden: M
     if hidden is not None:
         fill_hidden(working, hidden)
     return working
+
+
+def _thumbnail(rgb: FloatArray) -> FloatArray:
+    """Luminance of a picture, small."""
+    scale = min(1.0, _THUMBNAIL / max(rgb.shape[:2]))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return luminance(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.float32).clip(0, 1))
+
+
+def _brighten(rgb: FloatArray, lift: np.float32) -> None:
+    """X (1 + k) / (1 + k x), in place."""
+    for rows in _strips(len(rgb)):
+        strip = np.clip(rgb[rows], 0, 1)
+        rgb[rows] = strip * (1 + lift) / (1 + lift * strip)
 
 
 def _blend(hazy: FloatArray, restored: FloatArray, strength: float) -> None:
