@@ -139,10 +139,10 @@ def test_stages_of_the_field_network_are_those_of_the_network_in_torch():
     network = FieldNetwork().eval()
     weights = {name.removeprefix("network."): value for name, value in field_weights().items()}
     network.load_state_dict(weights, strict=False)
-    image = torch.rand(1, 3, 160, 288, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0))
     found = taken(probes.field_probe(), image)
     assert list(found) == ["enc2", "enc4", "enc8", "enc16", "enc32", "dec16", "dec8", "dec4", "dec2"]
-    assert [288 // each.shape[-1] for each in found.values()] == [2, 4, 8, 16, 32, 16, 8, 4, 2]
+    assert [256 // each.shape[-1] for each in found.values()] == [2, 4, 8, 16, 32, 16, 8, 4, 2]
     with torch.no_grad():
         expected = network.encoder(image)
     for name, features in zip(list(found)[:5], expected, strict=True):
@@ -151,7 +151,7 @@ def test_stages_of_the_field_network_are_those_of_the_network_in_torch():
 
 def test_the_field_network_sees_any_picture_at_its_own_size():
     pytest.importorskip("onnx")
-    assert taken(probes.field_probe())["enc2"].shape[-2:] == (112, 144)  # 224 x 288
+    assert taken(probes.field_probe())["enc2"].shape[-2:] == (96, 128)  # 192 x 256
 
 
 def test_files_that_are_no_field_network(tmp_path):

@@ -34,7 +34,7 @@ def test_it_is_small(network):
 
     assert count_parameters(network) * 2 < 8_000_000  # stored as float16
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, 224, 288))
+        network(torch.zeros(1, 3, 192, 256))
     assert counter.get_total_flops() / 2 < 1.5e9
 
 

@@ -6,7 +6,9 @@ __all__ = [
     "CLEAR_DEPTH",
     "FOG_LEAST_WEIGHT",
     "FOG_RADIUS",
+    "FOG_SMOOTH",
     "FOG_TRANSMISSION",
+    "FOG_WINDOW",
     "GUIDE_EPS",
     "GUIDE_RADIUS",
     "LARGEST_GAIN",
@@ -18,7 +20,7 @@ __all__ = [
     "network_shape",
 ]
 
-NETWORK_SIZE = 288  # long side of what the network sees [px]
+NETWORK_SIZE = 256  # long side of what the network sees [px]
 MULTIPLE = 32  # its sides are multiples of it
 GUIDE_RADIUS = 0.02  # of the guided filter, share of the long side
 GUIDE_EPS = 1e-3  # its regularisation
@@ -32,6 +34,8 @@ SURE_TRANSMISSION = 0.4  # below it the scene is less and less sure, however smo
 # Where hardly anything of the scene comes through, the airlight is what the picture shows there, smoothed.
 FOG_TRANSMISSION = (0.1, 0.3)  # certainly so .. certainly not
 FOG_RADIUS = 0.15  # of the mean, share of the long side
+FOG_WINDOW = 2  # radius in which fog is smooth [px of the transmission]
+FOG_SMOOTH = (0.004, 0.009)  # deviation of its brightness: certainly fog .. certainly not
 FOG_LEAST_WEIGHT = 0.05  # of such pixels in the neighbourhood, at which half of the correction is made
 
 
@@ -39,7 +43,7 @@ def network_shape(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of what the network sees of a picture.
 
     >>> network_shape(1080, 1920), network_shape(4000, 3000), network_shape(1, 1)
-    ((160, 288), (288, 224), (288, 288))
+    ((128, 256), (256, 192), (256, 256))
     """
     scale = NETWORK_SIZE / max(height, width)
     rows, columns = (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width))

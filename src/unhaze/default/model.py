@@ -18,7 +18,9 @@ from unhaze.default.constants import (
     CLEAR_DEPTH,
     FOG_LEAST_WEIGHT,
     FOG_RADIUS,
+    FOG_SMOOTH,
     FOG_TRANSMISSION,
+    FOG_WINDOW,
     GUIDE_EPS,
     GUIDE_RADIUS,
     LEAST_TRANSMISSION,
@@ -29,6 +31,8 @@ from unhaze.default.constants import (
 from unhaze.errors import WeightsNotFoundError
 from unhaze.inference.methods._base import HazeEstimate, MethodInfo
 from unhaze.inference.onnx_engine import OnnxEngine
+from unhaze.physics.color import luminance
+from unhaze.physics.guided import box_mean
 
 if TYPE_CHECKING:
     from unhaze.inference.methods._base import FloatArray
@@ -137,6 +141,11 @@ def airlight_of_fog(view: FloatArray, transmission: FloatArray, airlight: FloatA
     """
     opaque, begins = FOG_TRANSMISSION
     weight = np.clip((begins - transmission) / np.float32(begins - opaque), 0, 1)
+    gray = luminance(view)
+    mean = box_mean(gray, FOG_WINDOW)
+    deviation = np.sqrt(np.maximum(box_mean(gray * gray, FOG_WINDOW) - mean * mean, 0))
+    smooth, textured = FOG_SMOOTH
+    weight *= np.clip((textured - deviation) / np.float32(textured - smooth), 0, 1)
     if not weight.any():
         return airlight
     sigma = FOG_RADIUS * max(transmission.shape)

@@ -29,7 +29,7 @@ INPUT, OUTPUT = "view", "log_depth"
 
 
 class CompactDepth(DepthEstimator):
-    """Depth up to a positive scale, far is large; no features. The network works at half of 288 pixels.
+    """Depth up to a positive scale, far is large; no features. The network works at half of 256 pixels.
 
     Args:
         weights: ONNX file of a field network; the one that ships with unhaze if ``None``.

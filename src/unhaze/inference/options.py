@@ -10,7 +10,7 @@ from unhaze.errors import UsageError
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_TEMPORAL", "DehazeOptions"]
 
-DEFAULT_METHOD = "dcp"
+DEFAULT_METHOD = "field-m"
 DEFAULT_TEMPORAL = 0.97  # share of the haze of a still frame that comes from the frames before
 
 

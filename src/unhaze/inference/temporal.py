@@ -75,7 +75,8 @@ class TemporalSmoother:
         """The smoothed field of the next frame, ``pixels`` (H, W) or (H, W, 3)."""
         if self.weight == 0:
             return field
-        small, gray = thumbnail(pixels), _gray(pixels, *field.slope.shape)
+        view = _shrunk(pixels, *field.slope.shape)
+        small, gray = thumbnail(view), luminance(view) if view.ndim == 3 else view
         before = self._last
         if before is not None and _same_shape(before.field, field) and not is_cut(before.small, small):
             local = np.float32(self.weight) * (1 - _moved(before.gray, gray))
@@ -91,10 +92,11 @@ class _Frame:
     gray: FloatArray  # (h, w) at the size of the field
 
 
-def _gray(pixels: Pixels, height: int, width: int) -> FloatArray:
+def _shrunk(pixels: Pixels, height: int, width: int) -> FloatArray:
+    """A frame at the size of its field, float32 in [0, 1]."""
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     small /= np.float32(full_scale(pixels))
-    return luminance(small) if small.ndim == 3 else np.asarray(small, np.float32)
+    return np.asarray(small, np.float32)
 
 
 def _moved(before: FloatArray, now: FloatArray) -> FloatArray:
