@@ -163,11 +163,11 @@ def fit(image: Image, longest: int) -> Image:
 
 
 def create(name: str, weights: str | None, options: dict[str, float]) -> Run:
-    """The contestant called ``name``; ``name+gain`` and the like are not needed: options apply to the default."""
+    """The contestant called ``name``."""
     if name == "nothing":
         return lambda hazy: hazy
     method: Any = FieldMethod(weights) if name == FieldMethod.info.name else create_method(name)
-    chosen = DehazeOptions(**options) if name == FieldMethod.info.name else DehazeOptions()
+    chosen = DehazeOptions(**options)
 
     def run(hazy: Image) -> Image:
         out = np.empty_like(hazy)
@@ -222,13 +222,20 @@ def stability(run: Run, hazy: Image) -> dict[str, float]:
     }
 
 
-def score(run: Run, data: Path) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
-    """Means of all measures, and the values of every picture."""
+def score(run: Run, measured: Run, data: Path) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """Means of all measures, and the values of every picture.
+
+    Args:
+        run: As users get it.
+        measured: The same without giving brightness back: what is compared with a clear picture must not be brighter
+            than the light that was in it.
+        data: The sources.
+    """
     means: dict[str, float] = {}
     details: dict[str, dict[str, Any]] = {}
     for title, pairs in (("rooms", rooms), ("kitchen", kitchen), ("road", road), ("SOTS/ITS", reside), ("thin", thin)):
         made = list(pairs(data))
-        scores = {pair.name: compare(run(pair.hazy), pair.clear) for pair in made}
+        scores = {pair.name: compare(measured(pair.hazy), pair.clear) for pair in made}
         means[f"{title} PSNR"] = float(np.mean([each.psnr for each in scores.values()]))
         means[f"{title} SSIM"] = float(np.mean([each.ssim for each in scores.values()]))
         if title == "thin":
@@ -267,7 +274,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["nothing", "dcp", "cap", "bccr", FieldMethod.info.name])
     parser.add_argument("--weights", help="ONNX file for the default instead of the one that ships")
-    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of the default")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of every model")
     parser.add_argument("--sheets", type=Path, help="folder for before/after rows of the photographs")
     parser.add_argument("--json", type=Path, help="file for the scores of every picture")
     arguments = parser.parse_args()
@@ -276,7 +283,8 @@ def main() -> None:
     results, pictures = {}, {}
     for name, run in runs.items():
         started = time.perf_counter()
-        results[name], pictures[name] = score(run, arguments.data)
+        measured = create(name, arguments.weights, options | {"keep_exposure": 0.0})
+        results[name], pictures[name] = score(run, measured, arguments.data)
         results[name]["seconds"] = time.perf_counter() - started
     print("| measure | " + " | ".join(results) + " |")
     print("|---" * (len(results) + 1) + "|")

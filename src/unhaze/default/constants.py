@@ -27,7 +27,7 @@ GUIDE_EPS = 1e-3  # its regularisation
 LARGEST_GAIN = 2.0  # logarithm of the most by which the darkest parts are brightened
 LEAST_TRANSMISSION = 0.15  # behind denser haze the target is the haze itself: no detail is drawn out of noise
 # Mean optical depth: what is found in clear pictures, mostly .. haze. Below it the network sees what is not there.
-CLEAR_DEPTH = (0.015, 0.05)
+CLEAR_DEPTH = (0.05, 0.12)
 
 LIGHT_RANGE = (0.03, 0.985)  # of the airlight; outside, the gradient of the inversion explodes
 SURE_TRANSMISSION = 0.4  # below it the scene is less and less sure, however smooth the fog
