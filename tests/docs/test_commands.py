@@ -218,7 +218,8 @@ def watch(arguments, where):
     process = subprocess.Popen([sys.executable, "-m", "unhaze", *arguments], stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 60
-        while not {path for path in outputs.rglob("*") if path.suffix != ".part" and path.is_file()} - there:
+        # hidden files are what watch remembers, and pictures that are not finished
+        while not {path for path in outputs.rglob("[!.]*") if path.suffix != ".part" and path.is_file()} - there:
             assert process.poll() is None, f"{where}\n{process.communicate()[1]}"
             assert time.monotonic() < until, f"{where}: no picture came"
             time.sleep(0.05)

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 import unhaze.backbones  # noqa: E402
 from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
+from unhaze.weights import load_network, save_weights  # noqa: E402
 from unhaze.weights.cards import NONE_STATED, list_cards, network_card  # noqa: E402
 from unhaze.weights.detect import expected_tensors  # noqa: E402
 
@@ -55,12 +56,24 @@ def test_a_card_is_complete(name):
         assert all(re.fullmatch(r"[\w-]+/(psnr|ssim)", score) for score in weights.reported)
 
 
-def test_no_two_networks_have_the_same_tensors():
-    """So that a file tells by itself which network it belongs to."""
+def test_two_networks_have_the_same_tensors_only_where_the_card_says_so():
+    """So that a file tells by itself which network it belongs to, or its card that it cannot."""
     known = {}
     for name in list_backbones():
         shapes = frozenset(expected_tensors(name)[0].items())
-        assert known.setdefault(shapes, name) == name
+        assert known.setdefault(shapes, name) == (network_card(name).taken_for or name)
+
+
+@pytest.mark.parametrize("name", [name for name in list_backbones() if network_card(name).taken_for])
+def test_a_file_is_taken_for_what_the_card_says_unless_it_names_its_network(name, tmp_path):
+    card = network_card(name)
+    assert f"as {card.taken_for}, which has the same" in card.recognised
+    state = create_backbone(name).state_dict()
+    torch.save(state, tmp_path / "plain.pth")
+    assert load_network(tmp_path / "plain.pth")[1] == card.taken_for
+    assert load_network(tmp_path / "plain.pth", name)[1] == name
+    save_weights(state, tmp_path / "named.safetensors", name)
+    assert load_network(tmp_path / "named.safetensors")[1] == name
 
 
 def test_the_documentation_says_the_same():

@@ -8,6 +8,7 @@ quick, needs no torch, and a broken file breaks only its own names.
 from __future__ import annotations
 
 import ast
+import difflib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,10 @@ def resolve_backbone(name: str) -> str:
     if len(variants) > 1:
         raise UsageError(f"There are several variants of {name}; name one of: {', '.join(variants)}.")
     if not variants:
-        raise UnknownNameError("network", name, names)
+        families = {full.rpartition("-")[0] for full in names}
+        near = difflib.get_close_matches(name, families, n=1, cutoff=0.75)
+        # a misspelt family means its own variants, not those that other families name after it (psd-gcanet)
+        raise UnknownNameError("network", name, [full for full in names if full.rpartition("-")[0] in near] or names)
     return variants[0]
 
 

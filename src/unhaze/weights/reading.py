@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +42,18 @@ WRAPPERS = (
 )
 # what wrappers around a network put before every key
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "netG.", "net_g.", "generator.")
+
+# what zipfile and numpy raise for damaged archives
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,  # encrypted, or of a kind that is not supported
+    ValueError,
+)
 
 
 class WeightsError(UsageError):
@@ -89,7 +103,7 @@ def read_weights(path: str | Path) -> WeightsFile:
             tensors.
         MissingDependencyError: It is a safetensors file, and that package is not installed.
     """
-    path = Path(path) if Path(path).is_dir() else _regular(path)
+    path = Path(path) if _holds_package(Path(path)) else _regular(path)
     metadata: Mapping[str, str] = {}
     if path.is_file() and _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
@@ -108,6 +122,11 @@ def read_weights(path: str | Path) -> WeightsFile:
     return WeightsFile(path, tensors, metadata)
 
 
+def _holds_package(path: Path) -> bool:
+    """Whether ``path`` is a folder with a TensorFlow.js package somewhere in it."""
+    return path.is_dir() and next(path.rglob("model.json"), None) is not None
+
+
 def _regular(path: str | Path) -> Path:
     path = Path(path)
     try:
@@ -116,7 +135,7 @@ def _regular(path: str | Path) -> Path:
         raise WeightsNotFoundError(f"There is no weights file {path}; check the path.") from error
     if stat.S_ISREG(status.st_mode):
         return path
-    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+    kind = "a folder that holds no model.json" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
     raise WeightsNotFoundError(f"{path} is {kind}, not a weights file; check the path.")
 
 
@@ -171,8 +190,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _is_npz(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except _ZIP_ERRORS:
+        return False  # a damaged archive; the reader of torch's archives says so
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
@@ -184,7 +206,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in file.files if name.startswith("opt/target/")] or list(file.files)
             arrays = {name.removeprefix("opt/target/"): file[name] for name in names}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except _ZIP_ERRORS as error:
         raise WeightsError(f"{path} is a damaged .npz file, or holds more than numbers; get the file again.") from error
     return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype == np.float32}
 
