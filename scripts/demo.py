@@ -2,8 +2,8 @@
 
     python scripts/demo.py --output demo [PICTURE_OR_FOLDER ...]
 
-Two sample photographs that scikit-learn carries are hazed with ``unhaze synth`` first; pictures and folders given on
-the command line are dehazed besides.
+Mountains in real haze, and two sample photographs that scikit-learn carries and ``unhaze synth`` hazes first; pictures
+and folders given on the command line are dehazed besides.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 SAMPLES = ("china.jpg", "flower.jpg")
+HAZY = Path(__file__).parents[1] / "docs/images/aitzgorri.jpg"  # a real one, by Aitzol Berasategi, CC BY 4.0
 
 
 def unhaze(*arguments: str | Path) -> int:
@@ -43,7 +44,7 @@ def main() -> int:
     copy_samples(clear)
     status = unhaze("synth", clear, "-o", hazy, "--beta", "0.01", "--patchy", "0.3", "--seed", "1", "--overwrite")
     status |= unhaze(
-        "run", hazy, *options.pictures, "-o", restored, "--compare", "--overwrite",
+        "run", hazy, HAZY, *options.pictures, "-o", restored, "--compare", "--overwrite",
         "--report", options.output / "report.jsonl",
     )  # fmt: skip
     print(f"\nBefore and after: {restored}/**/*-compare.jpg")
