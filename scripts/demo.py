@@ -47,7 +47,8 @@ def main() -> int:
         "run", hazy, HAZY, *options.pictures, "-o", restored, "--compare", "--overwrite",
         "--report", options.output / "report.jsonl",
     )  # fmt: skip
-    print(f"\nBefore and after: {restored}/**/*-compare.jpg")
+    if status == 0:
+        print("\nBefore and after:", *sorted(map(str, restored.rglob("*-compare.jpg"))), sep="\n  ")
     return status
 
 

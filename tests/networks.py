@@ -107,7 +107,7 @@ def trained_like(net, seed=0):
     last.weight *= 0.2 / before.std()
     if last.bias is not None and len(last.bias) == 3:
         low, high = net.contract.value_range
-        last.bias += (0.5 - net.restore(smooth).image.mean()) * (high - low)
+        last.bias += (0.5 - net.restore(smooth).image.mean((0, 2, 3))) * (high - low)
     return net
 
 
@@ -119,7 +119,7 @@ def _settle_statistics(net, smooth, generator):
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    net.restore(smooth)
+    net.restore(torch.cat([smooth, smooth.flip(-1)]))  # two: statistics of pooled maps need more than one value
     for norm in norms:
         norm.eval()
         norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn(len(norm.running_var), generator=generator)
@@ -127,10 +127,17 @@ def _settle_statistics(net, smooth, generator):
 
 
 def _last_convolution(net, smooth):
+    """The last one on which the full picture depends; networks may restore smaller ones after it."""
     called = []
     convolutions = [part for part in net.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
     handles = [part.register_forward_hook(lambda part, *_: called.append(part)) for part in convolutions]
-    net.restore(smooth)
+    before = net.restore(smooth).image
     for handle in handles:
         handle.remove()
-    return called[-1]
+    for part in reversed(called):
+        part.weight *= 2
+        depends = not torch.equal(net.restore(smooth).image, before)
+        part.weight /= 2
+        if depends:
+            return part
+    raise AssertionError("the picture depends on no convolution")

@@ -64,7 +64,7 @@ def test_commands_tell_it_in_a_sentence_and_go_on(plugins, monkeypatch):
     monkeypatch.setattr(methods, "_CATALOG", fresh)
     done = CliRunner().invoke(app, ["methods", "list"])
     assert done.exit_code == 0
-    assert "field-s" in done.stdout
+    assert "field-m" in done.stdout
     assert "unhaze: The method broken is left out (RuntimeError: no licence); update" in done.stderr
     assert "The method odd is left out" in done.stderr
     assert "Warning" not in done.stderr

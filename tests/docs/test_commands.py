@@ -48,7 +48,10 @@ EXEMPT = {
     ("README.md", "make"),
     ("CONTRIBUTING.md", "make"),
     ("CONTRIBUTING.md", "pre-commit install"),
+    ("docs/batch.md", "watch /media/inbox"),
     ("docs/depth.md", "depth-anything-v2-small"),
+    ("docs/eval.md", "gcanet.pth"),
+    ("docs/eval.md", "depth-anything-v2-small"),
     ("docs/depth.md", "ra-depth"),
     ("docs/metrics.md", "lpips"),
 }
@@ -78,6 +81,7 @@ FRAGMENTS = {
     "unhaze pipe --input-format rgb24 --size 1280x720",
     "unhaze pipe --strength 0.5",
     "unhaze pipe --temporal 0.8",
+    "unhaze train ... --resume auto",
 }
 
 

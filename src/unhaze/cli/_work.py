@@ -293,7 +293,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
     from unhaze.inference.dehazer import SPARED
 
     names = sorted(reasons)
-    hint = " (--spare-clear 0 removes what there is)" if SPARED in reasons.values() else ""
+    hint = " (--spare-clear 0 removes what there is, --method dcp finds more)" if SPARED in reasons.values() else ""
     if len(names) == 1:
         return f"{names[0]} looks clear: left almost as it was{hint}"
     some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -101,7 +101,7 @@ def list_pictures(root: Path, suffixes: Iterable[str]) -> Listing:
         UsageError: ``root`` is not a folder, or holds no picture.
     """
     if not root.is_dir():
-        raise UsageError(f"{root.name or root} is not a folder; give the folder that holds the pictures.")
+        raise UsageError(f"{root} is not a folder; give the folder that holds the pictures.")
     wanted = frozenset(suffixes)
     names: list[str] = []
     ignored: list[str] = []

@@ -204,7 +204,7 @@ def dataset_folders(data: Path) -> tuple[Path, Path | None]:
         UsageError: No such folder, no layout that is known, or several data sets, which are named.
     """
     if not data.is_dir():
-        raise UsageError(f"{data.name or data} is not a folder; give the folder of a data set.")
+        raise UsageError(f"{data} is not a folder; give the folder of a data set.")
     candidates = [data, *sorted(path for path in data.rglob("*") if path.is_dir())]
     found = [(hazy, folder) for folder in candidates if (hazy := _child(folder, _HAZY_FOLDERS)) is not None]
     if len(found) > 1:

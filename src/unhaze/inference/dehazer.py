@@ -67,7 +67,7 @@ __all__ = ["LOOKS_CLEAR", "Dehazer", "dehaze"]
 
 LOOKS_CLEAR = "looks clear: left almost as it was"
 """The note on a picture that holds so little haze that the result can hardly be told from it."""
-SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is"
+SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is, --method dcp finds more"
 INVISIBLE = "removing all haze that was found can hardly be seen"
 """Why a picture was left almost as it was: one of these two."""
 
