@@ -714,3 +714,34 @@ def test_an_interrupt_in_this_process_is_told_in_json_too(unhaze, make, tmp_path
     assert result.exit_code == 130
     told = json.loads(result.stdout)
     assert (told["done"], told["interrupted"]) == (1, True)
+
+
+def test_an_endless_stream_and_an_endless_list_are_refused(unhaze, make, tmp_path):
+    zeros = unhaze("run", "-", "-o", tmp_path / "x.png", input=bytes(3 << 20))
+    assert (zeros.exit_code, "megabyte of zeros" in zeros.stderr) == (2, True)
+    long = unhaze("run", "-", "-o", tmp_path / "x.png", "--max-memory", "2M", input=b"x" * (3 << 20))
+    assert (long.exit_code, "More than" in long.stderr) == (2, True)
+    listed = unhaze("run", "--files-from", "-", "-o", tmp_path / "out", input=bytes(3 << 20))
+    assert listed.exit_code == 2
+
+
+def test_an_empty_name_is_not_the_present_folder(unhaze, make, tmp_path, monkeypatch):
+    make(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert unhaze("run", "").exit_code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_a_place_that_may_not_be_looked_at_costs_only_its_own_input(unhaze, make, tmp_path, monkeypatch):
+    make(tmp_path / "a.png")
+    real = Path.stat
+
+    def stat(self, **options):
+        if "locked" in self.parts:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    result = unhaze("run", tmp_path / "a.png", tmp_path / "locked" / "b.png", "-m", "dcp", "-o", tmp_path / "out")
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+    assert "locked/b.png cannot be read (Permission denied)" in result.stderr

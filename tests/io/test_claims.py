@@ -171,3 +171,17 @@ def test_long_names_are_told_apart(tmp_path):
         assert board.acquire(first) is not None
         assert board.acquire(second) is not None
         assert board.acquire(Path(f"{first}")) is None
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_told_and_not_waited_for(tmp_path, monkeypatch):
+    """Some file systems answer that there is no such file, however often they are asked to make it."""
+    real = os.open
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith(".claim"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with Claims() as claims, pytest.raises(OutputError, match="cannot be written to"):
+        claims.acquire(tmp_path / "x.png")

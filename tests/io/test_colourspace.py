@@ -166,3 +166,38 @@ def test_profiles_are_read_by_little_cms(primaries):
 def test_unknown_numbers_make_no_profile():
     for primaries, transfer in ((99, 13), (12, 99), (3, 4)):
         assert _colourspace.profile_of_cicp(primaries, transfer, grey=False) is None
+
+
+def test_heic_in_hdr_is_planned_as_png(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    from PIL import Image
+
+    from unhaze.inference.planning import plan
+    from unhaze.io.images import identify
+
+    path = tmp_path / "h.heic"
+    picture = heif.from_pillow(Image.new("RGB", (64, 48), (90, 120, 150)))
+    picture.save(path, save_nclx_profile=True, color_primaries=9, transfer_characteristics=18, full_range_flag=1)
+    assert identify(path).hdr
+    assert [job.output.name for job in plan([path])] == ["h-dehazed.png"]
+
+
+def test_orientation_that_only_xmp_gives_turns_a_tiff():
+    import tifffile
+
+    from unhaze.io.images import identify, read_image
+
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :5] = 200
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb", extratags=[(700, 1, len(xmp), xmp, True)])
+    info = identify(file.getvalue())
+    assert (info.width, info.height) == (20, 30)
+    picture = read_image(file.getvalue())
+    assert picture.pixels.shape == (30, 20, 3)
+    assert picture.pixels[:5].min() == 200  # what was at the left is at the top
+    assert b'Orientation="1"' in picture.metadata.xmp

@@ -142,6 +142,8 @@ def _report(error: Exception) -> int:
             _console.complain(line)
     elif _console.is_verbose():
         traceback.print_exception(error)
+    elif isinstance(error, PermissionError) and error.filename:
+        _console.complain(f"unhaze: {error.filename} cannot be reached: permission denied; check its permissions.")
     else:
         what = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
         _console.complain(f"unhaze: Something unexpected went wrong ({what}); run again with -v to see where.")

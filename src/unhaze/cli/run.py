@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_LONGEST_LIST = 256 << 20  # [bytes] of a list of files
+_LONGEST_PICTURE = 4 << 30  # [bytes] of a picture that is piped in
+
 STREAM = "-"
 
 
@@ -139,6 +142,8 @@ def run(
     named = inputs or []
     if not named and files_from is None:
         raise UsageError("Missing argument INPUT; name a file, a folder, a pattern, or a list with --files-from.")
+    if "" in named or output == "":
+        raise UsageError("An input or the output is an empty name; is a variable not set?")
     if STREAM in (*named, output):
         if files_from is not None or shard is not None:
             raise UsageError("--files-from and --shard are for files; leave them out where - is input or output.")
@@ -182,9 +187,11 @@ def _read_list(name: str, *, null: bool) -> list[str]:
         UsageError: It cannot be read, or is no such list.
     """
     try:
-        data = _read_stdin() if name == STREAM else Path(name).read_bytes()
+        data = _read_stdin(_LONGEST_LIST) if name == STREAM else _read_start(Path(name), _LONGEST_LIST + 1)
     except OSError as error:
         raise UsageError(f"The list {name} cannot be read ({error.strerror or error}); check its name.") from error
+    if len(data) > _LONGEST_LIST:
+        raise UsageError(f"The list {name} is longer than any list of files; check its name.")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what PowerShell writes
         data = data.decode("utf-16", errors="replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -195,6 +202,11 @@ def _read_list(name: str, *, null: bool) -> list[str]:
     else:
         names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(each) for each in names if each]
+
+
+def _read_start(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 def _run_files(
@@ -328,7 +340,7 @@ def _run_stream(
     target = _stream_target(inputs[0], settings)
     from unhaze.inference.batch import render
 
-    source = _read_stdin() if inputs[0] == STREAM else Path(inputs[0])
+    source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
     tell_engine(dehazer)
     _check_stream_budget(dehazer, source, settings)
@@ -368,10 +380,26 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
     return None if settings.format == "keep" else settings.format
 
 
-def _read_stdin() -> bytes:
+def _stream_limit(settings: Settings) -> int:
+    from unhaze.inference.machine import parse_bytes
+
+    return _LONGEST_PICTURE if settings.max_memory is None else parse_bytes(settings.max_memory)
+
+
+def _read_stdin(limit: int) -> bytes:
+    from unhaze.inference.machine import format_bytes
+
     if sys.stdin.isatty():
         raise UsageError("Nothing is piped in; write for example: unhaze run - < hazy.jpg > clear.jpg")
-    return sys.stdin.buffer.read()
+    pieces, size = [], 0
+    while piece := sys.stdin.buffer.read(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise UsageError(f"More than {format_bytes(limit)} came in, which is too much; name a file instead of '-'.")
+        if size == len(piece) and not piece.strip(b"\0"):
+            raise UsageError("What came in begins with a megabyte of zeros; that is no picture and no list.")
+    return b"".join(pieces)
 
 
 def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:

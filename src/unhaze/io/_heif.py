@@ -21,7 +21,9 @@ def identify(source: Source) -> ImageInfo:
     image = _primary(_open(source))
     width, height = image.size
     dtype = "uint16" if ";16" in image.mode else "uint8"
-    return ImageInfo("heif", width, height, 1 if image.mode[:1] == "L" else 3, image.has_alpha, dtype)
+    cicp = None if image.info.get("icc_profile") else _description(image)
+    hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
+    return ImageInfo("heif", width, height, 1 if image.mode[:1] == "L" else 3, image.has_alpha, dtype, hdr)
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:

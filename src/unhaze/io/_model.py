@@ -33,6 +33,7 @@ class ImageInfo:
         channels: 1 (grey) or 3 (colour), without alpha.
         has_alpha: Whether an alpha channel comes with the pixels.
         dtype: Value type after decoding: ``"uint8"``, ``"uint16"`` or ``"float32"``.
+        hdr: Whether the colours are coded for HDR, with PQ or HLG.
         file_bytes: Size of the file, which is held in memory while it is decoded; 0 where unknown.
     """
 
@@ -42,6 +43,7 @@ class ImageInfo:
     channels: int
     has_alpha: bool
     dtype: str
+    hdr: bool = field(default=False, repr=False, compare=False)
     file_bytes: int = field(default=0, repr=False, compare=False)
 
     @property

@@ -106,7 +106,7 @@ class _Page:
 
     @property
     def lies_on_its_side(self) -> bool:
-        return self.tags.number(_exif.ORIENTATION, 1) in (5, 6, 7, 8)
+        return _orientation(self.tags) in (5, 6, 7, 8)
 
     @property
     def is_thumbnail(self) -> bool:
@@ -175,7 +175,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         top = np.iinfo(decoded.pixels.dtype).max if decoded.pixels.dtype.kind == "u" else 1.0
         decoded.alpha = np.multiply(shown, top, dtype=decoded.pixels.dtype)
     decoded.notes[:0] = chosen.notes + _read_details(source, page)
-    decoded.orientation = page.tags.number(_exif.ORIENTATION, 1)
+    decoded.orientation = _orientation(page.tags)
     decoded.metadata = _read_metadata(page)
     decoded.encoding = Encoding(
         tiff_compression=_COMPRESSIONS.get(page.compression, _tiff_codecs.name_of(page.compression)),
@@ -454,6 +454,14 @@ def _palette_is_grey(page: _Page) -> bool:
         return False
     colours = _palette(page)
     return bool((colours == colours[0]).all())
+
+
+def _orientation(tags: _exif.Directory) -> int:
+    """What the tag says, or else XMP."""
+    if _exif.ORIENTATION in tags.entries:
+        return tags.number(_exif.ORIENTATION, 1)
+    packet = tags.entries.get(_XMP)
+    return _metadata.orientation(None, packet.value if packet else None)
 
 
 def _bytes(page: _Page, tag: int) -> bytes | None:

@@ -152,15 +152,18 @@ class Claims:
         token = secrets.token_hex(8)
         content = json.dumps({**_self_description(), "token": token}).encode()
         dead: list[str] = []  # tokens of the generations whose holders have died
+        failure: OSError | None = None  # of the last try
         for _ in range(_TRIES):
             generation = len(dead)
             path = claim_path(output, generation)
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 _make_folder(output.parent)  # its last holder has just removed it for being empty
+                failure = error
                 continue
             except FileExistsError:
+                failure = None
                 holder = _read(path)
                 if holder is None:  # given up in this moment
                     dead.clear()
@@ -179,6 +182,8 @@ class Claims:
                 path.unlink(missing_ok=True)
                 return None
             return Claim(output, generation, token, made, self)
+        if failure is not None:  # no file can be made there, whatever the folder says
+            raise failure
         return None
 
     @staticmethod

@@ -144,7 +144,8 @@ def default_output_format(picture: Picture | ImageInfo) -> str:
 
     HEIF becomes JPEG (PNG where its colours are coded for HDR), camera raw 16-bit TIFF, GIF and PPM become PNG.
     """
-    if isinstance(picture, Picture) and picture.metadata.cicp and picture.format not in _HDR_FORMATS:
+    hdr = picture.hdr if isinstance(picture, ImageInfo) else picture.metadata.cicp is not None
+    if hdr and picture.format not in _HDR_FORMATS:
         return "png"
     return _OUTPUT_OF_UNWRITABLE.get(picture.format, picture.format)
 
