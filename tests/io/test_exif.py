@@ -216,3 +216,12 @@ def test_mending_leads_to_exif_that_is_read_strictly(data):
         return
     parse_blob(mended)  # raises where something cannot be followed
     assert mend(mended) == (mended, []) or dropped
+
+
+@pytest.mark.parametrize("before", [b"", b"XX*\0aaaaaaaa"])
+def test_an_empty_or_strange_segment_before_the_exif_costs_nothing(before):
+    data = jpeg(jpeg_exif(before), jpeg_exif(exif()))
+    assert identify(data) == read_image(data).info
+    picture = read_image(data)
+    assert picture.pixels.shape == TURNED
+    assert exif_facts(read_image(encode_image(picture)).metadata.exif) == FACTS

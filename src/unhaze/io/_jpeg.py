@@ -93,8 +93,10 @@ class _Header:
     def exif(self) -> bytes | None:
         """EXIF data; what did not fit into one segment goes on in the next."""
         parts = [s[len(_EXIF) :] for m, s in self.segments if m == _APP1 and s.startswith(_EXIF)]
-        more = [part for part in parts[1:] if part[:4] not in (b"II*\0", b"MM\0*")]  # a second start is a copy
-        return b"".join(parts[:1] + more) or None
+        starts = [i for i, part in enumerate(parts) if part[:4] in (b"II*\0", b"MM\0*")]
+        if starts:  # what comes before the first is no EXIF, and a second one is a copy
+            parts = parts[starts[0] : starts[1] if len(starts) > 1 else None]
+        return b"".join(parts) or None
 
     @property
     def orientation(self) -> int:

@@ -393,7 +393,8 @@ def _decode(values: Pixels, page: _Page) -> Decoded:
     notes: list[str] = []
     if values.dtype.kind == "f" and values.dtype != np.float32:
         notes.append(f"{values.dtype} values are stored as 32-bit float.")
-        values = values.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted in a note
+            values = values.astype(np.float32)
     pixels, alpha = (values[..., 0], None) if values.shape[2] == 1 else split_channels(values, grey=page.colours == 1)
     if page.photometric == _WHITE_IS_ZERO:
         top = 1.0 if page.is_float else np.iinfo(pixels.dtype).max
