@@ -75,8 +75,17 @@ INVISIBLE = "removing all haze that was found can hardly be seen"
 _BASE_MEMORY = 190 << 20
 # measured peak bytes per byte of decoded pixels, from decoding to encoding in the same format
 _COPIES = {"uint8": 2.6, "uint16": 3.1, "float32": 3.0}
-_COPIES_BY_FORMAT = {"png/uint16": 3.5, "bmp/uint8": 4.5, "webp/uint8": 13.0, "avif/uint8": 15.0}
-_MAP_BYTES = 3 * 4
+_COPIES_BY_FORMAT = {
+    "png/uint16": 3.5,
+    "bmp/uint8": 4.5,
+    "webp/uint8": 13.0,
+    "avif/uint8": 15.0,
+    # a TIFF may hold colours multiplied by alpha, or float64; neither shows in what is known before it is decoded
+    "tiff/uint8": 4.0,
+    "tiff/uint16": 4.0,
+    "tiff/float32": 4.5,
+}
+_MAP_BYTES = 44  # a pixel: three maps, the steps to depth, and what it takes to write them as pictures
 _FAINTEST_WHITE, _HIGHEST_WHITE = 1e-30, 1e30  # float32 has no room for working beyond
 _METHOD_OPTIONS = ("color_blend", "protect_sky", "spare_clear")
 _METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
@@ -368,7 +377,8 @@ class Dehazer:
     def memory_needed(self, info: ImageInfo, *, maps: bool = False) -> int:
         """Estimate of the peak memory [bytes] that a file takes from decoding to encoding."""
         copies = _COPIES_BY_FORMAT.get(f"{info.format}/{info.dtype}", _COPIES[info.dtype])
-        picture = _BASE_MEMORY + int(info.nbytes * copies)
+        # a file is larger than its pixels where it holds other things, all of which are read
+        picture = _BASE_MEMORY + int(info.nbytes * copies) + max(0, info.file_bytes - info.nbytes)
         if self._network is not None:
             return picture + self._network.memory_needed(info.height, info.width, self._left_beside(picture))
         return picture + maps * _MAP_BYTES * info.pixels

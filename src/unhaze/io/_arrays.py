@@ -21,6 +21,9 @@ __all__ = [
 ]
 
 
+_STRIP_PIXELS = 1 << 18
+
+
 def split_channels(stored: Pixels, *, grey: bool) -> tuple[Pixels, Pixels | None]:
     """RGB or grey pixels and alpha of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) channels in the order of RGBA.
 
@@ -98,12 +101,15 @@ def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> Pixels:
     integer = pixels.dtype.kind == "u"
     top = float(np.iinfo(pixels.dtype).max) if integer else 1.0
     result = np.empty_like(pixels)
-    for row in range(0, len(pixels), 256):
-        weight = alpha[row : row + 256].astype(np.float64) / top
+    rows = max(
+        1, _STRIP_PIXELS // pixels.shape[1]
+    )  # what is float64 for a moment stays small, however wide the picture
+    for row in range(0, len(pixels), rows):
+        weight = alpha[row : row + rows].astype(np.float64) / top
         weight = weight[..., None] if pixels.ndim == 3 else weight
-        strip = pixels[row : row + 256]
+        strip = pixels[row : row + rows]
         scaled = np.divide(strip, weight, out=strip.astype(np.float64), where=weight > 0) if divide else strip * weight
-        result[row : row + 256] = np.clip(np.rint(scaled), 0, top) if integer else scaled
+        result[row : row + rows] = np.clip(np.rint(scaled), 0, top) if integer else scaled
     return result
 
 

@@ -38,7 +38,7 @@ METADATA_LIMIT = 64 << 20
 """Bytes of everything that a file says beside its pixels, once decompressed; Pillow reads no more."""
 
 METADATA_COPIES = 6
-"""Measured: bytes of memory for a byte of metadata, from reading to the encoded output."""
+"""Bytes of memory set aside for a byte of metadata; 3.5 were measured from reading texts of a PNG to writing them."""
 
 _ARCHIVE_RATIO = 8  # trained numbers hardly compress; what shrinks further is mostly zeros
 
