@@ -51,14 +51,12 @@ class Source:
             depth.
         split: The whole source is trained on, or judged on.
         pattern: Names of the pictures.
-        limit: Most pictures that are taken, evenly spread; 0 for all.
     """
 
     folder: str
     kind: Kind
     split: Split
     pattern: str = "*.jpg"
-    limit: int = 0
 
 
 SOURCES = (
@@ -94,10 +92,7 @@ SOURCES = (
 def scene_names(data: Path, source: Source) -> list[str]:
     """Sorted names of a source's pictures below ``data``, with forward slashes."""
     paths = (data / source.folder).glob(source.pattern)
-    names = sorted(path.relative_to(data).as_posix() for path in paths if path.is_file() and ".depth." not in path.name)
-    if source.limit and len(names) > source.limit:
-        names = [names[i] for i in np.linspace(0, len(names) - 1, source.limit).round().astype(int)]
-    return names
+    return sorted(path.relative_to(data).as_posix() for path in paths if path.is_file() and ".depth." not in path.name)
 
 
 def read_scene(data: Path, name: str, kind: Kind, size: int = BANK_SIZE) -> Scene:

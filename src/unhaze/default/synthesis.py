@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.data.synthetic import SynthesisConfig as VariationConfig
 from unhaze.data.synthetic import (
+    AIRLIGHT_GRID,
     apply_haze,
     degrade,
     dim_below,
@@ -34,6 +34,7 @@ from unhaze.data.synthetic import (
     to_bytes,
     vary_scene,
 )
+from unhaze.data.synthetic import SynthesisConfig as VariationConfig
 from unhaze.physics.scattering import transmission_from_depth
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIGHT_POINTS", "Sample", "SynthesisConfig", "darken", "synthesize"]
 
-LIGHT_POINTS = 4  # the airlight of a sample is given on LIGHT_POINTS x LIGHT_POINTS points
+LIGHT_POINTS = AIRLIGHT_GRID  # the airlight of a sample is given on LIGHT_POINTS x LIGHT_POINTS points
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,6 @@ class Sample:
         gain: Logarithm of the gain that undoes the darkening; 0 where there was none.
         depth: (h, w) float32, up to a factor, depth of the scene, whatever the haze follows; ``None`` if unknown.
         in_srgb: Whether ``hazy`` follows the scattering model in encoded values, so that ``transmission`` inverts it.
-        is_clear: Whether there is no haze.
     """
 
     hazy: ByteArray
@@ -131,7 +131,6 @@ class Sample:
     gain: float
     depth: FloatArray | None
     in_srgb: bool
-    is_clear: bool
 
 
 def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, height: int, width: int) -> Sample:
@@ -188,7 +187,7 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
         transmission = transmission_from_depth(optical, 1.0)
     hazy = degrade(apply_haze(clear, transmission, airlight, in_srgb), rng, _variation(config))
     known = view.depth if measured else None
-    return Sample(hazy, to_bytes(clear), transmission, airlight, gain, known, in_srgb, is_clear)
+    return Sample(hazy, to_bytes(clear), transmission, airlight, gain, known, in_srgb)
 
 
 def darken(image: FloatArray, gain: float) -> FloatArray:

@@ -442,11 +442,12 @@ class Dehazer:
             confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
         restored = self.apply(pixels, field, curve, out=out, white=white, hidden=hidden)
         engine = self.engine
+        airlight = np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
         return DehazeResult(
             image=restored,
             transmission=transmission,
             depth=None if transmission is None else DepthMap(-np.log(transmission), "relative"),
-            airlight=mean_airlight(field),
+            airlight=airlight,
             confidence=confidence,
             info={
                 "method": self.method,
@@ -454,7 +455,7 @@ class Dehazer:
                 "haze": {
                     "density": round(field.density, 4),
                     "beyond_sight": round(field.beyond_sight, 4),
-                    "airlight": [round(float(value), 4) for value in mean_airlight(field)],
+                    "airlight": [round(float(value), 4) for value in airlight],
                     "confidence": round(float(field.confidence.mean()), 4),
                 },
                 "left_alone": self._why_left_alone(field),
@@ -586,11 +587,6 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
     """
     with Dehazer(**options) as dehazer:
         return dehazer(image, maps=False, output=output).image
-
-
-def mean_airlight(field: HazeField) -> FloatArray:
-    """Colour of the haze (3,), the mean where it changes over the picture."""
-    return np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
 
 
 def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:

@@ -97,7 +97,7 @@ class _Layout:
 
     @property
     def orientation(self) -> int:
-        """What is said before the pixels; later it comes too late for who shows them (w3c/png, issue 310)."""
+        """What is said before the pixels; later it comes too late for who shows them (w3c/png#310)."""
         return _metadata.orientation(self.exif, self.xmp)
 
     def texts(self) -> list[tuple[str, str]]:
