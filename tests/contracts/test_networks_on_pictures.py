@@ -133,11 +133,24 @@ def test_depth_as_by_the_network_alone(fusion, dehazer_of):
         assert check(dehazer_of(model, model=f"{name}+{fusion}", tile=16), rgb, exact, limit).info["tiles"] > 1
 
 
+def drawn_in_range(name):
+    """The first network of seeds 0, 1, ... whose results are not all clamped; some draws of full size are."""
+    small = planes(picture(128, 160), torch.float32)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        network = trained_like(create_backbone(name).eval().requires_grad_(False))
+        with torch.inference_mode():
+            restored = network.restore(small).image
+        if ((restored > 0) & (restored < 1)).float().mean() > 0.3 and restored.clamp(0, 1).std() > 0.02:
+            return network
+    raise AssertionError(f"no draw of {name} gives results in range")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_photograph_from_a_weights_file(name, tmp_path):
     """At the size at which sums over pixels begin to lose digits."""
-    network = trained_like(create_backbone(name).eval().requires_grad_(False))
+    network = drawn_in_range(name)
     save_weights(network.state_dict(), tmp_path / "weights.safetensors", name)
     rgb = picture(376, 480)
     exact, limit = expected(network, rgb)
