@@ -50,6 +50,29 @@ def test_one_holds_a_claim_and_gives_it_up(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_the_end_waits_for_a_claim_that_is_being_given_up(tmp_path, monkeypatch):
+    board, begun, unlink = Claims(), threading.Event(), Path.unlink
+
+    def slowly(path, **options):
+        begun.set()
+        time.sleep(0.3)
+        unlink(path, **options)
+
+    claim = board.acquire(tmp_path / "a.jpg")
+    monkeypatch.setattr(Path, "unlink", slowly)
+    threading.Thread(target=board.release, args=(claim,)).start()
+    assert begun.wait(5)
+    board.close()
+    assert names(tmp_path) == []
+
+
+def test_once_closed_nothing_is_claimed(tmp_path):
+    board = Claims()
+    board.close()
+    assert board.acquire(tmp_path / "a.jpg") is None
+    assert names(tmp_path) == []
+
+
 def test_many_threads_and_one_name_give_one_holder(tmp_path):
     boards = [Claims() for _ in range(16)]
     barrier, won = threading.Barrier(len(boards)), []

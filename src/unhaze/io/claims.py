@@ -19,6 +19,7 @@ import secrets
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ STALE_AFTER = 120.0
 _BEAT = 10.0  # between touches [s]
 _LONGEST_STEM = 255 - len("..claim.123") - 17  # room for a digest that keeps shortened names apart
 _TRIES = 20
+_LONGEST_SETTLING = 10.0  # how long claims that other threads make or give up are waited for at the end [s]
 
 
 def claim_path(output: Path, generation: int = 0) -> Path:
@@ -94,35 +96,56 @@ class Claims:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._unsettled = 0  # claims that are being made or given up right now
         self._held: dict[str, Claim] = {}
         self._end = threading.Event()
         self._heart: threading.Thread | None = None
 
     def acquire(self, output: Path) -> Claim | None:
-        """Claim ``output``, or return ``None`` while another process holds it. Its folder is made.
+        """Claim ``output``, or return ``None`` while another process holds it, or once closed. Its folder is made.
 
         Raises:
             OutputError: The folder cannot be made or written to.
         """
-        made = _make_folder(output.parent)
-        try:
-            claim = self._create(output, tuple(made))
-        except OSError as error:
-            raise _cannot_write(output.parent, error) from error
-        if claim is None:
-            return None
-        with self._lock:
-            self._held[claim.token] = claim
-            if self._heart is None:
-                self._heart = threading.Thread(target=self._beat, name="unhaze-claims", daemon=True)
-                self._heart.start()
-        return claim
+        with self._unsettled_stretch():
+            if self._end.is_set():
+                return None
+            made = _make_folder(output.parent)
+            try:
+                claim = self._create(output, tuple(made))
+            except OSError as error:
+                raise _cannot_write(output.parent, error) from error
+            if claim is None:
+                return None
+            with self._lock:
+                self._held[claim.token] = claim
+                if self._heart is None:
+                    self._heart = threading.Thread(target=self._beat, name="unhaze-claims", daemon=True)
+                    self._heart.start()
+            return claim
 
     def release(self, claim: Claim) -> None:
         """Give a claim up; one that was given up or lost before is left alone."""
+        with self._unsettled_stretch():
+            with self._lock:
+                if self._held.pop(claim.token, None) is None:
+                    return
+            self._delete(claim)
+
+    @contextlib.contextmanager
+    def _unsettled_stretch(self) -> Iterator[None]:
         with self._lock:
-            if self._held.pop(claim.token, None) is None:
-                return
+            self._unsettled += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._unsettled -= 1
+                self._settled.notify_all()
+
+    @staticmethod
+    def _delete(claim: Claim) -> None:
         if claim.holds():
             # the oldest first: whoever still sees an old generation must find ours, not make it anew
             for generation in range(claim.generation + 1):
@@ -133,9 +156,12 @@ class Claims:
                 folder.rmdir()
 
     def close(self) -> None:
-        """Give up all claims."""
+        """Give up all claims; on return no file of theirs is left, also of those that other threads were giving up."""
         self._end.set()
-        for claim in list(self._held.values()):
+        with self._settled:
+            self._settled.wait_for(lambda: not self._unsettled, timeout=_LONGEST_SETTLING)
+            held = list(self._held.values())
+        for claim in held:
             self.release(claim)
         if self._heart is not None:
             self._heart.join(1.0)
