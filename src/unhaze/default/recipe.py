@@ -196,19 +196,21 @@ class State:
 
 def default_config() -> Config:
     """The settings of the network that ships."""
+    kinds = (("room", 0.38), ("boxes", 0.01), ("road", 0.15), ("indoors", 0.16), ("outdoors", 0.3))
     first = Config(
-        data=SynthesisConfig(estimated=0.0),
+        data=SynthesisConfig(estimated=0.0, weights=kinds),
         optimizer=OptimizerConfig(decay=0.3, final=0.3),
+        loss=LossConfig(depth=0.3),
         steps=6000,
         short=128,
         long=176,
     )
     return Config(
         seed=2,
-        data=SynthesisConfig(clear=0.1, high_key=0.15, plain=0.42, thin=0.2),
+        data=SynthesisConfig(clear=0.12, high_key=0.2, plain=0.42, thin=0.2, weights=kinds),
         optimizer=OptimizerConfig(lr=1e-3, decay=0.75),
         loss=LossConfig(gain=0.3),
-        steps=8500,
+        steps=7000,
         short=160,
         long=224,
         first=first,

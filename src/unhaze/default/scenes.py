@@ -69,6 +69,7 @@ SOURCES = (
     Source("more/rgbd/render_aws_house", "room", "train"),
     Source("more/rgbd/render_aws_warehouse", "room", "train"),
     Source("more/rgbd/render_sh3d_rooms", "room", "train"),
+    Source("rooms_rendered", "room", "train"),  # optional: further rooms of the same kind
     Source("more/rgbd/garden_nerf", "outdoors", "train"),
     Source("camvid/images", "road", "train", "0001TP*"),
     Source("camvid/images", "road", "train", "0016E5*"),
