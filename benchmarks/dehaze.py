@@ -212,7 +212,7 @@ def make_frames(folder: Path) -> tuple[bytes, list[bytes]]:
     """The header and some frames of a y4m stream that pans over a hazy photograph."""
     import cv2
 
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     width, height = FRAME
     make_picture(width + 64, height, folder / "wide.jpg")

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from unhaze.images.files import identify
 from unhaze.inference.dehazer import Dehazer
-from unhaze.io.images import identify
 
 pytestmark = [
     pytest.mark.slow,

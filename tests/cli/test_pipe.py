@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 import unhaze
 from unhaze import Dehazer
 from unhaze.cli import app
-from unhaze.io.frames import Frame, FrameConverter, FrameReader
-from unhaze.io.video import video_command
+from unhaze.images.video_files import video_command
+from unhaze.video.frames import Frame, FrameConverter, FrameReader
 
 WIDTH, HEIGHT = 64, 48
 

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from unhaze.images.manifest import read_report
 from unhaze.inference.batch import run_batch
 from unhaze.inference.options import DEFAULT_METHOD
-from unhaze.io.manifest import read_report
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unhaze.images.manifest import read_report
 from unhaze.inference.history import HISTORY_NAME
-from unhaze.io.manifest import read_report
 
 
 def make(path, value=90):
@@ -280,7 +280,7 @@ def test_a_damaged_state_loses_no_result(again, tmp_path, damage):
 def test_a_second_watch_into_the_folder_is_refused_and_the_state_of_a_dead_one_taken_over(again, tmp_path):
     from tests.io.test_claims import forge
 
-    from unhaze.io.claims import STALE_AFTER
+    from unhaze.images.claims import STALE_AFTER
 
     make(tmp_path / "in/a.png")
     (tmp_path / "out").mkdir()

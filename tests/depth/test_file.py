@@ -19,7 +19,7 @@ from unhaze.depth import create_depth  # noqa: E402
 from unhaze.depth.cache import DepthCache  # noqa: E402
 from unhaze.depth.file import read_depth  # noqa: E402
 from unhaze.errors import ImageDecodeError, ImageError, ImageValueError, UnknownNameError, UsageError  # noqa: E402
-from unhaze.inference.depth_picture import gray_depth  # noqa: E402
+from unhaze.images.depth_maps import gray_depth  # noqa: E402
 from unhaze.nn.depth_view import nearness  # noqa: E402
 from unhaze.types import DepthMap  # noqa: E402
 

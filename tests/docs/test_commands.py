@@ -37,7 +37,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
 from unhaze.cli._app import COMMANDS  # noqa: E402
-from unhaze.io.images import identify  # noqa: E402
+from unhaze.images.files import identify  # noqa: E402
 
 INSTALLED = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 

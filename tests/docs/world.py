@@ -89,6 +89,6 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_16_bit(path: Path) -> None:
-    from unhaze.io.images import Picture, write_image
+    from unhaze.images.files import Picture, write_image
 
     write_image(Picture(scene(3).astype(np.uint16) * 257, None, "tiff"), path)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from unhaze.errors import MissingDependencyError, OutputError
+from unhaze.images.files import read_image
 from unhaze.inference import batch
 from unhaze.inference.batch import BatchOptions, Record, Summary, describe_failure, plan, render, run_batch
-from unhaze.io.images import read_image
 from unhaze.types import DehazeResult, DepthMap
 
 

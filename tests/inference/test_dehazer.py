@@ -22,10 +22,10 @@ from unhaze.errors import (
     UnknownNameError,
     UsageError,
 )
+from unhaze.images.files import Encoding, Picture, encode_image, read_image, write_image
 from unhaze.inference.dehazer import LOOKS_CLEAR, Dehazer, dehaze
 from unhaze.inference.methods import list_methods, method_info
 from unhaze.inference.options import DEFAULT_METHOD
-from unhaze.io.images import Encoding, Picture, encode_image, read_image, write_image
 
 METHODS = list_methods()
 
@@ -652,7 +652,7 @@ def test_the_tone_curve_of_a_profile_is_respected(hazy):
 
     profile = linear_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     linear = np.round(srgb_to_linear(hazy.astype(np.float64) / 255) * 65535).astype(np.uint16)
-    from unhaze.io.images import Metadata, Picture
+    from unhaze.images.files import Metadata, Picture
 
     restored = Dehazer().restore(Picture(linear, None, "tiff", Metadata(icc=profile))).image
     expected = dehaze(hazy.astype(np.float32) / 255)

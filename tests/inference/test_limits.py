@@ -12,7 +12,7 @@ from PIL import Image
 from unhaze import Dehazer
 from unhaze.errors import ImageError, OverBudgetError, UnhazeError, UsageError
 from unhaze.inference.machine import MOST_WORKERS
-from unhaze.inference.stream import DehazeStream
+from unhaze.video.stream import DehazeStream
 
 RNG = np.random.default_rng(3)
 PICTURE = RNG.integers(60, 200, (24, 32, 3), dtype=np.uint8)
@@ -187,7 +187,7 @@ def test_metadata_counts_in_the_memory_limit(tmp_path):
 
 
 def dehazer_info(path):
-    from unhaze.io.images import identify
+    from unhaze.images.files import identify
 
     return identify(path)
 

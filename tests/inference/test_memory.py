@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from unhaze import Dehazer
+from unhaze.images.files import Encoding, Picture, identify, write_image
 from unhaze.inference.batch import BatchOptions, render
-from unhaze.io.images import Encoding, Picture, identify, write_image
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,10 +14,10 @@ from unhaze.errors import (
     UsageError,
     WeightsNotFoundError,
 )
+from unhaze.images.files import identify, read_image
 from unhaze.inference import network
 from unhaze.inference.dehazer import Dehazer
 from unhaze.inference.network import NetworkOptions, NetworkOutput
-from unhaze.io.images import identify, read_image
 
 
 @dataclass

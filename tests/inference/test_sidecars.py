@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from unhaze.images.files import Picture, read_image
 from unhaze.inference.sidecars import COMPARE_LIMIT, compare_picture, encode_map, half_of_compare
-from unhaze.io.images import Picture, read_image
 from unhaze.types import DehazeResult, DepthMap
 
 

@@ -14,8 +14,8 @@ from unhaze.data._base import read_pixels
 from unhaze.data._layout import CLEAR, first_child
 from unhaze.data.synthetic import SceneBank
 from unhaze.errors import UsageError
+from unhaze.images.files import READ_SUFFIXES
 from unhaze.inference.synthesis import read_depth
-from unhaze.io.images import READ_SUFFIXES
 from unhaze.physics.synthesis import synthesize_haze
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from unhaze.images.manifest import ReportWriter
     from unhaze.inference.batch import BatchOptions, Job, Record, Summary
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Existing
-    from unhaze.io.manifest import ReportWriter
 
 __all__ = [
     "NetworkSettings",

@@ -382,7 +382,7 @@ def _consistency_plots(result: Consistency, format: str) -> dict[str, bytes]:
 
 
 def _write(folder: Path, contents: dict[str, str | bytes], overwrite: bool) -> None:
-    from unhaze.io.atomic import atomic_output
+    from unhaze.images.atomic import atomic_output
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -161,7 +161,7 @@ def sheet(
 ) -> None:
     """Draw samples into one picture: hazy, clear, and depth where the data set has it (near is bright)."""
     from unhaze.data.inspection import contact_sheet, spread
-    from unhaze.io.images import Picture, write_image
+    from unhaze.images.files import Picture, write_image
 
     dataset, _ = _finite(_open(name, root, split, settings), count)
     picture = contact_sheet([dataset[i] for i in spread(len(dataset), count)], height=height, columns=columns)

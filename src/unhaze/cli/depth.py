@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unhaze.depth._base import DepthEstimator
+    from unhaze.images.files import Picture
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.planning import Job
-    from unhaze.io.images import Picture
     from unhaze.types import DepthMap
 
     # a picture file to its depth, and facts for the user
@@ -191,8 +191,8 @@ def _list(as_json: bool) -> None:
 
 def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     """Estimate and write the depth of one picture; returns facts for the user."""
+    from unhaze.images.depth_maps import color_depth, gray_depth
     from unhaze.inference.batch import Rendered, write_products
-    from unhaze.inference.depth_picture import color_depth, gray_depth
 
     assert job.output is not None
     found, facts = estimate(job.source)
@@ -226,9 +226,9 @@ def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
 def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float32]]:
     import numpy as np
 
+    from unhaze.images.color import tone_curve
+    from unhaze.images.files import read_image
     from unhaze.inference.strips import transmission_strips
-    from unhaze.io.color import tone_curve
-    from unhaze.io.images import read_image
     from unhaze.types import DepthMap
 
     picture = read_image(source, max_pixels=dehazer.max_pixels)
@@ -250,7 +250,7 @@ def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
     from unhaze.depth._base import announce_license, gives_features
     from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
     from unhaze.depth.file import FileDepth
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     if not isinstance(estimator, FileDepth):
         announce_license(estimator)
@@ -271,8 +271,8 @@ def _srgb(picture: Picture) -> NDArray[np.uint8]:
     """Pixels of any picture as (H, W, 3) uint8 RGB with sRGB's tone curve."""
     import numpy as np
 
+    from unhaze.images.color import tone_curve
     from unhaze.inference.strips import full_scale
-    from unhaze.io.color import tone_curve
 
     pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
     if curve is not None or pixels.dtype != np.uint8:

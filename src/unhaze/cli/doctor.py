@@ -137,7 +137,7 @@ def _temporary_folder() -> dict[str, Any]:
 
 
 def _write_formats() -> list[str]:
-    from unhaze.io.images import WRITE_FORMATS
+    from unhaze.images.files import WRITE_FORMATS
 
     return list(WRITE_FORMATS)
 
@@ -146,7 +146,7 @@ def _trial(format: str) -> str | None:
     """Write a small picture and read it again; returns what went wrong."""
     import numpy as np
 
-    from unhaze.io.images import Picture, encode_image, read_image
+    from unhaze.images.files import Picture, encode_image, read_image
 
     pixels = np.tile(np.arange(0, 256, 16, dtype=np.uint8)[None, :, None], (16, 1, 3))
     try:

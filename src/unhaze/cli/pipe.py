@@ -19,7 +19,7 @@ from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.io.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
+    from unhaze.video.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
 
 __all__ = ["pipe"]
 
@@ -87,8 +87,8 @@ def pipe(
     network = NetworkSettings(model, weights, device, precision, tile, compile)
     network.check()
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.temporal import check_temporal
-    from unhaze.io.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.video.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.video.smoothing import check_temporal
 
     weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
     limit = parse_count(max_pixels, "the pixel limit")
@@ -117,7 +117,7 @@ def pipe(
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
     if is_terminal:
-        from unhaze.io.video import video_command
+        from unhaze.images.video_files import video_command
 
         example = video_command("in.mp4", "out.mp4")
         raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {example}")
@@ -139,7 +139,7 @@ def _dehazed(
 
 
 def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[], None]) -> None:
-    from unhaze.io.frames import FrameWriter
+    from unhaze.video.frames import FrameWriter
 
     try:
         writer = FrameWriter(sys.stdout.buffer, reader.info)

@@ -17,13 +17,13 @@ from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
+from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
 from unhaze.inference.options import DehazeOptions
-from unhaze.io.video import VIDEO_SUFFIXES, video_sentence
 
 if TYPE_CHECKING:
+    from unhaze.images.manifest import ReportWriter
     from unhaze.inference.batch import Job, Record, Rendered
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.io.manifest import ReportWriter
 
 __all__ = ["run"]
 
@@ -262,7 +262,7 @@ def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller:
 def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
     if path is None:
         return None
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.images.manifest import ReportWriter
 
     for job in jobs:
         if path in (job.source, *job.products):
@@ -373,7 +373,7 @@ def _stream_target(name: str, settings: Settings) -> Path | None:
 
 
 def _stream_format(settings: Settings, target: Path | None) -> str | None:
-    from unhaze.io.images import format_for_suffix
+    from unhaze.images.files import format_for_suffix
 
     if target is not None:
         return format_for_suffix(target.suffix)
@@ -403,7 +403,7 @@ def _read_stdin(limit: int) -> bytes:
 
 
 def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:
-    from unhaze.io.images import identify
+    from unhaze.images.files import identify
 
     dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
 

@@ -19,13 +19,13 @@ from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from unhaze.images.atomic import Signature
+    from unhaze.images.manifest import ReportWriter
     from unhaze.inference.arrivals import Arrival, Arrivals
     from unhaze.inference.batch import Record
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.history import History
     from unhaze.inference.planning import Existing, Planner
-    from unhaze.io.atomic import Signature
-    from unhaze.io.manifest import ReportWriter
 
 __all__ = ["watch"]
 
@@ -173,7 +173,7 @@ def _termination_ends_well() -> Iterator[None]:
 def _open_report(path: Path | None) -> Any:
     from contextlib import nullcontext
 
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.images.manifest import ReportWriter
 
     return nullcontext() if path is None else ReportWriter(path)
 
@@ -325,8 +325,8 @@ class _Watcher:
         Raises:
             OutputError: Another process watches into this folder, or it cannot be written to.
         """
+        from unhaze.images.claims import STALE_AFTER, Claims
         from unhaze.inference.history import HISTORY_NAME, History
-        from unhaze.io.claims import STALE_AFTER, Claims
 
         claim = stack.enter_context(Claims()).acquire(output / HISTORY_NAME)
         if claim is None:
@@ -435,6 +435,6 @@ class _Watcher:
 
 
 def _signature(path: Path) -> Signature | None:
-    from unhaze.io.atomic import signature_of
+    from unhaze.images.atomic import signature_of
 
     return signature_of(path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 
 from unhaze.errors import ImageError, ImageValueError, UsageError
-from unhaze.io.images import read_image
+from unhaze.images.files import read_image
 from unhaze.types import DepthMap
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 from unhaze.data._base import Border, Pair, PairedDataset
 from unhaze.data.pairing import RULES, Keys, Listing, Pairing, list_pictures, pair_with
 from unhaze.errors import UnknownNameError, UsageError
-from unhaze.io.images import READ_SUFFIXES
+from unhaze.images.files import READ_SUFFIXES
 
 __all__ = [
     "BEFORE_UNDERSCORE",

@@ -10,7 +10,7 @@ from unhaze.data._base import PairedDataset
 from unhaze.data._layout import CLEAR, HAZY, Found, first_child
 from unhaze.data.pairing import list_pictures, pair_names
 from unhaze.errors import UsageError
-from unhaze.io.images import READ_SUFFIXES
+from unhaze.images.files import READ_SUFFIXES
 
 __all__ = ["FOLDERS", "FolderPair"]
 

@@ -27,7 +27,7 @@ import numpy as np
 from unhaze.data._base import Pair, PairedDataset, decode_pixels, read_pixels
 from unhaze.data._layout import Report
 from unhaze.errors import ImageDecodeError, ImageError, OutputError, UsageError
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

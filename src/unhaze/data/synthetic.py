@@ -26,7 +26,7 @@ from unhaze.data._base import read_pixels
 from unhaze.data.pairing import list_pictures
 from unhaze.data.rooms import render_room
 from unhaze.errors import ImageError, UsageError
-from unhaze.io.images import READ_SUFFIXES
+from unhaze.images.files import READ_SUFFIXES
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
 from unhaze.physics.guided import guided_filter
 from unhaze.physics.scattering import transmission_from_depth

@@ -28,8 +28,8 @@ from unhaze.errors import (
     UnknownNameError,
     UsageError,
 )
-from unhaze.io.budget import DEFAULT_MAX_PIXELS
-from unhaze.io.images import read_image
+from unhaze.images.budget import DEFAULT_MAX_PIXELS
+from unhaze.images.files import read_image
 from unhaze.types import DepthKind, DepthLevel, DepthMap
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError, Weig
 from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
 from unhaze.evaluation.provenance import METHOD_CODE, MODEL_CODE, code_hash, hash_bytes, hash_file, manifest_hash
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
+from unhaze.images.files import READ_SUFFIXES, identify
+from unhaze.images.manifest import ReportWriter, read_report
 from unhaze.inference.machine import available_memory
-from unhaze.io.images import READ_SUFFIXES, identify
-from unhaze.io.manifest import ReportWriter, read_report
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -526,7 +526,7 @@ def _named(what: str, read: Callable[[], Tensor]) -> Tensor:
 def _as_float(data: bytes) -> Any:
     import numpy as np
 
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     pixels = read_image(data, finite=True).pixels
     if pixels.dtype.kind == "f":

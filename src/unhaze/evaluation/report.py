@@ -45,7 +45,7 @@ from unhaze.evaluation.reported import ReportedFigure, reported_figures
 from unhaze.evaluation.scoring import metric_label, read_batch
 from unhaze.evaluation.statistics import Comparison, Summary, compare_paired, holm_adjust, summarize
 from unhaze.evaluation.tables import ScoreTable, format_score, score_table
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 from unhaze.metrics import metric_info
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "versions": versions(),
-        "decoder": "unhaze.io.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
+        "decoder": "unhaze.images.files (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
         "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *restoring))),
         "weights": {
             **dict.fromkeys(methods, "inside the package, see code_sha256"),

@@ -4,7 +4,7 @@ Decoding, restoring and encoding spend their time in libraries that release the 
 are enough. A picture is started only when the memory it needs fits beside those that are under way.
 
 Several processes, on one machine or on several with a shared folder, may work on the same inputs: each claims a picture
-before it begins (:mod:`unhaze.io.claims`), passes over what others have claimed, and comes back to it at the end in
+before it begins (:mod:`unhaze.images.claims`), passes over what others have claimed, and comes back to it at the end in
 case the other has died.
 """
 
@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 
 from unhaze.errors import MissingError, OutputError, UnhazeError
+from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
+from unhaze.images.claims import Claims, claim_path
+from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
 from unhaze.inference.machine import available_memory
 from unhaze.inference.planning import Job, plan
 from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
-from unhaze.io.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
-from unhaze.io.claims import Claims, claim_path
-from unhaze.io.images import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from unhaze.images.files import Picture
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.io.images import Picture
 
 __all__ = [
     "WORKER_PREFIX",

@@ -15,6 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from unhaze.errors import OverBudgetError, UsageError
+from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT
+from unhaze.images.color import tone_curve
+from unhaze.images.files import (
+    DEFAULT_MAX_PIXELS,
+    ImageInfo,
+    Picture,
+    encode_image,
+    identify,
+    read_image,
+    write_image,
+)
+from unhaze.images.levels import find_white, nominal_white
 from unhaze.inference.field import HazeField, solve_field, working_view
 from unhaze.inference.layouts import (
     ArrayLayout,
@@ -32,22 +44,10 @@ from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
-from unhaze.inference.stream import DehazeStream, WholeFrames
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
-from unhaze.inference.temporal import TemporalSmoother, check_temporal
-from unhaze.io.budget import METADATA_COPIES, METADATA_LIMIT
-from unhaze.io.color import tone_curve
-from unhaze.io.images import (
-    DEFAULT_MAX_PIXELS,
-    ImageInfo,
-    Picture,
-    encode_image,
-    identify,
-    read_image,
-    write_image,
-)
-from unhaze.io.levels import find_white, nominal_white
 from unhaze.types import DehazeResult, DepthMap
+from unhaze.video.smoothing import TemporalSmoother, check_temporal
+from unhaze.video.stream import DehazeStream, WholeFrames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from unhaze.images.color import ToneCurve
     from unhaze.inference.methods._base import Method
     from unhaze.inference.onnx_engine import EngineInfo
-    from unhaze.io.color import ToneCurve
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
@@ -120,7 +120,7 @@ class Dehazer:
         device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
             where one with a fusion module gets depth from, see :class:`~unhaze.inference.network.NetworkOptions`.
         white: The value that stands for white in 16-bit and float pictures; by default found from the largest values
-            of each, see :func:`unhaze.io.levels.find_white`. Larger values stay as they are.
+            of each, see :func:`unhaze.images.levels.find_white`. Larger values stay as they are.
 
     Raises:
         UsageError: An option is out of range; ``UnknownNameError`` for an unknown method or network.
@@ -308,7 +308,7 @@ class Dehazer:
         """Dehaze a decoded file; alpha, metadata and encoding go along untouched.
 
         Args:
-            picture: From :func:`unhaze.io.images.read_image`.
+            picture: From :func:`unhaze.images.files.read_image`.
             maps: Whether to return transmission, depth and confidence at full resolution.
             in_place: Write the result over ``picture.pixels``, which halves the memory.
         """

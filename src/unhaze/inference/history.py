@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from unhaze.errors import OutputError
-from unhaze.io.atomic import Signature, atomic_output, find_leftovers, signature_of
-from unhaze.io.manifest import ReportWriter, read_report
+from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of
+from unhaze.images.manifest import ReportWriter, read_report
 
 __all__ = ["HISTORY_NAME", "Entry", "History", "move_away"]
 

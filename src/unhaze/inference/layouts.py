@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze.errors import ImageDecodeError, ImageValueError
-from unhaze.io._arrays import to_uint8
-from unhaze.io.levels import hidden_pixels
+from unhaze.images._arrays import to_uint8
+from unhaze.images.levels import hidden_pixels
 from unhaze.physics.color import array_namespace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.io._model import Picture
+    from unhaze.images._picture import Picture
 
     Pixels = NDArray[Any]
     Mask = NDArray[np.bool_]

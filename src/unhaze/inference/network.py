@@ -26,7 +26,7 @@ from unhaze.types import DehazeResult, DepthMap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.io.color import ToneCurve
+    from unhaze.images.color import ToneCurve
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]

@@ -24,8 +24,8 @@ from unhaze.errors import (
     UnsupportedImageError,
     UsageError,
 )
-from unhaze.io.atomic import Signature, signature_of
-from unhaze.io.images import (
+from unhaze.images.atomic import Signature, signature_of
+from unhaze.images.files import (
     READ_SUFFIXES,
     WRITE_FORMATS,
     ImageInfo,
@@ -168,7 +168,7 @@ def plan(
         output: A file for a single picture, or a folder, in which the tree of an input folder is repeated. Without it,
             outputs lie beside their inputs.
         suffix: Added to the name of an output; ``None`` stands for ``"-dehazed"`` beside the input, else for nothing.
-        format: A name of :data:`~unhaze.io.images.WRITE_FORMATS`, or ``"keep"``.
+        format: A name of :data:`~unhaze.images.files.WRITE_FORMATS`, or ``"keep"``.
         recursive: Whether to look into the folders of a folder.
         existing: What to do with an output that exists: report an error, skip the input, or overwrite.
         sides: Further products, names of ``SIDE_PRODUCTS``.

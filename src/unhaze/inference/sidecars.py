@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unhaze.inference.depth_picture import gray_depth
-from unhaze.io.images import Metadata, Picture, encode_image
-from unhaze.io.levels import nominal_white
+from unhaze.images.depth_maps import gray_depth
+from unhaze.images.files import Metadata, Picture, encode_image
+from unhaze.images.levels import nominal_white
 from unhaze.types import DehazeResult
 
 __all__ = ["COMPARE_LIMIT", "compare_picture", "encode_map", "half_of_compare"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from unhaze.images.levels import find_white, nominal_white
 from unhaze.inference.field import HazeField
-from unhaze.io.levels import find_white, nominal_white
 from unhaze.physics.color import luminance
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from unhaze.images.color import ToneCurve
     from unhaze.inference.options import DehazeOptions
-    from unhaze.io.color import ToneCurve
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]

@@ -14,12 +14,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from unhaze.errors import ImageDecodeError, ImageValueError, UnknownNameError, UsageError
-from unhaze.inference.batch import Rendered, write_products
-from unhaze.inference.depth_picture import gray_depth
-from unhaze.inference.planning import Job
-from unhaze.inference.strips import full_scale
-from unhaze.io.color import tone_curve
-from unhaze.io.images import (
+from unhaze.images.color import tone_curve
+from unhaze.images.depth_maps import gray_depth
+from unhaze.images.files import (
     READ_SUFFIXES,
     Picture,
     conversion_notes,
@@ -27,6 +24,9 @@ from unhaze.io.images import (
     format_for_suffix,
     read_image,
 )
+from unhaze.inference.batch import Rendered, write_products
+from unhaze.inference.planning import Job
+from unhaze.inference.strips import full_scale
 from unhaze.physics.color import Space, luminance
 from unhaze.physics.synthesis import DEPTH_KINDS, analytic_depth, haze_field, synthesize_haze
 from unhaze.types import DepthMap

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unhaze.io.budget import METADATA_LIMIT, Budget, TooMuchError, archive_limit
+from unhaze.images.budget import METADATA_LIMIT, Budget, TooMuchError, archive_limit
 
 __all__ = ["Inert", "TorchFileError", "UnreadTensor", "UnsafeFileError", "read_torch_file"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unhaze.backbones import create_backbone
 from unhaze.backbones._base import Backbone
 from unhaze.errors import MissingDependencyError
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 from unhaze.weights.detect import Match, compare, identify, under_our_names
 from unhaze.weights.reading import WeightsError, WeightsFile, read_weights
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UnhazeError, UsageError, WeightsNotFoundError
-from unhaze.io.budget import PART_LIMIT, archive_limit
+from unhaze.images.budget import PART_LIMIT, archive_limit
 from unhaze.weights._torch_files import Inert, TorchFileError, UnreadTensor, UnsafeFileError, read_torch_file
 from unhaze.weights.tfjs import TfjsError, is_tfjs, read_tfjs
 
