@@ -28,7 +28,7 @@ from unhaze.data.rooms import render_room
 from unhaze.errors import ImageError, UsageError
 from unhaze.images.files import READ_SUFFIXES
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
-from unhaze.physics.guided import guided_filter
+from unhaze.physics.guided_filter import guided_filter
 from unhaze.physics.scattering import transmission_from_depth
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from unhaze.errors import WeightsNotFoundError
 from unhaze.inference.methods._base import HazeEstimate, MethodInfo
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.physics.color import luminance
-from unhaze.physics.guided import box_mean
+from unhaze.physics.guided_filter import box_mean
 
 if TYPE_CHECKING:
     from unhaze.inference.methods._base import FloatArray

@@ -14,7 +14,7 @@ import numpy as np
 
 from unhaze.inference.options import DehazeOptions
 from unhaze.physics.color import luminance
-from unhaze.physics.guided import box_mean, guided_coefficients
+from unhaze.physics.guided_filter import box_mean, guided_coefficients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

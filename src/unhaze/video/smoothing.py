@@ -16,7 +16,7 @@ import numpy as np
 from unhaze.errors import UsageError
 from unhaze.inference.strips import full_scale
 from unhaze.physics.color import luminance
-from unhaze.physics.guided import box_mean
+from unhaze.physics.guided_filter import box_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from unhaze.physics import (
     guided_upsample,
     joint_bilateral_upsample,
 )
-from unhaze.physics import guided as module
+from unhaze.physics import guided_filter as module
 
 SHAPES = [(1, 1), (1, 6), (6, 1), (2, 3), (9, 7), (14, 20)]
 RADII = [0, 1, 2, 7, 30]
