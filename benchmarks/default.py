@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
+from unhaze.classic import create_method
 from unhaze.data.synthetic import SKY_DEPTH
 from unhaze.default.model import FieldMethod
 from unhaze.default.scenes import SOURCES, read_scene, scene_names
 from unhaze.inference.field import solve_field, working_view
-from unhaze.inference.methods import create_method
 from unhaze.inference.options import DehazeOptions
 from unhaze.inference.strips import restore_strips
 from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring

@@ -7,10 +7,10 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 from typer.testing import CliRunner
 
+from unhaze import classic as methods
 from unhaze.catalog import Catalog
 from unhaze.cli import app
 from unhaze.errors import PluginWarning, UnknownNameError
-from unhaze.inference import methods
 
 BROKEN = {
     "raises": ("plugin_raises:made", "RuntimeError: no licence"),

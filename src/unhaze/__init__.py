@@ -18,7 +18,7 @@ _HOME = {
     "Dehazer": "unhaze.inference.dehazer",
     "create_model": "unhaze.guided",
     "dehaze": "unhaze.inference.dehazer",
-    "list_methods": "unhaze.inference.methods",
+    "list_methods": "unhaze.classic",
     "DehazeResult": "unhaze.types",
     "DepthMap": "unhaze.types",
     "UnhazeError": "unhaze.errors",
@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from unhaze.classic import list_methods
     from unhaze.errors import UnhazeError
     from unhaze.guided import create_model
     from unhaze.inference.dehazer import Dehazer, dehaze
-    from unhaze.inference.methods import list_methods
     from unhaze.types import DehazeResult, DepthMap
 
 

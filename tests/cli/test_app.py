@@ -58,7 +58,7 @@ def raising(error, monkeypatch):
     def fail():
         raise error
 
-    monkeypatch.setattr("unhaze.inference.methods.list_methods", fail)
+    monkeypatch.setattr("unhaze.classic.list_methods", fail)
 
 
 @pytest.mark.parametrize(

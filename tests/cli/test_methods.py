@@ -1,6 +1,6 @@
 import json
 
-from unhaze.inference.methods import list_methods, method_info
+from unhaze.classic import list_methods, method_info
 
 
 def test_list_names_every_method_with_its_summary(unhaze):

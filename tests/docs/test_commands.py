@@ -255,7 +255,7 @@ def _estimator():
 
 
 def _of_methods(name):
-    from unhaze.inference.methods import _base
+    from unhaze.classic import base as _base
 
     return getattr(_base, name)
 

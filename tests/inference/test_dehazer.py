@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import unhaze
+from unhaze.classic import list_methods, method_info
 from unhaze.errors import (
     ImageDecodeError,
     ImageValueError,
@@ -24,7 +25,6 @@ from unhaze.errors import (
 )
 from unhaze.images.files import Encoding, Picture, encode_image, read_image, write_image
 from unhaze.inference.dehazer import LOOKS_CLEAR, Dehazer, dehaze
-from unhaze.inference.methods import list_methods, method_info
 from unhaze.inference.options import DEFAULT_METHOD
 
 METHODS = list_methods()

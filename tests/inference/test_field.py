@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unhaze.classic import create_method, list_methods
+from unhaze.classic.base import HazeEstimate
 from unhaze.inference.field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
-from unhaze.inference.methods import create_method, list_methods
-from unhaze.inference.methods._base import HazeEstimate
 from unhaze.inference.options import DehazeOptions
 from unhaze.physics.color import luminance
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unhaze.classic import create_method, list_methods
 from unhaze.inference.field import HazeField, solve_field, working_view
-from unhaze.inference.methods import create_method, list_methods
 from unhaze.inference.options import DehazeOptions
 from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
 

@@ -127,7 +127,7 @@ class Settings:
         Raises:
             UsageError: A value is not one of those that exist, or out of range.
         """
-        from unhaze.inference.methods import method_info
+        from unhaze.classic import method_info
         from unhaze.inference.onnx_engine import ENGINES
 
         for kind, value, known in (

@@ -148,9 +148,9 @@ def eval_(
 
 def _runs(folders: list[str], methods: list[str], strength: float, engine: str) -> tuple[Run, ...]:
     """Runs over folders and over methods; an engine is for those methods that have a network."""
+    from unhaze.classic import method_info
     from unhaze.errors import UsageError
     from unhaze.evaluation.benchmark import Run
-    from unhaze.inference.methods import method_info
 
     runs = []
     for text in folders:

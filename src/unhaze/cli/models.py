@@ -73,7 +73,7 @@ def info(
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
-    from unhaze.inference.methods import list_methods
+    from unhaze.classic import list_methods
 
     if "+" in name:
         _tell_attachment(name, depth, depth_weights, json_output=json_output)
@@ -156,7 +156,7 @@ def _header(name: str) -> str:
 
 def _methods() -> list[dict[str, Any]]:
     """What the list says of each method."""
-    from unhaze.inference.methods import list_methods, method_info
+    from unhaze.classic import list_methods, method_info
 
     entries = []
     for name in list_methods():

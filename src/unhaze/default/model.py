@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from unhaze.classic.base import HazeEstimate, MethodInfo
 from unhaze.default.constants import (
     CLEAR_DEPTH,
     FOG_LEAST_WEIGHT,
@@ -29,13 +30,12 @@ from unhaze.default.constants import (
     network_shape,
 )
 from unhaze.errors import WeightsNotFoundError
-from unhaze.inference.methods._base import HazeEstimate, MethodInfo
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import FloatArray
+    from unhaze.classic.base import FloatArray
 
 __all__ = ["WEIGHTS", "FieldMaps", "FieldMethod"]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
+from unhaze.classic import create_method
 from unhaze.errors import OverBudgetError, UsageError
 from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT
 from unhaze.images.color import tone_curve
@@ -40,7 +41,6 @@ from unhaze.inference.layouts import (
     tensor_to_arrays,
 )
 from unhaze.inference.machine import check_workers, format_bytes, parse_bytes, usable_cores
-from unhaze.inference.methods import create_method
 from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
 from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from unhaze.classic.base import Method
     from unhaze.images.color import ToneCurve
-    from unhaze.inference.methods._base import Method
     from unhaze.inference.onnx_engine import EngineInfo
 
     Pixels = NDArray[Any]

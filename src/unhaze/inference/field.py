@@ -19,7 +19,7 @@ from unhaze.physics.guided_filter import box_mean, guided_coefficients
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.inference.methods._base import HazeEstimate, Method
+    from unhaze.classic.base import HazeEstimate, Method
 
     FloatArray = NDArray[np.float32]
     Mask = NDArray[np.bool_]

@@ -15,10 +15,10 @@ import numpy as np
 
 from unhaze.backbones import list_backbones, resolve_backbone
 from unhaze.catalog import Catalog, check_device
+from unhaze.classic import list_methods
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.fusion import list_fusions
 from unhaze.inference.field import exposure_lift, fill_hidden
-from unhaze.inference.methods import list_methods
 from unhaze.inference.strips import full_scale, store_where
 from unhaze.physics.color import luminance
 from unhaze.types import DehazeResult, DepthMap

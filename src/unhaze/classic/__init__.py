@@ -8,16 +8,16 @@ from unhaze.catalog import Catalog
 from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import Method, MethodInfo
+    from unhaze.classic.base import Method, MethodInfo
 
 __all__ = ["create_method", "list_methods", "method_info"]
 
 _CATALOG = Catalog(
     "method",
     {
-        "dcp": "unhaze.inference.methods.dcp:DarkChannelPrior",
-        "cap": "unhaze.inference.methods.cap:ColorAttenuationPrior",
-        "bccr": "unhaze.inference.methods.bccr:BoundaryConstraint",
+        "dcp": "unhaze.classic.dcp:DarkChannelPrior",
+        "cap": "unhaze.classic.cap:ColorAttenuationPrior",
+        "bccr": "unhaze.classic.bccr:BoundaryConstraint",
         "field-m": "unhaze.default.model:FieldMethod",
     },
     group="unhaze.methods",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unhaze.inference.methods._base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import dark_channel, dark_channel_transmission
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import FloatArray
+    from unhaze.classic.base import FloatArray
 
 # 15 pixels on the 600-pixel pictures of the paper
 PATCH = 15 / 600

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from unhaze.classic import create_method, list_methods, method_info
 from unhaze.errors import UnknownNameError
-from unhaze.inference.methods import create_method, list_methods, method_info
 
 METHODS = list_methods()
 

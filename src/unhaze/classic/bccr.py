@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.inference.methods._base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import boundary_transmission, contextual_regularization, dark_channel
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import FloatArray
+    from unhaze.classic.base import FloatArray
 
 AIRLIGHT_PATCH = 15 / 600
 PATCH = 7 / 600

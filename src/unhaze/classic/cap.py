@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.inference.methods._base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import color_attenuation_depth, color_attenuation_transmission
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import FloatArray
+    from unhaze.classic.base import FloatArray
 
 PATCH = 15 / 600
 
