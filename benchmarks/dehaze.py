@@ -142,7 +142,7 @@ def measure(names: list[str], source: Path, folder: Path, repeats: int) -> dict[
 
 def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
     """Pictures per second, one after another on one core, and as ``unhaze run`` does it on all cores."""
-    from unhaze.inference.batch import BatchOptions, plan, run_batch
+    from unhaze.batch.workers import BatchOptions, plan, run_batch
     from unhaze.inference.dehazer import Dehazer
     from unhaze.inference.machine import usable_cores
 

@@ -91,7 +91,7 @@ def test_verbose_shows_where_an_unexpected_error_comes_from(unhaze, monkeypatch,
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("unhaze.inference.planning.plan", fail)
+    monkeypatch.setattr("unhaze.batch.planning.plan", fail)
     assert "Traceback" not in unhaze("run", tmp_path).stderr
     assert "Traceback" in unhaze("run", tmp_path, "-v").stderr
     assert "Traceback" not in unhaze("run", tmp_path).stderr  # the wish of one command is not that of the next

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from unhaze.batch.workers import run_batch
 from unhaze.images.manifest import read_report
-from unhaze.inference.batch import run_batch
 from unhaze.inference.options import DEFAULT_METHOD
 
 
@@ -660,7 +660,7 @@ def test_a_missing_package_is_exit_code_three(unhaze, make, tmp_path, monkeypatc
     def identify(_):
         raise MissingDependencyError("pillow-heif", "heif", "read HEIC files")
 
-    monkeypatch.setattr("unhaze.inference.planning.identify", identify)
+    monkeypatch.setattr("unhaze.batch.planning.identify", identify)
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png")
     assert result.exit_code == 3
@@ -709,7 +709,7 @@ def test_an_interrupt_in_this_process_is_told_in_json_too(unhaze, make, tmp_path
         run_batch(dehazer, jobs[:1], options, on_record)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unhaze.inference.batch.run_batch", interrupted)
+    monkeypatch.setattr("unhaze.batch.workers.run_batch", interrupted)
     result = unhaze("run", tmp_path, "--json")
     assert result.exit_code == 130
     told = json.loads(result.stdout)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unhaze.batch.history import HISTORY_NAME
 from unhaze.images.manifest import read_report
-from unhaze.inference.history import HISTORY_NAME
 
 
 def make(path, value=90):
@@ -101,7 +101,7 @@ def test_a_file_that_is_still_growing_is_left_in_peace_and_told(once, tmp_path):
 def test_a_file_that_vanishes_is_forgotten(once, tmp_path, monkeypatch):
     make(tmp_path / "in/a.png")
     make(tmp_path / "in/b.png")
-    from unhaze.inference.planning import Planner
+    from unhaze.batch.planning import Planner
 
     jobs = Planner.jobs
 
@@ -326,7 +326,7 @@ def test_inputs_that_were_done_are_deleted_also_when_a_crash_came_between(again,
 
 
 def test_an_input_that_changes_while_it_is_worked_on_is_not_put_away(again, tmp_path, monkeypatch):
-    from unhaze.inference import batch
+    from unhaze.batch import workers as batch
 
     source, write_products = make(tmp_path / "in/a.png"), batch.write_products
 

@@ -172,8 +172,8 @@ def test_heic_in_hdr_is_planned_as_png(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     from PIL import Image
 
+    from unhaze.batch.planning import plan
     from unhaze.images.files import identify
-    from unhaze.inference.planning import plan
 
     path = tmp_path / "h.heic"
     picture = heif.from_pillow(Image.new("RGB", (64, 48), (90, 120, 150)))

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from unhaze import Dehazer
+from unhaze.batch.workers import BatchOptions, render
 from unhaze.images.files import Encoding, Picture, identify, write_image
-from unhaze.inference.batch import BatchOptions, render
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from unhaze.batch.synthesis import read_depth
 from unhaze.data._base import read_pixels
 from unhaze.data._layout import CLEAR, first_child
 from unhaze.data.synthetic import SceneBank
 from unhaze.errors import UsageError
 from unhaze.images.files import READ_SUFFIXES
-from unhaze.inference.synthesis import read_depth
 from unhaze.physics.synthesis import synthesize_haze
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from unhaze.cli import _console
 from unhaze.errors import MissingError
 
 if TYPE_CHECKING:
-    from unhaze.inference.planning import Job
+    from unhaze.batch.planning import Job
 
 __all__ = ["for_each_file"]
 
@@ -22,7 +22,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
     """Call ``work`` for every job and tell what became of it.
 
     Args:
-        jobs: From :func:`unhaze.inference.planning.plan`.
+        jobs: From :func:`unhaze.batch.planning.plan`.
         work: Does one job and returns what is worth telling, ready for JSON.
         label: What is being done, for the progress bar.
         as_json: Whether to print the records of all inputs as JSON on stdout.
@@ -31,7 +31,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
         typer.Exit: With 0 if all went well, with 1 if an input failed, with 3 if all that failed did so for want of
             something to install.
     """
-    from unhaze.inference.batch import describe_failure
+    from unhaze.batch.workers import describe_failure
 
     records: list[dict[str, Any]] = []
     failures: list[BaseException] = []

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from unhaze.batch.planning import Existing
+    from unhaze.batch.workers import BatchOptions, Job, Record, Summary
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.batch import BatchOptions, Job, Record, Summary
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.planning import Existing
 
 __all__ = [
     "NetworkSettings",
@@ -151,7 +151,7 @@ class Settings:
     @property
     def sides(self) -> list[str]:
         """Products to write beside the restored picture."""
-        from unhaze.inference.planning import SIDE_PRODUCTS
+        from unhaze.batch.planning import SIDE_PRODUCTS
 
         maps = [name.strip() for part in self.save for name in part.split(",") if name.strip()]
         known = sorted(set(SIDE_PRODUCTS) - {"compare"})
@@ -162,7 +162,7 @@ class Settings:
 
     def batch_options(self) -> BatchOptions:
         """How to work off a batch."""
-        from unhaze.inference.batch import BatchOptions
+        from unhaze.batch.workers import BatchOptions
         from unhaze.inference.machine import parse_bytes, usable_cores
 
         return BatchOptions(
@@ -208,7 +208,7 @@ class Teller:
     """
 
     def __init__(self, report: ReportWriter | None, *, keep: bool = False) -> None:
-        from unhaze.inference.batch import Summary
+        from unhaze.batch.workers import Summary
 
         self.summary: Summary = Summary()
         self.records: list[Record] = []

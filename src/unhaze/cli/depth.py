@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from unhaze.batch.planning import Job
     from unhaze.depth._base import DepthEstimator
     from unhaze.images.files import Picture
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.planning import Job
     from unhaze.types import DepthMap
 
     # a picture file to its depth, and facts for the user
@@ -109,8 +109,8 @@ def depth(
     say what a level is. From haze depth is known up to a factor only, 0 is the camera, and not where there is no haze
     or nothing but haze.
     """
+    from unhaze.batch.planning import plan
     from unhaze.cli._each_file import for_each_file
-    from unhaze.inference.planning import plan
 
     if list_estimators:
         _list(json_output)
@@ -191,8 +191,8 @@ def _list(as_json: bool) -> None:
 
 def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     """Estimate and write the depth of one picture; returns facts for the user."""
+    from unhaze.batch.workers import Rendered, write_products
     from unhaze.images.depth_maps import color_depth, gray_depth
-    from unhaze.inference.batch import Rendered, write_products
 
     assert job.output is not None
     found, facts = estimate(job.source)

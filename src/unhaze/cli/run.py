@@ -21,8 +21,8 @@ from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from unhaze.batch.workers import Job, Record, Rendered
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.batch import Job, Record, Rendered
     from unhaze.inference.dehazer import Dehazer
 
 __all__ = ["run"]
@@ -165,7 +165,7 @@ def run(
 
 
 def _plan(inputs: Sequence[str], listed: Sequence[str], settings: Settings, shard: str | None) -> list[Job]:
-    from unhaze.inference.planning import Shard, plan
+    from unhaze.batch.planning import Shard, plan
 
     return plan(
         inputs,
@@ -244,7 +244,7 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
 
 
 def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:
-    from unhaze.inference.batch import run_batch
+    from unhaze.batch.workers import run_batch
 
     options = settings.batch_options()
     at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
@@ -338,7 +338,7 @@ def _run_stream(
     if len(inputs) != 1:
         raise UsageError("- stands for one picture; process the other inputs in a command of their own.")
     target = _stream_target(inputs[0], settings)
-    from unhaze.inference.batch import render
+    from unhaze.batch.workers import render
 
     source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
@@ -354,7 +354,7 @@ def _run_stream(
 
 def _stream_target(name: str, settings: Settings) -> Path | None:
     """The file to write, or ``None`` for stdout."""
-    from unhaze.inference.planning import Planner
+    from unhaze.batch.planning import Planner
 
     if settings.output not in (None, STREAM):
         assert settings.output is not None
@@ -409,8 +409,8 @@ def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Setti
 
 
 def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:
-    from unhaze.inference.batch import write_products
-    from unhaze.inference.planning import side_paths
+    from unhaze.batch.planning import side_paths
+    from unhaze.batch.workers import write_products
 
     if settings.existing == "skip" and target.exists():
         _console.say(f"{target} exists; nothing was written.")

@@ -55,9 +55,9 @@ def synth(
 
     The same seed and file name give the same haze. Type, bit depth, transparency and metadata of the pictures stay.
     """
+    from unhaze.batch.planning import plan
+    from unhaze.batch.synthesis import HazeRecipe, synthesize_file
     from unhaze.cli._each_file import for_each_file
-    from unhaze.inference.planning import plan
-    from unhaze.inference.synthesis import HazeRecipe, synthesize_file
 
     recipe = HazeRecipe.parse(
         beta=beta,

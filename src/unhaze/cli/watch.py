@@ -19,13 +19,13 @@ from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.inference.options import DehazeOptions
 
 if TYPE_CHECKING:
+    from unhaze.batch.arrivals import Arrival, Arrivals
+    from unhaze.batch.history import History
+    from unhaze.batch.planning import Existing, Planner
+    from unhaze.batch.workers import Record
     from unhaze.images.atomic import Signature
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.arrivals import Arrival, Arrivals
-    from unhaze.inference.batch import Record
     from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.history import History
-    from unhaze.inference.planning import Existing, Planner
 
 __all__ = ["watch"]
 
@@ -219,8 +219,8 @@ class _Watcher:
         every: float,
         stack: ExitStack,
     ) -> None:
-        from unhaze.inference.arrivals import Arrivals
-        from unhaze.inference.planning import Planner
+        from unhaze.batch.arrivals import Arrivals
+        from unhaze.batch.planning import Planner
 
         self._folder, self._settings, self._every = folder, settings, every
         self._deletes, self._originals = done == DELETE, originals
@@ -279,7 +279,7 @@ class _Watcher:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def _work_off(self, arrivals: Sequence[Arrival]) -> None:
-        from unhaze.inference.batch import run_batch
+        from unhaze.batch.workers import run_batch
 
         for arrival in arrivals:
             if arrival.is_empty:
@@ -293,7 +293,7 @@ class _Watcher:
             run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
 
     def _fail_empty(self, arrival: Arrival) -> None:
-        from unhaze.inference.batch import Record
+        from unhaze.batch.workers import Record
 
         sentence = f"{arrival.found.source} is empty and stayed so; copy it again."
         record = Record(str(arrival.found.source), "failed", reason=sentence, error_type=ImageDecodeError.__name__)
@@ -325,8 +325,8 @@ class _Watcher:
         Raises:
             OutputError: Another process watches into this folder, or it cannot be written to.
         """
+        from unhaze.batch.history import HISTORY_NAME, History
         from unhaze.images.claims import STALE_AFTER, Claims
-        from unhaze.inference.history import HISTORY_NAME, History
 
         claim = stack.enter_context(Claims()).acquire(output / HISTORY_NAME)
         if claim is None:
@@ -377,7 +377,7 @@ class _Watcher:
 
     def _put_away(self, source: Path, signature: Signature) -> None:
         """Move or delete an input that was done, if that is wanted and its result is there."""
-        from unhaze.inference.history import move_away
+        from unhaze.batch.history import move_away
 
         entry = None if self._history is None else self._history.entry(source)
         if entry is None or (self._originals is None and not self._deletes):

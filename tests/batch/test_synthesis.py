@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from unhaze.batch.synthesis import read_depth
 from unhaze.errors import ImageDecodeError, ImageValueError
-from unhaze.inference.synthesis import read_depth
 
 
 def test_missing_depth_is_filled_from_the_nearest_pixel(tmp_path):

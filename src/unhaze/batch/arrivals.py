@@ -18,8 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from unhaze.batch.planning import Found, Planner
 from unhaze.images.atomic import Signature, signature_of
-from unhaze.inference.planning import Found, Planner
 
 __all__ = ["EMPTY_LOOKS", "Arrival", "Arrivals"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unhaze.batch import workers as batch
+from unhaze.batch.workers import BatchOptions, Record, Summary, describe_failure, plan, render, run_batch
 from unhaze.errors import MissingDependencyError, OutputError
 from unhaze.images.files import read_image
-from unhaze.inference import batch
-from unhaze.inference.batch import BatchOptions, Record, Summary, describe_failure, plan, render, run_batch
 from unhaze.types import DehazeResult, DepthMap
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unhaze.batch import planning
+from unhaze.batch.planning import Found, Planner, Shard, plan
 from unhaze.errors import ImageDecodeError, OutputError, UnknownNameError, UsageError
-from unhaze.inference import planning
-from unhaze.inference.planning import Found, Planner, Shard, plan
 
 
 def make(path, size=(4, 3)):

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 
+from unhaze.batch.planning import Job, plan
+from unhaze.batch.side_products import compare_picture, encode_map, half_of_compare
 from unhaze.errors import MissingError, OutputError, UnhazeError
 from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
 from unhaze.images.claims import Claims, claim_path
 from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
 from unhaze.inference.machine import available_memory
-from unhaze.inference.planning import Job, plan
-from unhaze.inference.sidecars import compare_picture, encode_map, half_of_compare
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from unhaze.inference import arrivals
-from unhaze.inference.arrivals import EMPTY_LOOKS, Arrivals
-from unhaze.inference.planning import Planner
+from unhaze.batch import arrivals
+from unhaze.batch.arrivals import EMPTY_LOOKS, Arrivals
+from unhaze.batch.planning import Planner
 
 REST = 0.05
 MODES = [

@@ -13,6 +13,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from unhaze.batch.planning import Job
+from unhaze.batch.workers import Rendered, write_products
 from unhaze.errors import ImageDecodeError, ImageValueError, UnknownNameError, UsageError
 from unhaze.images.color import tone_curve
 from unhaze.images.depth_maps import gray_depth
@@ -24,8 +26,6 @@ from unhaze.images.files import (
     format_for_suffix,
     read_image,
 )
-from unhaze.inference.batch import Rendered, write_products
-from unhaze.inference.planning import Job
 from unhaze.inference.strips import full_scale
 from unhaze.physics.color import Space, luminance
 from unhaze.physics.synthesis import DEPTH_KINDS, analytic_depth, haze_field, synthesize_haze

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from unhaze.batch.side_products import COMPARE_LIMIT, compare_picture, encode_map, half_of_compare
 from unhaze.images.files import Picture, read_image
-from unhaze.inference.sidecars import COMPARE_LIMIT, compare_picture, encode_map, half_of_compare
 from unhaze.types import DehazeResult, DepthMap
 
 
