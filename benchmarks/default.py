@@ -24,11 +24,11 @@ from unhaze.classic import create_method
 from unhaze.data.synthetic import SKY_DEPTH
 from unhaze.default.model import FieldMethod
 from unhaze.default.scenes import SOURCES, read_scene, scene_names
-from unhaze.inference.field import solve_field, working_view
-from unhaze.inference.options import DehazeOptions
-from unhaze.inference.strips import restore_strips
 from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring
 from unhaze.physics.synthesis import haze_field, synthesize_haze
+from unhaze.restore.haze_field import solve_field, working_view
+from unhaze.restore.options import DehazeOptions
+from unhaze.restore.strips import restore_strips
 
 Image = np.ndarray
 Run = Callable[[Image], Image]

@@ -143,8 +143,8 @@ def measure(names: list[str], source: Path, folder: Path, repeats: int) -> dict[
 def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
     """Pictures per second, one after another on one core, and as ``unhaze run`` does it on all cores."""
     from unhaze.batch.workers import BatchOptions, plan, run_batch
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.dehazer import Dehazer
+    from unhaze.restore.machine import usable_cores
 
     inputs = folder / "many"
     inputs.mkdir()
@@ -164,7 +164,7 @@ def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
 
 def startup(folder: Path, repeats: int) -> dict[str, float]:
     """Seconds of whole processes: a bare interpreter, the help, and one small and one 1080p picture."""
-    from unhaze.inference.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_METHOD
 
     executable = str(Path(sys.executable).with_name("unhaze"))
     commands = {"python": [sys.executable, "-c", "pass"], "help": [executable, "--help"]}
@@ -186,7 +186,7 @@ def startup(folder: Path, repeats: int) -> dict[str, float]:
 
 def pipe_rate(folder: Path, repeats: int) -> dict[str, float]:
     """Frames per second of ``unhaze pipe``, from its start to its end."""
-    from unhaze.inference.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_METHOD
 
     header, frames = make_frames(folder)
     executable = str(Path(sys.executable).with_name("unhaze"))

@@ -16,9 +16,9 @@ from tests.networks import image, relative  # noqa: E402
 from unhaze.depth._base import DepthEstimator  # noqa: E402
 from unhaze.errors import UnknownNameError, UsageError  # noqa: E402
 from unhaze.guided import GuidedSpec, create_model, default_sites, load_model, save_model  # noqa: E402
-from unhaze.inference.network import NetworkOptions  # noqa: E402
-from unhaze.neural.engine import TorchEngine, open_engine  # noqa: E402
 from unhaze.nn.depth_view import DepthView, nearness  # noqa: E402
+from unhaze.restore.engines.torch import TorchEngine, open_engine  # noqa: E402
+from unhaze.restore.network import NetworkOptions  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
 from unhaze.weights import WeightsError, save_weights  # noqa: E402
 

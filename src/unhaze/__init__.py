@@ -15,9 +15,9 @@ __version__ = "0.1.0.dev0"
 
 # public name -> module that defines it; loaded on first use, so that `import unhaze` stays cheap
 _HOME = {
-    "Dehazer": "unhaze.inference.dehazer",
+    "Dehazer": "unhaze.restore.dehazer",
     "create_model": "unhaze.guided",
-    "dehaze": "unhaze.inference.dehazer",
+    "dehaze": "unhaze.restore.dehazer",
     "list_methods": "unhaze.classic",
     "DehazeResult": "unhaze.types",
     "DepthMap": "unhaze.types",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from unhaze.classic import list_methods
     from unhaze.errors import UnhazeError
     from unhaze.guided import create_model
-    from unhaze.inference.dehazer import Dehazer, dehaze
+    from unhaze.restore.dehazer import Dehazer, dehaze
     from unhaze.types import DehazeResult, DepthMap
 
 

@@ -8,7 +8,7 @@ import unhaze as package
 from unhaze.cli import _app, app
 from unhaze.errors import MissingDependencyError, OutputError, UsageError
 
-HEAVY = ("numpy", "cv2", "PIL", "tifffile", "torch", "rich", "unhaze.images.files", "unhaze.inference.dehazer")
+HEAVY = ("numpy", "cv2", "PIL", "tifffile", "torch", "rich", "unhaze.images.files", "unhaze.restore.dehazer")
 
 
 def test_version(unhaze):

@@ -67,7 +67,7 @@ def broken(*_, **__):
     ("target", "line"),
     [
         ("unhaze.images.files.encode_image", "formats"),
-        ("unhaze.inference.dehazer.Dehazer.__call__", "dehazing"),
+        ("unhaze.restore.dehazer.Dehazer.__call__", "dehazing"),
         ("tempfile.TemporaryFile", "temporary files"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unhaze.images.files import identify
-from unhaze.inference.dehazer import Dehazer
+from unhaze.restore.dehazer import Dehazer
 
 pytestmark = [
     pytest.mark.slow,

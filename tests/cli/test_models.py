@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
 from unhaze.classic import list_methods  # noqa: E402
-from unhaze.inference.options import DEFAULT_METHOD  # noqa: E402
+from unhaze.restore.options import DEFAULT_METHOD  # noqa: E402
 from unhaze.weights import load_network  # noqa: E402
 
 

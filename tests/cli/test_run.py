@@ -14,7 +14,7 @@ from PIL import Image
 
 from unhaze.batch.workers import run_batch
 from unhaze.images.manifest import read_report
-from unhaze.inference.options import DEFAULT_METHOD
+from unhaze.restore.options import DEFAULT_METHOD
 
 
 @pytest.fixture(scope="session")

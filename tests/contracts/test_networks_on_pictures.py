@@ -71,9 +71,9 @@ def dehazer_of(monkeypatch, tmp_path):
         file = tmp_path / "weights"
         file.write_bytes(b"")
         given = lambda *_, **__: copy.deepcopy(network)  # noqa: E731
-        monkeypatch.setattr("unhaze.neural.engine.load_network", lambda *_: (given(), "dehazeformer-t"))
-        monkeypatch.setattr("unhaze.neural.engine.load_model", given)
-        monkeypatch.setattr("unhaze.neural.engine.read_facts", lambda _: {})
+        monkeypatch.setattr("unhaze.restore.engines.torch.load_network", lambda *_: (given(), "dehazeformer-t"))
+        monkeypatch.setattr("unhaze.restore.engines.torch.load_model", given)
+        monkeypatch.setattr("unhaze.restore.engines.torch.read_facts", lambda _: {})
         return Dehazer(weights=file, device="cpu", **options)
 
     return open_with

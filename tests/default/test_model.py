@@ -11,10 +11,10 @@ from sklearn.datasets import load_sample_image
 from unhaze.default.constants import CLEAR_DEPTH, LEAST_TRANSMISSION, MULTIPLE, NETWORK_SIZE, network_shape
 from unhaze.default.model import FieldMethod, airlight_of_fog, looks_clear
 from unhaze.errors import WeightsNotFoundError
-from unhaze.inference.field import solve_field, working_view
-from unhaze.inference.options import DehazeOptions
-from unhaze.inference.strips import restore_strips
 from unhaze.physics.synthesis import analytic_depth, synthesize_haze
+from unhaze.restore.haze_field import solve_field, working_view
+from unhaze.restore.options import DehazeOptions
+from unhaze.restore.strips import restore_strips
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ from unhaze.images.files import (
     read_image,
     write_image,
 )
-from unhaze.inference.dehazer import Dehazer
+from unhaze.restore.dehazer import Dehazer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "image-contract.md"
 ROWS = []

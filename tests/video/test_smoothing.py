@@ -13,9 +13,9 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 
 from unhaze.errors import UsageError
-from unhaze.inference.dehazer import Dehazer
-from unhaze.inference.field import HazeField
-from unhaze.inference.options import DEFAULT_TEMPORAL
+from unhaze.restore.dehazer import Dehazer
+from unhaze.restore.haze_field import HazeField
+from unhaze.restore.options import DEFAULT_TEMPORAL
 from unhaze.video.smoothing import MAXIMUM_WEIGHT, TemporalSmoother, is_cut, thumbnail
 
 METHODS = ["dcp", "field-m"]

@@ -26,9 +26,9 @@ from unhaze.images.files import (
     format_for_suffix,
     read_image,
 )
-from unhaze.inference.strips import full_scale
 from unhaze.physics.color import Space, luminance
 from unhaze.physics.synthesis import DEPTH_KINDS, analytic_depth, haze_field, synthesize_haze
+from unhaze.restore.strips import full_scale
 from unhaze.types import DepthMap
 
 __all__ = ["HazeRecipe", "read_depth", "synthesize_file"]

@@ -30,14 +30,14 @@ from unhaze.errors import MissingError, OutputError, UnhazeError
 from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
 from unhaze.images.claims import Claims, claim_path
 from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
-from unhaze.inference.machine import available_memory
+from unhaze.restore.machine import available_memory
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from unhaze.images.files import Picture
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
     "WORKER_PREFIX",

@@ -39,7 +39,7 @@ def create_method(name: str, *, engine: str = "auto", threads: int | None = None
 
     Args:
         name: From :func:`list_methods`.
-        engine: What runs its network, see :data:`~unhaze.inference.onnx_engine.ENGINES`.
+        engine: What runs its network, see :data:`~unhaze.restore.engines.onnx.ENGINES`.
         threads: Processor cores for its network; default all that this process may use.
 
     Raises:

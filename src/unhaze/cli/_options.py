@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from unhaze.cli import _console
-from unhaze.inference.machine import MOST_WORKERS
-from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.restore.machine import MOST_WORKERS
+from unhaze.restore.options import DEFAULT_METHOD, DehazeOptions
 
 __all__ = [
     "DEFAULT_METHOD",

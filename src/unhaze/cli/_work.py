@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unhaze.cli import _console
 from unhaze.errors import OutputError, UnknownNameError, UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unhaze.batch.planning import Existing
     from unhaze.batch.workers import BatchOptions, Job, Record, Summary
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
     "NetworkSettings",
@@ -128,7 +128,7 @@ class Settings:
             UsageError: A value is not one of those that exist, or out of range.
         """
         from unhaze.classic import method_info
-        from unhaze.inference.onnx_engine import ENGINES
+        from unhaze.restore.engines.onnx import ENGINES
 
         for kind, value, known in (
             ("reaction to an error", self.on_error, ("skip", "stop")),
@@ -163,7 +163,7 @@ class Settings:
     def batch_options(self) -> BatchOptions:
         """How to work off a batch."""
         from unhaze.batch.workers import BatchOptions
-        from unhaze.inference.machine import parse_bytes, usable_cores
+        from unhaze.restore.machine import parse_bytes, usable_cores
 
         return BatchOptions(
             jobs=self.jobs or usable_cores(),
@@ -181,7 +181,7 @@ class Settings:
             side_by_side: Whether several pictures are worked on at once, each on one processor. A single picture gets
                 all of them.
         """
-        from unhaze.inference.dehazer import Dehazer
+        from unhaze.restore.dehazer import Dehazer
 
         options = self.batch_options()
         dehazer = Dehazer(
@@ -290,7 +290,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
     Args:
         reasons: Name of a picture to why it was left.
     """
-    from unhaze.inference.dehazer import SPARED
+    from unhaze.restore.dehazer import SPARED
 
     names = sorted(reasons)
     hint = " (--spare-clear 0 removes what there is, --method dcp finds more)" if SPARED in reasons.values() else ""
@@ -302,7 +302,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
 
 def looks_clear(notes: Iterable[str]) -> bool:
     """Whether the notes on a picture say that it holds little haze."""
-    from unhaze.inference.dehazer import LOOKS_CLEAR
+    from unhaze.restore.dehazer import LOOKS_CLEAR
 
     return LOOKS_CLEAR in notes
 
@@ -327,7 +327,7 @@ def tell_losses(counts: Sequence[int]) -> None:
 
 def tell_notes(notes: Sequence[str]) -> None:
     """Tell the notes on a picture without a name, on stderr."""
-    from unhaze.inference.dehazer import LOOKS_CLEAR
+    from unhaze.restore.dehazer import LOOKS_CLEAR
 
     tell_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:

@@ -10,7 +10,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.inference.machine import MOST_WORKERS
+from unhaze.restore.machine import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -130,7 +130,7 @@ def stats(
     from dataclasses import asdict
 
     from unhaze.data.inspection import spread, statistics
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.machine import usable_cores
 
     dataset = _open(name, root, split, settings)
     dataset, limit = _finite(dataset, limit)
@@ -261,7 +261,7 @@ def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
 
 def _read_all(dataset: Any, jobs: int | None) -> dict[str, str]:
     from unhaze.data.inspection import unreadable_pairs
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.machine import usable_cores
 
     with _console.ProgressBar("Reading", len(dataset)) as bar:
         return unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=bar.advance)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unhaze.batch.planning import Job
     from unhaze.depth._base import DepthEstimator
     from unhaze.images.files import Picture
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
     from unhaze.types import DepthMap
 
     # a picture file to its depth, and facts for the user
@@ -216,7 +216,7 @@ def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
 
 def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
     """Depth from a method's transmission."""
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     # a sky that is protected from dehazing would come out near
     dehazer = stack.enter_context(Dehazer(method, protect_sky=0.0, engine=engine))
@@ -228,7 +228,7 @@ def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float3
 
     from unhaze.images.color import tone_curve
     from unhaze.images.files import read_image
-    from unhaze.inference.strips import transmission_strips
+    from unhaze.restore.strips import transmission_strips
     from unhaze.types import DepthMap
 
     picture = read_image(source, max_pixels=dehazer.max_pixels)
@@ -272,7 +272,7 @@ def _srgb(picture: Picture) -> NDArray[np.uint8]:
     import numpy as np
 
     from unhaze.images.color import tone_curve
-    from unhaze.inference.strips import full_scale
+    from unhaze.restore.strips import full_scale
 
     pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
     if curve is not None or pixels.dtype != np.uint8:

@@ -82,7 +82,7 @@ def _extra(name: str, extra: str) -> dict[str, str | None]:
 
 
 def _machine() -> dict[str, Any]:
-    from unhaze.inference.machine import available_memory, usable_cores
+    from unhaze.restore.machine import available_memory, usable_cores
 
     return {"processors": usable_cores(), "available_memory": available_memory()}
 
@@ -101,7 +101,7 @@ def _try_dehazing() -> dict[str, Any]:
 
     start = time.perf_counter()
     try:
-        from unhaze.inference.dehazer import Dehazer
+        from unhaze.restore.dehazer import Dehazer
 
         ramp = np.linspace(90, 220, 64 * 48 * 3).reshape(48, 64, 3).astype(np.uint8)
         with Dehazer() as dehazer:
@@ -116,7 +116,7 @@ def _try_engine() -> dict[str, Any]:
     """What runs the network of the trained method."""
     from dataclasses import asdict
 
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     try:
         engine = Dehazer(_WITH_NETWORK).engine
@@ -159,7 +159,7 @@ def _trial(format: str) -> str | None:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     memory = facts["machine"]["available_memory"]
     dehazing, engine, folder = facts["dehazing"], facts["engine"], facts["temporary_folder"]

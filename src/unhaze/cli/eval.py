@@ -113,7 +113,7 @@ def eval_(
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.machine import usable_cores
 
     network = NetworkSettings(
         None, None, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
@@ -170,7 +170,7 @@ def _network_runs(names: list[str], files: list[Path], network: NetworkSettings,
     """Runs over networks; names and files belong together in their order, and files may name their networks."""
     from unhaze.errors import UsageError, WeightsNotFoundError
     from unhaze.evaluation.benchmark import Run
-    from unhaze.inference.network import resolve_model
+    from unhaze.restore.network import resolve_model
 
     resolved = [resolve_model(name) for name in names]
     if not names and not files:
@@ -197,7 +197,7 @@ def _network_runs(names: list[str], files: list[Path], network: NetworkSettings,
 
 def _named_by(file: Path) -> str:
     """The network that a weights file belongs to."""
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     return Dehazer(weights=file, device="cpu").method
 

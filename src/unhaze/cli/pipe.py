@@ -14,11 +14,11 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
 from unhaze.errors import UsageError
-from unhaze.inference.machine import MOST_WORKERS
-from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
+from unhaze.restore.machine import MOST_WORKERS
+from unhaze.restore.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
     from unhaze.video.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
 
 __all__ = ["pipe"]
@@ -86,7 +86,7 @@ def pipe(
     _refuse_terminal("output", sys.stdout.isatty())
     network = NetworkSettings(model, weights, device, precision, tile, compile)
     network.check()
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
     from unhaze.video.frames import FrameConverter, FrameReader, parse_size
     from unhaze.video.smoothing import check_temporal
 

@@ -18,12 +18,12 @@ from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
     from unhaze.batch.workers import Job, Record, Rendered
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = ["run"]
 
@@ -318,7 +318,7 @@ def _limits_error(job: Job, dehazer: Dehazer, settings: Settings, *, maps: bool)
 
 
 def _plan_line(entry: dict[str, Any]) -> str:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     if entry["status"] == "planned":
         size = f"{entry['width']} x {entry['height']}, about {format_bytes(entry['memory'])}"
@@ -381,13 +381,13 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
 
 
 def _stream_limit(settings: Settings) -> int:
-    from unhaze.inference.machine import parse_bytes
+    from unhaze.restore.machine import parse_bytes
 
     return _LONGEST_PICTURE if settings.max_memory is None else parse_bytes(settings.max_memory)
 
 
 def _read_stdin(limit: int) -> bytes:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     if sys.stdin.isatty():
         raise UsageError("Nothing is piped in; write for example: unhaze run - < hazy.jpg > clear.jpg")

@@ -16,7 +16,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine, tell_names
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
     from unhaze.batch.arrivals import Arrival, Arrivals
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unhaze.batch.workers import Record
     from unhaze.images.atomic import Signature
     from unhaze.images.manifest import ReportWriter
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = ["watch"]
 

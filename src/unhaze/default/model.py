@@ -30,9 +30,9 @@ from unhaze.default.constants import (
     network_shape,
 )
 from unhaze.errors import WeightsNotFoundError
-from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean
+from unhaze.restore.engines.onnx import OnnxEngine
 
 if TYPE_CHECKING:
     from unhaze.classic.base import FloatArray
@@ -66,7 +66,7 @@ class FieldMethod:
 
     Args:
         weights: ONNX file; the one that ships with unhaze by default.
-        engine: One of :data:`~unhaze.inference.onnx_engine.ENGINES`.
+        engine: One of :data:`~unhaze.restore.engines.onnx.ENGINES`.
         threads: Processor cores for the network; default all that this process may use.
 
     Raises:

@@ -29,13 +29,13 @@ from unhaze.evaluation.provenance import METHOD_CODE, MODEL_CODE, code_hash, has
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
 from unhaze.images.files import READ_SUFFIXES, identify
 from unhaze.images.manifest import ReportWriter, read_report
-from unhaze.inference.machine import available_memory
+from unhaze.restore.machine import available_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from unhaze.evaluation.protocols import Protocol
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
     "Benchmark",
@@ -540,7 +540,7 @@ def _dehazer_of(run: Run) -> Dehazer:
 
 @lru_cache(maxsize=2)  # cases come run by run, and networks are large
 def _dehazer(method: str | None, model: str | None, options: tuple[tuple[str, Any], ...]) -> Dehazer:
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     given: dict[str, Any] = {} if method is None else {"method": method}
     return Dehazer(threads=1, model=model, **given, **dict(options))

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from unhaze.errors import UsageError
-from unhaze.inference.strips import full_scale
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean
+from unhaze.restore.strips import full_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.inference.field import HazeField
+    from unhaze.restore.haze_field import HazeField
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]

@@ -17,12 +17,12 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from unhaze.errors import ImageError
-from unhaze.inference.machine import check_workers, usable_cores
+from unhaze.restore.machine import check_workers, usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.inference.field import HazeField
+    from unhaze.restore.haze_field import HazeField
     from unhaze.types import DehazeResult
 
     Pixels = NDArray[Any]

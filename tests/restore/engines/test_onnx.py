@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
-from unhaze.inference import onnx_engine
-from unhaze.inference.onnx_engine import ENGINE_VARIABLE, OnnxEngine, installed_engines, resolve_engine
+from unhaze.restore.engines import onnx as onnx_engine
+from unhaze.restore.engines.onnx import ENGINE_VARIABLE, OnnxEngine, installed_engines, resolve_engine
 
 WEIGHTS = Path(str(files("unhaze.default") / "field-m.onnx"))
 
@@ -106,7 +106,7 @@ def test_openvino_agrees_with_onnxruntime(size):
 @needs_openvino
 def test_openvino_reports_nothing_to_its_maker(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from unhaze.inference.onnx_engine import OnnxEngine;"
+        "import sys; from pathlib import Path; from unhaze.restore.engines.onnx import OnnxEngine;"
         "OnnxEngine(Path(sys.argv[1]), engine='openvino').info; assert 'openvino_telemetry' not in sys.modules"
     )
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(onnx_engine.__file__).parents[2])}
@@ -131,7 +131,7 @@ def test_first_calls_may_come_from_several_threads(name):
     """In a process of its own, as only the first calls are at risk, and with an end while threads may still live."""
     code = (
         "import sys, threading; from pathlib import Path; import numpy as np;"
-        "from unhaze.inference.onnx_engine import OnnxEngine;"
+        "from unhaze.restore.engines.onnx import OnnxEngine;"
         "engine = OnnxEngine(Path(sys.argv[1]), engine=sys.argv[2], threads=1);"
         "x = np.zeros((1, 3, 64, 96), np.float32);"
         "work = [threading.Thread(target=lambda: engine.run(view=x), daemon=True) for _ in range(4)];"

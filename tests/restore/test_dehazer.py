@@ -24,8 +24,8 @@ from unhaze.errors import (
     UsageError,
 )
 from unhaze.images.files import Encoding, Picture, encode_image, read_image, write_image
-from unhaze.inference.dehazer import LOOKS_CLEAR, Dehazer, dehaze
-from unhaze.inference.options import DEFAULT_METHOD
+from unhaze.restore.dehazer import LOOKS_CLEAR, Dehazer, dehaze
+from unhaze.restore.options import DEFAULT_METHOD
 
 METHODS = list_methods()
 

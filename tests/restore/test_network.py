@@ -15,9 +15,9 @@ from unhaze.errors import (
     WeightsNotFoundError,
 )
 from unhaze.images.files import identify, read_image
-from unhaze.inference import network
-from unhaze.inference.dehazer import Dehazer
-from unhaze.inference.network import NetworkOptions, NetworkOutput
+from unhaze.restore import network
+from unhaze.restore.dehazer import Dehazer
+from unhaze.restore.network import NetworkOptions, NetworkOutput
 
 
 @dataclass
@@ -136,7 +136,7 @@ def test_the_network_sees_the_tone_curve_of_srgb(engine, monkeypatch):
         def from_srgb(self, values):
             return np.square(values)
 
-    monkeypatch.setattr("unhaze.inference.dehazer.tone_curve", lambda icc: Curve())
+    monkeypatch.setattr("unhaze.restore.dehazer.tone_curve", lambda icc: Curve())
     engine.result = 1.0
     pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), np.uint16)
     data = Image.fromarray((pixels >> 8).astype(np.uint8))

@@ -1,7 +1,7 @@
 import pytest
 
 from unhaze.errors import UsageError
-from unhaze.inference.machine import available_memory, format_bytes, parse_bytes
+from unhaze.restore.machine import available_memory, format_bytes, parse_bytes
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.backbones import create_backbone  # noqa: E402
-from unhaze.neural.activations import PeakMeter, peak_activations, skeleton  # noqa: E402
+from unhaze.restore.engines.activations import PeakMeter, peak_activations, skeleton  # noqa: E402
 
 
 def test_the_peak_is_what_lives_at_one_time():

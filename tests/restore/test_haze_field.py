@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from unhaze.classic import create_method, list_methods
 from unhaze.classic.base import HazeEstimate
-from unhaze.inference.field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
-from unhaze.inference.options import DehazeOptions
 from unhaze.physics.color import luminance
+from unhaze.restore.haze_field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
+from unhaze.restore.options import DehazeOptions
 
 
 def landscape(height=240, width=320, airlight=0.85):
@@ -133,8 +133,8 @@ def test_an_estimate_that_knows_its_lift_is_taken_as_it_is():
 
 
 def test_no_scene_comes_out_of_the_haze_much_darker():
-    from unhaze.inference.field import DARKEST_CHANGE
-    from unhaze.inference.strips import restore_strips
+    from unhaze.restore.haze_field import DARKEST_CHANGE
+    from unhaze.restore.strips import restore_strips
 
     view = np.linspace(0.56, 0.8, 64, dtype=np.float32)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)
 
@@ -174,7 +174,7 @@ def test_the_share_beyond_sight_and_the_least_transmission():
 
 
 def test_the_change_is_that_of_the_restored_picture():
-    from unhaze.inference.strips import restore_strips
+    from unhaze.restore.strips import restore_strips
 
     view = landscape()
     field = solve(view, keep_exposure=0.0, protect_sky=0.0)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unhaze.classic import create_method, list_methods
-from unhaze.inference.field import HazeField, solve_field, working_view
-from unhaze.inference.options import DehazeOptions
-from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
+from unhaze.restore.haze_field import HazeField, solve_field, working_view
+from unhaze.restore.options import DehazeOptions
+from unhaze.restore.strips import RowBlender, full_scale, restore_strips, transmission_strips
 
 WHITE = {"uint8": 255, "uint16": 65535, "float32": 1}
 

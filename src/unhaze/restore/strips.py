@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from unhaze.images.levels import find_white, nominal_white
-from unhaze.inference.field import HazeField
 from unhaze.physics.color import luminance
+from unhaze.restore.haze_field import HazeField
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unhaze.images.color import ToneCurve
-    from unhaze.inference.options import DehazeOptions
+    from unhaze.restore.options import DehazeOptions
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]

@@ -16,13 +16,13 @@ from torch import Tensor
 from unhaze.depth._base import announce_license
 from unhaze.errors import OverBudgetError, UsageError
 from unhaze.guided import GuidedDehazer, is_guided, load_model
-from unhaze.inference.machine import available_memory, format_bytes
-from unhaze.inference.network import NetworkOptions, NetworkOutput
-from unhaze.inference.tiling import cut, rounded_up, tile_around
-from unhaze.neural.activations import peak_activations, skeleton
 from unhaze.nn.depth_view import DepthView
 from unhaze.nn.device import choose_device
 from unhaze.nn.padding import pad_to_multiple
+from unhaze.restore.engines.activations import peak_activations, skeleton
+from unhaze.restore.machine import available_memory, format_bytes
+from unhaze.restore.network import NetworkOptions, NetworkOutput
+from unhaze.restore.tiling import cut, rounded_up, tile_around
 from unhaze.types import DepthMap
 from unhaze.weights import load_network, read_facts
 

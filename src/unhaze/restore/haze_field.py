@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.inference.options import DehazeOptions
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean, guided_coefficients
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

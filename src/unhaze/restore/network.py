@@ -18,9 +18,9 @@ from unhaze.catalog import Catalog, check_device
 from unhaze.classic import list_methods
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.fusion import list_fusions
-from unhaze.inference.field import exposure_lift, fill_hidden
-from unhaze.inference.strips import full_scale, store_where
 from unhaze.physics.color import luminance
+from unhaze.restore.haze_field import exposure_lift, fill_hidden
+from unhaze.restore.strips import full_scale, store_where
 from unhaze.types import DehazeResult, DepthMap
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ __all__ = [
 
 PRECISIONS = ("fp32", "bf16")
 
-_ENGINES = Catalog("network engine", {"torch": "unhaze.neural.engine:open_engine"}, group="unhaze.engines")
+_ENGINES = Catalog("network engine", {"torch": "unhaze.restore.engines.torch:open_engine"}, group="unhaze.engines")
 _THUMBNAIL = 256  # long side at which brightness is compared [px]
 _ROWS = 256  # rows that are converted at a time
 FLOAT_BYTES = 2 * 3 * 4  # per pixel: what goes into the network, and what comes out

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unhaze import Dehazer
 from unhaze.errors import ImageError, OverBudgetError, UnhazeError, UsageError
-from unhaze.inference.machine import MOST_WORKERS
+from unhaze.restore.machine import MOST_WORKERS
 from unhaze.video.stream import DehazeStream
 
 RNG = np.random.default_rng(3)

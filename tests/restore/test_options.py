@@ -3,7 +3,7 @@ import math
 import pytest
 
 from unhaze.errors import UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 
 @pytest.mark.parametrize("name", ["strength", "color_blend", "protect_sky", "keep_exposure"])

@@ -28,8 +28,7 @@ from unhaze.images.files import (
     write_image,
 )
 from unhaze.images.levels import find_white, nominal_white
-from unhaze.inference.field import HazeField, solve_field, working_view
-from unhaze.inference.layouts import (
+from unhaze.restore.arrays import (
     ArrayLayout,
     array_to_pil,
     arrays_to_tensor,
@@ -40,11 +39,12 @@ from unhaze.inference.layouts import (
     pil_to_array,
     tensor_to_arrays,
 )
-from unhaze.inference.machine import check_workers, format_bytes, parse_bytes, usable_cores
-from unhaze.inference.network import NetworkOptions, NetworkRun, open_network
-from unhaze.inference.onnx_engine import OnnxEngine
-from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
-from unhaze.inference.strips import RowBlender, full_scale, restore_strips, transmission_strips
+from unhaze.restore.engines.onnx import OnnxEngine
+from unhaze.restore.haze_field import HazeField, solve_field, working_view
+from unhaze.restore.machine import check_workers, format_bytes, parse_bytes, usable_cores
+from unhaze.restore.network import NetworkOptions, NetworkRun, open_network
+from unhaze.restore.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.restore.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.types import DehazeResult, DepthMap
 from unhaze.video.smoothing import TemporalSmoother, check_temporal
 from unhaze.video.stream import DehazeStream, WholeFrames
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from unhaze.classic.base import Method
     from unhaze.images.color import ToneCurve
-    from unhaze.inference.onnx_engine import EngineInfo
+    from unhaze.restore.engines.onnx import EngineInfo
 
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
@@ -118,7 +118,7 @@ class Dehazer:
             gives the depth that it was told.
         weights: File with the trained weights of the network.
         device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
-            where one with a fusion module gets depth from, see :class:`~unhaze.inference.network.NetworkOptions`.
+            where one with a fusion module gets depth from, see :class:`~unhaze.restore.network.NetworkOptions`.
         white: The value that stands for white in 16-bit and float pictures; by default found from the largest values
             of each, see :func:`unhaze.images.levels.find_white`. Larger values stay as they are.
 

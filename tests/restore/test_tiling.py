@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhaze.inference.tiling import cut, tile_around
+from unhaze.restore.tiling import cut, tile_around
 
 sides = st.integers(1, 70)
 

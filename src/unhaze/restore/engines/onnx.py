@@ -19,7 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
-from unhaze.inference.machine import usable_cores
+from unhaze.restore.machine import usable_cores
 
 if TYPE_CHECKING:
     import numpy as np
