@@ -24,7 +24,7 @@ def measure(name: str, size: str, threads: int, repeats: int) -> dict[str, Any]:
     """One row, measured in this process."""
     import torch
 
-    from unhaze.backbones import create_backbone
+    from unhaze.models import create_backbone
     from unhaze.neural.cost import time_network
 
     torch.set_num_threads(threads)
@@ -71,7 +71,7 @@ def main() -> None:
     if options.here:
         print(json.dumps(measure(options.names[0], options.sizes[0], options.threads, options.repeats)))
         return
-    from unhaze.backbones import list_backbones
+    from unhaze.models import list_backbones
 
     rows = []
     for name in options.names or list_backbones():

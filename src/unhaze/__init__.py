@@ -16,7 +16,7 @@ __version__ = "0.1.0.dev0"
 # public name -> module that defines it; loaded on first use, so that `import unhaze` stays cheap
 _HOME = {
     "Dehazer": "unhaze.restore.dehazer",
-    "create_model": "unhaze.guided",
+    "create_model": "unhaze.models.guided",
     "dehaze": "unhaze.restore.dehazer",
     "list_methods": "unhaze.classic",
     "DehazeResult": "unhaze.types",
@@ -38,7 +38,7 @@ __all__ = [
 if TYPE_CHECKING:
     from unhaze.classic import list_methods
     from unhaze.errors import UnhazeError
-    from unhaze.guided import create_model
+    from unhaze.models.guided import create_model
     from unhaze.restore.dehazer import Dehazer, dehaze
     from unhaze.types import DehazeResult, DepthMap
 

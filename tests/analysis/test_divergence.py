@@ -19,7 +19,7 @@ from unhaze.analysis.divergence import (  # noqa: E402
     measure_divergence,
     pixel_divergence,
 )
-from unhaze.depth._base import DepthEstimator  # noqa: E402
+from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.errors import UsageError  # noqa: E402
 from unhaze.types import DepthMap  # noqa: E402
 

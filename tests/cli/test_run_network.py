@@ -10,8 +10,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from unhaze.backbones import create_backbone  # noqa: E402
-from unhaze.weights import save_weights  # noqa: E402
+from unhaze.models import create_backbone  # noqa: E402
+from unhaze.models.checkpoints import save_weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_a_network_restores_a_picture(unhaze, weights, hazy, photo):
     result = unhaze("run", hazy, "--model", "aodnet-base", "--weights", weights / "aodnet-base.safetensors")
     assert result.exit_code == 0, result.stderr
     network = create_backbone("aodnet-base")
-    from unhaze.weights import load_weights
+    from unhaze.models.checkpoints import load_weights
 
     load_weights(network, weights / "aodnet-base.safetensors")
     image = torch.from_numpy(photo[:60, :80] / np.float32(255)).permute(2, 0, 1)[None]

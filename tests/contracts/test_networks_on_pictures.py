@@ -17,12 +17,12 @@ import torch.nn.functional as F  # noqa: E402, N812
 from tests.networks import create, smallest_of_each_family, trained_like  # noqa: E402
 
 from unhaze import Dehazer  # noqa: E402
-from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
-from unhaze.depth._base import DepthEstimator  # noqa: E402
+from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.fusion import create_fusion, list_fusions  # noqa: E402
-from unhaze.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
+from unhaze.models import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.checkpoints import save_weights  # noqa: E402
+from unhaze.models.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
-from unhaze.weights import save_weights  # noqa: E402
 
 ALL = list_backbones()
 FAMILIES = smallest_of_each_family()
@@ -93,7 +93,7 @@ def test_a_picture_as_by_the_network_alone(name, dehazer_of):
     exact, limit = expected(network, rgb)
     dehazer = dehazer_of(network)
     assert check(dehazer, rgb, exact, limit).info["tiles"] == 1
-    with mock.patch("unhaze.nn.bands.BAND", 1 << 14):
+    with mock.patch("unhaze.models.layers.bands.BAND", 1 << 14):
         check(dehazer, rgb, exact, limit)
     if network.contract.tiling is not None:
         assert check(dehazer_of(network, tile=16), rgb, exact, limit).info["tiles"] > 1
@@ -127,7 +127,7 @@ def test_depth_as_by_the_network_alone(fusion, dehazer_of):
     exact, limit = expected(model, rgb, prompts=2)
     dehazer = dehazer_of(model, model=f"{name}+{fusion}", prompts=2)
     check(dehazer, rgb, exact, limit)
-    with mock.patch("unhaze.nn.bands.BAND", 1 << 14):
+    with mock.patch("unhaze.models.layers.bands.BAND", 1 << 14):
         check(dehazer, rgb, exact, limit)
     if model.contract.tiling is not None:
         assert check(dehazer_of(model, model=f"{name}+{fusion}", tile=16), rgb, exact, limit).info["tiles"] > 1

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from unhaze.depth import create_depth  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
-from unhaze.nn.depth_view import nearness  # noqa: E402
+from unhaze.models.layers.depth_view import nearness  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -261,7 +261,7 @@ def _of_methods(name):
 
 
 def _run_block():
-    from unhaze.nn.stage import run_block
+    from unhaze.models.layers.stage import run_block
 
     return run_block
 

@@ -10,13 +10,13 @@ import torch
 from tests.networks import on_meta
 from torch import nn
 
-from unhaze.backbones import resolve_backbone
 from unhaze.fusion import create_fusion
-from unhaze.guided import default_sites
+from unhaze.models import resolve_backbone
+from unhaze.models.guided import default_sites
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import run_block
 from unhaze.neural.convention import count_calls
 from unhaze.neural.fusion_cost import DEPTH_ANYTHING_SMALL
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import run_block
 from unhaze.types import DepthLevel, Stage
 
 LEVELS = (DepthLevel(5, 8), DepthLevel(6, 8))
@@ -138,7 +138,7 @@ def check_bands(kind, monkeypatch):
     awaken(net.fusion)
     with torch.no_grad():
         whole = net(*given)
-        monkeypatch.setattr("unhaze.nn.bands.BAND", 1)
+        monkeypatch.setattr("unhaze.models.layers.bands.BAND", 1)
         torch.testing.assert_close(net(*given), whole, rtol=1e-4, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.backbones import create_backbone  # noqa: E402
+from unhaze.models import create_backbone  # noqa: E402
 from unhaze.neural.cost import count_macs, measure_cost, time_network  # noqa: E402
 
 

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from unhaze.backbones.aodnet import AODNet
-from unhaze.backbones.mitnet import MITNet
+from unhaze.models.aodnet import AODNet
+from unhaze.models.mitnet import MITNet
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import DataConfig
 from unhaze.recipes.presets import list_presets, preset, summary

@@ -26,8 +26,8 @@ from unhaze.analysis._study import Case, cases_of, mean_transmissions, to_json, 
 from unhaze.analysis.probes import Origin
 from unhaze.analysis.scenes import ClearScene
 from unhaze.analysis.spread import Spread, spread_of
-from unhaze.depth._base import DepthEstimator, at_size_of
-from unhaze.nn.depth_view import nearness
+from unhaze.depth.base import DepthEstimator, at_size_of
+from unhaze.models.layers.depth_view import nearness
 from unhaze.types import DepthMap
 
 __all__ = [

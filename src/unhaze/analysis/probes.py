@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from unhaze.backbones import create_backbone
-from unhaze.backbones._base import Backbone, prepare
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
-from unhaze.depth._base import DepthEstimator, at_own_size
+from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
-from unhaze.guided import GuidedDehazer
-from unhaze.nn.depth_view import DepthView, nearness
-from unhaze.nn.stage import Block, compose, record_stages
+from unhaze.models import create_backbone
+from unhaze.models.base import Backbone, prepare
+from unhaze.models.guided import GuidedDehazer
+from unhaze.models.layers.depth_view import DepthView, nearness
+from unhaze.models.layers.stage import Block, compose, record_stages
 from unhaze.types import DepthMap
 
 __all__ = [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unhaze.analysis.probes import Origin, Probe
     from unhaze.analysis.scenes import ClearScene
     from unhaze.analysis.spread import Spread
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
 
 __all__ = ["analyze"]
 
@@ -258,7 +258,7 @@ def _announced(name: str, weights: str) -> DepthEstimator:
 
     estimator = create_depth(name, **({"weights": weights} if weights else {}))
     # it needs torch, and it is create_depth that tells a user so
-    from unhaze.depth._base import announce_license
+    from unhaze.depth.base import announce_license
 
     announce_license(estimator)
     return estimator
@@ -274,7 +274,7 @@ def _probes(
 ) -> tuple[Probe, ...]:
     """All that features are taken from, in the order in which it was named."""
     from unhaze.analysis.probes import FIELD_METHOD, estimator_probe, field_probe, random_network_probe
-    from unhaze.backbones import resolve_backbone
+    from unhaze.models import resolve_backbone
 
     left = list(files)
     chosen = next((estimator for estimator, _ in estimators.values()), None)
@@ -303,8 +303,8 @@ def _trained(
 ) -> list[Probe]:
     """A network; where it has a fusion module, without it and with it."""
     from unhaze.analysis.probes import fused_probe, network_probe
-    from unhaze.guided import is_guided, load_model
-    from unhaze.weights.loading import load_network
+    from unhaze.models.checkpoints.loading import load_network
+    from unhaze.models.guided import is_guided, load_model
 
     if not is_guided(name):
         network, _ = load_network(file, backbone)

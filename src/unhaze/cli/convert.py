@@ -31,8 +31,8 @@ def convert(
     json_output: opt.JsonOutput = False,
 ) -> None:
     """Bring an official checkpoint under the names of unhaze, as .safetensors, which cannot run code."""
-    from unhaze.backbones import resolve_backbone
     from unhaze.cli.models import weights_package
+    from unhaze.models import resolve_backbone
 
     model = None if model is None else resolve_backbone(model)
     done = weights_package("convert weights").convert_weights(checkpoint, output, model, overwrite=overwrite)

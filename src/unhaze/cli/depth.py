@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unhaze.batch.planning import Job
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
     from unhaze.images.files import Picture
     from unhaze.restore.dehazer import Dehazer
     from unhaze.types import DepthMap
@@ -170,7 +170,9 @@ class _EstimatorSettings:
         check_device(self.device)
         given = {name: getattr(self, name) for name in ("weights", "longest", "preprocessing", "kind")}
         estimator = create_depth(model, **{name: value for name, value in given.items() if value is not None})
-        from unhaze.nn.device import choose_device  # needs torch, and it is create_depth that tells a user so
+        from unhaze.models.layers.device import (
+            choose_device,  # needs torch, and it is create_depth that tells a user so
+        )
 
         return estimator.to(choose_device(self.device))
 
@@ -247,7 +249,7 @@ def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
     """
     estimator = settings.create(model)
     # these need torch, and it is create_depth that tells a user so
-    from unhaze.depth._base import announce_license, gives_features
+    from unhaze.depth.base import announce_license, gives_features
     from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
     from unhaze.depth.file import FileDepth
     from unhaze.images.files import read_image

@@ -98,7 +98,7 @@ def verify(
     """
     import hashlib
 
-    from unhaze.backbones import resolve_backbone
+    from unhaze.models import resolve_backbone
 
     model = None if model is None else resolve_backbone(model)
     network, name = weights_package("check weights").load_network(file, model)
@@ -116,12 +116,12 @@ def verify(
 
 
 def weights_package(purpose: str) -> Any:
-    """The module ``unhaze.weights.loading``.
+    """The module ``unhaze.models.checkpoints.loading``.
 
     Raises:
         MissingDependencyError: torch is not installed.
     """
-    return _of_torch("unhaze.weights.loading", purpose)
+    return _of_torch("unhaze.models.checkpoints.loading", purpose)
 
 
 def _of_torch(module: str, purpose: str) -> Any:
@@ -144,9 +144,9 @@ def _of_torch(module: str, purpose: str) -> Any:
 
 def _header(name: str) -> str:
     """The header of the network's file, found without importing it; empty for networks of other packages."""
-    import unhaze.backbones
+    import unhaze.models
 
-    path = Path(unhaze.backbones.__file__).with_name(f"{name.rpartition('-')[0]}.py")
+    path = Path(unhaze.models.__file__).with_name(f"{name.rpartition('-')[0]}.py")
     try:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     except (OSError, SyntaxError):
@@ -177,8 +177,8 @@ def _methods() -> list[dict[str, Any]]:
 
 def _networks() -> list[dict[str, Any]]:
     """What the list says of each network."""
-    from unhaze.backbones import list_backbones
-    from unhaze.weights.cards import network_card
+    from unhaze.models import list_backbones
+    from unhaze.models.checkpoints.cards import network_card
 
     entries = []
     for name in list_backbones():
@@ -244,8 +244,8 @@ def _tell_weights(card: dict[str, Any]) -> None:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.backbones import create_backbone, resolve_backbone
-    from unhaze.weights.cards import RECOGNISED, network_card
+    from unhaze.models import create_backbone, resolve_backbone
+    from unhaze.models.checkpoints.cards import RECOGNISED, network_card
 
     name = resolve_backbone(name)
     network = create_backbone(name)
@@ -286,7 +286,7 @@ def _stage_line(stage: dict[str, Any], width: int) -> str:
 
 def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
     """Stages of a network with a fusion module, and what is attached to each."""
-    guided = _of_torch("unhaze.guided", "attach depth to a network")
+    guided = _of_torch("unhaze.models.guided", "attach depth to a network")
     options = None if depth_weights is None else {"weights": depth_weights}
     model = guided.create_model(name, depth, depth_options=options)
     stages = []

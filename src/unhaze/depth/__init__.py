@@ -19,7 +19,7 @@ from unhaze.catalog import Catalog
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
 
 __all__ = ["DepthCard", "create_depth", "depth_card", "list_depth"]
 

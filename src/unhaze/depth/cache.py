@@ -33,7 +33,7 @@ from unhaze.images.budget import Budget, TooMuchError, archive_limit
 from unhaze.types import DepthKind, DepthMap
 
 if TYPE_CHECKING:
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
 
 __all__ = [
     "CacheSize",

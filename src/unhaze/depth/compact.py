@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
-from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
+from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
 from unhaze.types import DepthMap
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unhaze.depth._base import DepthEstimator, at_size_of
+from unhaze.depth.base import DepthEstimator, at_size_of
 from unhaze.depth.cache import read_entry
 from unhaze.errors import (
     ImageDecodeError,

@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.backbones._base import KeyMap, rename_keys
-from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
 from unhaze.depth._weights import digest, fill, refuse_noise
+from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.models.base import KeyMap, rename_keys
+from unhaze.models.checkpoints.reading import read_weights
 from unhaze.types import DepthLevel, DepthMap
-from unhaze.weights.reading import read_weights
 
 __all__ = ["VARIANTS", "FusionDecoder", "HighResolutionEncoder", "RADepth", "from_official", "ra_depth"]
 

@@ -1,7 +1,7 @@
 """The catalogue of fusion modules: ways of telling a network about depth.
 
 A module is one file here and goes by the file's name; its ``FUSION`` is a subclass of
-:class:`~unhaze.fusion._base.Fusion`. Other packages add theirs through the entry-point group ``unhaze.fusions``.
+:class:`~unhaze.fusion.base.Fusion`. Other packages add theirs through the entry-point group ``unhaze.fusions``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unhaze.catalog import Catalog
 from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
-    from unhaze.fusion._base import Fusion
+    from unhaze.fusion.base import Fusion
     from unhaze.types import DepthLevel, Stage
 
 __all__ = ["create_fusion", "fusion_class", "list_fusions"]

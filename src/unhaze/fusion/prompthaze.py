@@ -28,10 +28,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.errors import UsageError
-from unhaze.fusion._base import Fusion, Site, deepest_near
-from unhaze.nn.bands import in_bands
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site, deepest_near
+from unhaze.models.layers.bands import in_bands
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
 __all__ = ["FUSION", "Chain", "PromptHazeFusion", "PromptHazeSite", "Round"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from unhaze.fusion._base import Fusion, Site
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site
+from unhaze.models.layers.stage import Block
 
 __all__ = ["FUSION", "NoFusion", "NoSite"]
 

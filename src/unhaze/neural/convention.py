@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unhaze.backbones import coa, mb_taylorformer, oknet, sgdnet
-from unhaze.backbones._base import Backbone
-from unhaze.nn import window_transformer
-from unhaze.nn.norms import InstanceNorm
+from unhaze.models import coa, mb_taylorformer, oknet, sgdnet
+from unhaze.models.base import Backbone
+from unhaze.models.layers import window_transformer
+from unhaze.models.layers.norms import InstanceNorm
 
 __all__ = ["ConventionCount", "count_by_convention", "count_calls"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unhaze.backbones import create_backbone
-from unhaze.backbones._base import Backbone
+from unhaze.models import create_backbone
+from unhaze.models.base import Backbone
 from unhaze.neural.convention import count_by_convention
 
 __all__ = ["CONVENTION_SIZE", "NetworkCost", "Timing", "count_macs", "measure_cost", "time_network"]

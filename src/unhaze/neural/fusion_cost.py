@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from unhaze.backbones import create_backbone, resolve_backbone
 from unhaze.fusion import create_fusion
-from unhaze.guided import default_sites
+from unhaze.models import create_backbone, resolve_backbone
+from unhaze.models.guided import default_sites
+from unhaze.models.layers.depth_view import DepthView
 from unhaze.neural.convention import count_calls
 from unhaze.neural.cost import CONVENTION_SIZE
-from unhaze.nn.depth_view import DepthView
 from unhaze.types import DepthLevel
 
 __all__ = ["DEPTH_ANYTHING_SMALL", "DEPTH_SIDE", "FusionCost", "count_fusion"]

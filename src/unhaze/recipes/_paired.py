@@ -20,12 +20,12 @@ from unhaze.data import create_dataset, describe_dataset
 from unhaze.data._base import Dataset, DepthOf, PairedDataset, Sample, Series
 from unhaze.data.synthetic import SynthesisConfig
 from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
-from unhaze.depth._base import DepthEstimator
+from unhaze.depth.base import DepthEstimator
 from unhaze.depth.cache import CachedDepth, DepthCache
 from unhaze.errors import UsageError
 from unhaze.evaluation.protocols import get_protocol
 from unhaze.evaluation.scoring import score_picture
-from unhaze.nn.depth_view import DepthView, nearness
+from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.training.distributed import rank, world_size
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.logging import write_strips

@@ -22,11 +22,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unhaze.backbones import create_backbone, resolve_backbone
-from unhaze.backbones._base import Backbone
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses.distillation import feature_affinity
-from unhaze.nn.device import choose_device
+from unhaze.models import create_backbone, resolve_backbone
+from unhaze.models.base import Backbone
+from unhaze.models.checkpoints.loading import load_weights
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import Batch, NetworkState
 from unhaze.recipes.supervised import (
@@ -42,7 +43,6 @@ from unhaze.training.distributed import join_processes
 from unhaze.training.loop import Progress
 from unhaze.training.optim import autocast
 from unhaze.types import Restored
-from unhaze.weights.loading import load_weights
 
 __all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 

@@ -40,19 +40,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.backbones._base import Backbone
-from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, DifferencePerceptron, UNet
 from unhaze.data._base import Dataset, Sample
 from unhaze.depth import create_depth
-from unhaze.depth._base import DepthEstimator
+from unhaze.depth.base import DepthEstimator
 from unhaze.depth.ra_depth import LEAST_SIDE, RADepth
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections
 from unhaze.losses.depth import mean_over_known, perceived_depth_loss, perceived_image_loss, softmax_weights
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19
-from unhaze.nn.dense_depth import DenseDepthNetwork
-from unhaze.nn.depth_view import nearness
-from unhaze.nn.device import choose_device
+from unhaze.models.base import Backbone
+from unhaze.models.checkpoints.loading import save_weights
+from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, DifferencePerceptron, UNet
+from unhaze.models.layers.dense_depth import DenseDepthNetwork
+from unhaze.models.layers.depth_view import nearness
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes._paired import (
     CACHED,
     Batch,
@@ -87,7 +88,6 @@ from unhaze.training.optim import (
 )
 from unhaze.training.schedules import ScheduleConfig, rate_factor
 from unhaze.training.seed import random_state, restore_random_state, seed_everything
-from unhaze.weights.loading import save_weights
 
 __all__ = [
     "Config",
@@ -115,9 +115,9 @@ class NetworkConfig:
 
     Attributes:
         legm, mfm, msaam, de: The rows of Table 2, for the variant of the paper alone; see
-            :class:`~unhaze.backbones.dcmpnet.DCMPNetPaper`.
+            :class:`~unhaze.models.dcmpnet.DCMPNetPaper`.
         width, num_blocks, unet_width, depth_channels, depth_growth: Sizes, for both variants; see
-            :class:`~unhaze.backbones.dcmpnet.DCMPNet`. The defaults are the published ones.
+            :class:`~unhaze.models.dcmpnet.DCMPNet`. The defaults are the published ones.
     """
 
     legm: bool = True

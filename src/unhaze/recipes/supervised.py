@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unhaze.backbones import create_backbone, resolve_backbone
-from unhaze.backbones._base import Backbone
-from unhaze.nn.device import choose_device
+from unhaze.models import create_backbone, resolve_backbone
+from unhaze.models.base import Backbone
+from unhaze.models.checkpoints.loading import load_weights, save_weights
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes._loss import LossConfig, restoration_terms
 from unhaze.recipes._paired import (
     Batch,
@@ -50,7 +51,6 @@ from unhaze.training.optim import (
 )
 from unhaze.training.schedules import ScheduleConfig, rate_factor
 from unhaze.training.seed import seed_everything
-from unhaze.weights.loading import load_weights, save_weights
 
 __all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 

@@ -7,10 +7,10 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from unhaze.backbones._base import Backbone  # noqa: E402
 from unhaze.errors import OverBudgetError, UsageError  # noqa: E402
-from unhaze.nn.norms import InstanceNorm  # noqa: E402
-from unhaze.nn.stage import run_block  # noqa: E402
+from unhaze.models.base import Backbone  # noqa: E402
+from unhaze.models.layers.norms import InstanceNorm  # noqa: E402
+from unhaze.models.layers.stage import run_block  # noqa: E402
 from unhaze.restore.engines import torch as module  # noqa: E402
 from unhaze.restore.engines.torch import TorchEngine  # noqa: E402
 from unhaze.restore.network import NetworkOptions  # noqa: E402

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from unhaze.backbones._base import Backbone
-from unhaze.guided import GuidedDehazer
-from unhaze.nn.depth_view import DepthView
+from unhaze.models.base import Backbone
+from unhaze.models.guided import GuidedDehazer
+from unhaze.models.layers.depth_view import DepthView
 
 NetworkT = TypeVar("NetworkT", bound="Backbone | GuidedDehazer")
 _ESTIMATED_AT = 518  # long side at which estimators see a picture, about [px]

@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unhaze.depth._base import announce_license
+from unhaze.depth.base import announce_license
 from unhaze.errors import OverBudgetError, UsageError
-from unhaze.guided import GuidedDehazer, is_guided, load_model
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.device import choose_device
-from unhaze.nn.padding import pad_to_multiple
+from unhaze.models.checkpoints import load_network, read_facts
+from unhaze.models.guided import GuidedDehazer, is_guided, load_model
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.device import choose_device
+from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.restore.engines.activations import peak_activations, skeleton
 from unhaze.restore.machine import available_memory, format_bytes
 from unhaze.restore.network import NetworkOptions, NetworkOutput
 from unhaze.restore.tiling import cut, rounded_up, tile_around
 from unhaze.types import DepthMap
-from unhaze.weights import load_network, read_facts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.backbones._base import Backbone
+    from unhaze.models.base import Backbone
 
     FloatArray = NDArray[np.float32]
 
