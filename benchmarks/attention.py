@@ -97,7 +97,7 @@ def model(name: str, height: int, width: int) -> Callable[[], object]:
 
 def depth_levels() -> Any:
     """Of Depth Anything V2 small."""
-    from unhaze.neural.fusion_cost import DEPTH_ANYTHING_SMALL
+    from unhaze.evaluation.cost.fusion import DEPTH_ANYTHING_SMALL
 
     return DEPTH_ANYTHING_SMALL
 

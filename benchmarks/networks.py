@@ -24,8 +24,8 @@ def measure(name: str, size: str, threads: int, repeats: int) -> dict[str, Any]:
     """One row, measured in this process."""
     import torch
 
+    from unhaze.evaluation.cost.network import time_network
     from unhaze.models import create_backbone
-    from unhaze.neural.cost import time_network
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

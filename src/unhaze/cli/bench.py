@@ -15,8 +15,8 @@ from unhaze.restore.machine import MOST_WORKERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unhaze.neural.cost import NetworkCost
-    from unhaze.neural.fusion_cost import FusionCost
+    from unhaze.evaluation.cost.fusion import FusionCost
+    from unhaze.evaluation.cost.network import NetworkCost
 
 __all__ = ["bench"]
 
@@ -127,7 +127,7 @@ def _fusion_counter() -> Callable[..., FusionCost]:
     from unhaze.errors import MissingDependencyError
 
     try:
-        from unhaze.neural.fusion_cost import count_fusion
+        from unhaze.evaluation.cost.fusion import count_fusion
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -165,7 +165,7 @@ def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
     try:
         import torch
 
-        from unhaze.neural.cost import measure_cost
+        from unhaze.evaluation.cost.network import measure_cost
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

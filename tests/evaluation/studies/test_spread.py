@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from unhaze.analysis.spread import spread_of
+from unhaze.evaluation.studies.spread import spread_of
 
 
 def test_mean_and_deviation():

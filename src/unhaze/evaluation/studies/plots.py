@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unhaze.analysis.spread import Spread
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
+from unhaze.evaluation.studies.spread import Spread
 
 if TYPE_CHECKING:
-    from unhaze.analysis.consistency import Consistency, Measure
-    from unhaze.analysis.divergence import Divergence
+    from unhaze.evaluation.studies.consistency import Consistency, Measure
+    from unhaze.evaluation.studies.divergence import Divergence
 
 __all__ = [
     "FORMATS",
@@ -82,7 +82,7 @@ def plot_divergence(result: Divergence, format: str = "svg") -> bytes:
         MissingDependencyError: matplotlib is not installed.
         UsageError: There is nothing to draw, or no such format.
     """
-    from unhaze.analysis.divergence import DEFINITIONS
+    from unhaze.evaluation.studies.divergence import DEFINITIONS
 
     levels = range(len(result.betas))
     panels = [

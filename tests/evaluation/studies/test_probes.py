@@ -5,9 +5,9 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
-from unhaze.analysis import probes  # noqa: E402
 from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
+from unhaze.evaluation.studies import probes  # noqa: E402
 from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.base import Backbone  # noqa: E402
 from unhaze.models.guided import create_model  # noqa: E402

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unhaze.analysis.plots import Curve, Panel, draw_curves
-from unhaze.analysis.spread import Spread
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
+from unhaze.evaluation.studies.plots import Curve, Panel, draw_curves
+from unhaze.evaluation.studies.spread import Spread
 
 BETAS = (0.04, 0.12, 0.2)
 PANEL = Panel("gcanet $x", [Curve("enc1", [Spread(v, 0.1, v - 0.1, v + 0.1) for v in (0.1, 0.2, 0.4)])])

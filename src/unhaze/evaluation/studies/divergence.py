@@ -22,11 +22,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from unhaze.analysis._study import Case, cases_of, mean_transmissions, to_json, transposed
-from unhaze.analysis.probes import Origin
-from unhaze.analysis.scenes import ClearScene
-from unhaze.analysis.spread import Spread, spread_of
 from unhaze.depth.base import DepthEstimator, at_size_of
+from unhaze.evaluation.studies._study import Case, cases_of, mean_transmissions, to_json, transposed
+from unhaze.evaluation.studies.probes import Origin
+from unhaze.evaluation.studies.scenes import ClearScene
+from unhaze.evaluation.studies.spread import Spread, spread_of
 from unhaze.models.layers.depth_view import nearness
 from unhaze.types import DepthMap
 

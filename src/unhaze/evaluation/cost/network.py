@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from unhaze.evaluation.cost.convention import count_by_convention
 from unhaze.models import create_backbone
 from unhaze.models.base import Backbone
-from unhaze.neural.convention import count_by_convention
 
 __all__ = ["CONVENTION_SIZE", "NetworkCost", "Timing", "count_macs", "measure_cost", "time_network"]
 
@@ -46,7 +46,7 @@ class NetworkCost:
         parameters: All of them, those that never reach the output included.
         macs: Multiply-accumulates for one image, everything counted: every convolution, matrix product and attention
             that runs, of whatever module. Not counted: Fourier transforms, norms and what works on single numbers.
-        convention_parameters: As papers print them, see :mod:`unhaze.neural.convention`.
+        convention_parameters: As papers print them, see :mod:`unhaze.evaluation.cost.convention`.
         convention_macs: The same, at 224x224.
         timing: Of this machine; ``None`` if not asked for.
     """

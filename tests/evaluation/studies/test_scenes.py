@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unhaze.analysis.scenes import ClearScene, haze_levels, hazed, load_scenes, partner_of
 from unhaze.errors import UsageError
+from unhaze.evaluation.studies.scenes import ClearScene, haze_levels, hazed, load_scenes, partner_of
 
 rng = np.random.default_rng(0)
 

@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 
 from tests.analysis.toy import scenes  # noqa: E402
 
-from unhaze.analysis.consistency import MEASURES, measure_consistency  # noqa: E402
-from unhaze.analysis.probes import Probe, control_probes  # noqa: E402
+from unhaze.evaluation.studies.consistency import MEASURES, measure_consistency  # noqa: E402
+from unhaze.evaluation.studies.probes import Probe, control_probes  # noqa: E402
 
 PIXELS = Probe("toy", "none", lambda image, depth: {"image": image, "sum": image.sum(1, keepdim=True)})
 

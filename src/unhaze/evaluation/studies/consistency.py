@@ -2,7 +2,7 @@
 
 Study: "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?" (P2), Figs. 1 to 3, which show clouds of
 features. Here distances are measured instead, because what a projection such as t-SNE shows of distances is not to be
-relied on; see :mod:`~unhaze.analysis.distance` for the three of them.
+relied on; see :mod:`~unhaze.evaluation.studies.distance` for the three of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Literal, get_args
 
 import torch
 
-from unhaze.analysis._study import Case, cases_of, mean_transmissions, to_json, transposed
-from unhaze.analysis.distance import cosine_distance, relative_distance, scene_distance
-from unhaze.analysis.probes import Origin, Probe
-from unhaze.analysis.scenes import ClearScene
-from unhaze.analysis.spread import Spread, spread_of
+from unhaze.evaluation.studies._study import Case, cases_of, mean_transmissions, to_json, transposed
+from unhaze.evaluation.studies.distance import cosine_distance, relative_distance, scene_distance
+from unhaze.evaluation.studies.probes import Origin, Probe
+from unhaze.evaluation.studies.scenes import ClearScene
+from unhaze.evaluation.studies.spread import Spread, spread_of
 
 __all__ = ["MEASURES", "Consistency", "Measure", "StageDistances", "measure_consistency"]
 
@@ -37,9 +37,9 @@ class StageDistances:
         weights: ``"trained"``, ``"random"`` or ``"none"``.
         stage: Name of the stage.
         channels: Of its features.
-        relative: See :func:`~unhaze.analysis.distance.relative_distance`.
-        cosine: See :func:`~unhaze.analysis.distance.cosine_distance`; NaN for one channel.
-        scene: See :func:`~unhaze.analysis.distance.scene_distance`; NaN where there is no other picture.
+        relative: See :func:`~unhaze.evaluation.studies.distance.relative_distance`.
+        cosine: See :func:`~unhaze.evaluation.studies.distance.cosine_distance`; NaN for one channel.
+        scene: See :func:`~unhaze.evaluation.studies.distance.scene_distance`; NaN where there is no other picture.
     """
 
     probe: str

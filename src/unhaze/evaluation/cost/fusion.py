@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from unhaze.evaluation.cost.convention import count_calls
+from unhaze.evaluation.cost.network import CONVENTION_SIZE
 from unhaze.fusion import create_fusion
 from unhaze.models import create_backbone, resolve_backbone
 from unhaze.models.guided import default_sites
 from unhaze.models.layers.depth_view import DepthView
-from unhaze.neural.convention import count_calls
-from unhaze.neural.cost import CONVENTION_SIZE
 from unhaze.types import DepthLevel
 
 __all__ = ["DEPTH_ANYTHING_SMALL", "DEPTH_SIDE", "FusionCost", "count_fusion"]
@@ -33,7 +33,7 @@ class FusionCost:
         fusion: Name of the fusion module.
         sites: Stages at which it acts.
         parameters: All that are added.
-        convention_parameters: As papers print them, see :mod:`unhaze.neural.convention`.
+        convention_parameters: As papers print them, see :mod:`unhaze.evaluation.cost.convention`.
         convention_macs: The same, for one image of 224x224.
     """
 

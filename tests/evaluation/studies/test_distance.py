@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from unhaze.analysis.distance import cosine_distance, relative_distance, scene_distance  # noqa: E402
+from unhaze.evaluation.studies.distance import cosine_distance, relative_distance, scene_distance  # noqa: E402
 
 
 def vectors(*positions):

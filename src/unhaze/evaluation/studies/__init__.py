@@ -1,7 +1,7 @@
 """Studies of what networks and depth estimators do with haze.
 
-:mod:`~unhaze.analysis.consistency` asks how far haze moves features (P2, "Can Large Pretrained Depth Estimation Models
-Help With Image Dehazing?", Figs. 1 to 3), :mod:`~unhaze.analysis.divergence` how far it moves depth (P2, Fig. 9). Both
+:mod:`~unhaze.evaluation.studies.consistency` asks how far haze moves features (P2, "Can Large Pretrained Depth Estimation Models
+Help With Image Dehazing?", Figs. 1 to 3), :mod:`~unhaze.evaluation.studies.divergence` how far it moves depth (P2, Fig. 9). Both
 need torch.
 """
 
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from unhaze.analysis.consistency import Consistency, measure_consistency
-    from unhaze.analysis.divergence import Divergence, measure_divergence
-    from unhaze.analysis.scenes import ClearScene, haze_levels, load_scenes
+    from unhaze.evaluation.studies.consistency import Consistency, measure_consistency
+    from unhaze.evaluation.studies.divergence import Divergence, measure_divergence
+    from unhaze.evaluation.studies.scenes import ClearScene, haze_levels, load_scenes
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'unhaze.analysis' has no attribute {name!r}")
-    return getattr(import_module(f"unhaze.analysis.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'unhaze.evaluation.studies' has no attribute {name!r}")
+    return getattr(import_module(f"unhaze.evaluation.studies.{_HOME[name]}"), name)

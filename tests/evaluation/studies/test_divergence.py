@@ -9,7 +9,9 @@ torch = pytest.importorskip("torch")
 from scipy.stats import entropy  # noqa: E402
 from tests.analysis.toy import scenes  # noqa: E402
 
-from unhaze.analysis.divergence import (  # noqa: E402
+from unhaze.depth.base import DepthEstimator  # noqa: E402
+from unhaze.errors import UsageError  # noqa: E402
+from unhaze.evaluation.studies.divergence import (  # noqa: E402
     BINS,
     FLOOR,
     PSEUDO_COUNT,
@@ -19,8 +21,6 @@ from unhaze.analysis.divergence import (  # noqa: E402
     measure_divergence,
     pixel_divergence,
 )
-from unhaze.depth.base import DepthEstimator  # noqa: E402
-from unhaze.errors import UsageError  # noqa: E402
 from unhaze.types import DepthMap  # noqa: E402
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unhaze.analysis.scenes import ClearScene
+from unhaze.evaluation.studies.scenes import ClearScene
 
 
 def scenes(count=3, height=24, width=32, depth=5.0):

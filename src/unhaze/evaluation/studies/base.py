@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unhaze.analysis.scenes import ClearScene, hazed, partner_of
 from unhaze.errors import UsageError
+from unhaze.evaluation.studies.scenes import ClearScene, hazed, partner_of
 
 if TYPE_CHECKING:
-    from unhaze.analysis.scenes import FloatArray
+    from unhaze.evaluation.studies.scenes import FloatArray
 
 __all__ = ["Case", "cases_of", "mean_transmissions", "to_json", "transposed"]
 
