@@ -34,11 +34,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from unhaze.data import create_dataset
-from unhaze.data._base import Series
 from unhaze.data.batch import collate
-from unhaze.data.hazing import SyntheticDataset
+from unhaze.data.dataset import Series
 from unhaze.data.shards import pack
-from unhaze.data.synthetic import Scene, SceneBank, SynthesisConfig
+from unhaze.data.synthetic.dataset import SyntheticDataset
+from unhaze.data.synthetic.scenes import Scene, SceneBank, SynthesisConfig
 from unhaze.data.transforms import random_view
 
 BATCH = 8

@@ -21,7 +21,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from unhaze.classic import create_method
-from unhaze.data.synthetic import SKY_DEPTH
+from unhaze.data.synthetic.scenes import SKY_DEPTH
 from unhaze.default.model import FieldMethod
 from unhaze.default.scenes import SOURCES, read_scene, scene_names
 from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring

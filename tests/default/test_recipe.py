@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from unhaze.data.synthetic import Scene
+from unhaze.data.synthetic.scenes import Scene
 from unhaze.default import recipe
 from unhaze.default.constants import GUIDE_EPS
 from unhaze.default.network import FieldOutput

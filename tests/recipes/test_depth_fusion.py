@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from unhaze.data._base import Pair, PairedDataset
+from unhaze.data.dataset import Pair, PairedDataset
 from unhaze.data.transforms import CenterCrop, Compose, random_view
 from unhaze.depth import create_depth
 from unhaze.depth.base import DepthEstimator

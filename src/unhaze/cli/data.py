@@ -79,7 +79,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from unhaze.data._base import PairedDataset
+    from unhaze.data.dataset import PairedDataset
 
     dataset = _open(name, root, split, settings)
     report = dataset.report
@@ -195,7 +195,7 @@ def pack(
 
     Exit code 1 if pairs were left out. The packed data set opens under its own name.
     """
-    from unhaze.data._base import PairedDataset
+    from unhaze.data.dataset import PairedDataset
     from unhaze.data.shards import pack as pack_shards
     from unhaze.errors import UsageError
 
@@ -251,7 +251,7 @@ def _parse(settings: list[str]) -> dict[str, Any]:
 
 def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
     """A data set that is made on the fly has no last sample: the first few stand for it."""
-    from unhaze.data._base import Series
+    from unhaze.data.dataset import Series
 
     if len(dataset) < _FINITE:
         return dataset, limit

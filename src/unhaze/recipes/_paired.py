@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from unhaze.data import create_dataset, describe_dataset
-from unhaze.data._base import Dataset, DepthOf, PairedDataset, Sample, Series
-from unhaze.data.synthetic import SynthesisConfig
+from unhaze.data.dataset import Dataset, DepthOf, PairedDataset, Sample, Series
+from unhaze.data.synthetic.scenes import SynthesisConfig
 from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
 from unhaze.depth.base import DepthEstimator
 from unhaze.depth.cache import CachedDepth, DepthCache

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from unhaze.data._base import Dataset, Sample
+from unhaze.data.dataset import Dataset, Sample
 from unhaze.depth import create_depth
 from unhaze.depth.base import gives_features
 from unhaze.errors import UsageError

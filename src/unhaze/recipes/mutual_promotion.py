@@ -40,7 +40,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.data._base import Dataset, Sample
+from unhaze.data.dataset import Dataset, Sample
 from unhaze.depth import create_depth
 from unhaze.depth.base import DepthEstimator
 from unhaze.depth.ra_depth import LEAST_SIDE, RADepth

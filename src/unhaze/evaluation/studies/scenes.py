@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from unhaze.batch.synthesis import read_depth
-from unhaze.data._base import read_pixels
-from unhaze.data._layout import CLEAR, first_child
-from unhaze.data.synthetic import SceneBank
+from unhaze.data.dataset import read_pixels
+from unhaze.data.layouts.base import CLEAR, first_child
+from unhaze.data.synthetic.scenes import SceneBank
 from unhaze.errors import UsageError
 from unhaze.images.files import READ_SUFFIXES
 from unhaze.physics.synthesis import synthesize_haze
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "ClearScene", "haze_levels", "hazed", "load_scenes", "partner_of"]
 
 GROUPS = ("rgbd", "camvid")
-"""Groups of :class:`~unhaze.data.synthetic.SceneBank` of which the depth is known."""
+"""Groups of :class:`~unhaze.data.synthetic.scenes.SceneBank` of which the depth is known."""
 
 _DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 
@@ -77,7 +77,7 @@ def load_scenes(
     """Clear pictures of known depth, spread evenly over those that a folder has.
 
     Args:
-        folder: With ``rgbd`` or ``camvid``, of which the validation split is taken (see :mod:`unhaze.data.synthetic`);
+        folder: With ``rgbd`` or ``camvid``, of which the validation split is taken (see :mod:`unhaze.data.synthetic.scenes`);
             or with a folder of clear pictures (``clear``, ``gt``, ``clean`` or ``target``) and a folder ``depth`` with
             grey maps (PNG or TIFF) of the same names.
         group: ``"rgbd"`` or ``"camvid"`` alone; both if ``None``. Means nothing for maps in ``depth``.

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from unhaze.data import create_dataset
-from unhaze.data._base import Series
-from unhaze.data.hazing import SyntheticDataset
-from unhaze.data.night import Lamp, draw_lamps, night_view
-from unhaze.data.synthetic import Scene, SceneBank, SynthesisConfig
+from unhaze.data.dataset import Series
+from unhaze.data.synthetic.dataset import SyntheticDataset
+from unhaze.data.synthetic.night import Lamp, draw_lamps, night_view
+from unhaze.data.synthetic.scenes import Scene, SceneBank, SynthesisConfig
 from unhaze.data.transforms import RandomCrop
 from unhaze.errors import UnknownNameError, UsageError
 

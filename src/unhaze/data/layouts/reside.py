@@ -10,7 +10,7 @@ scattering coefficient) and ``1400_1.png`` (SOTS-indoor) belong to ``1.png``, ``
 
 from __future__ import annotations
 
-from unhaze.data._layout import BEFORE_UNDERSCORE, CLEAR, HAZY, SAME_NAME, Layout, Part
+from unhaze.data.layouts.base import BEFORE_UNDERSCORE, CLEAR, HAZY, SAME_NAME, Layout, Part
 
 __all__ = ["RESIDE_6K", "RESIDE_ITS", "RESIDE_OTS", "SOTS_INDOOR", "SOTS_OUTDOOR"]
 

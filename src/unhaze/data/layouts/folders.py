@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unhaze.data._base import PairedDataset
-from unhaze.data._layout import CLEAR, HAZY, Found, first_child
+from unhaze.data.dataset import PairedDataset
+from unhaze.data.layouts.base import CLEAR, HAZY, Found, first_child
 from unhaze.data.pairing import list_pictures, pair_names
 from unhaze.errors import UsageError
 from unhaze.images.files import READ_SUFFIXES
@@ -47,7 +47,7 @@ class FolderPair:
             pairing: ``auto``, ``same-name``, ``reside``, ``o-haze`` or ``regex:EXPRESSION``, see
                 :func:`~unhaze.data.pairing.parse_rule`.
             strict: Raise where a picture has no partner.
-            options: Of :class:`~unhaze.data._base.PairedDataset`.
+            options: Of :class:`~unhaze.data.dataset.PairedDataset`.
 
         Raises:
             UsageError: A folder is missing, or nothing pairs.

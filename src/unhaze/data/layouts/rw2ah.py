@@ -6,7 +6,7 @@ Pictures of a pair have the same name, as ``1-0001-03.png``, in ``train/input`` 
 
 from __future__ import annotations
 
-from unhaze.data._layout import SAME_NAME, Layout, Part
+from unhaze.data.layouts.base import SAME_NAME, Layout, Part
 
 __all__ = ["RW2AH"]
 

@@ -1,8 +1,8 @@
 """The data set ``synthetic``: hazy pictures made on the fly from clear ones, by day and by night.
 
-Scenes, views and haze by day are those of :mod:`unhaze.data.synthetic`: even and patchy haze, tinted and uneven
+Scenes, views and haze by day are those of :mod:`unhaze.data.synthetic.scenes`: even and patchy haze, tinted and uneven
 airlight, haze that follows the depth and haze that does not, then sensor noise, blur and JPEG. A share of the samples
-is turned into night by :mod:`unhaze.data.night`, with the noise of a camera in the dark.
+is turned into night by :mod:`unhaze.data.synthetic.night`, with the noise of a camera in the dark.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.data import synthetic
-from unhaze.data._base import Sample, Transform, in_range, own
-from unhaze.data._layout import Report
-from unhaze.data.night import draw_lamps, night_view
-from unhaze.data.synthetic import AIRLIGHT_GRID, SceneBank, SynthesisConfig, synthesize
+from unhaze.data.dataset import Sample, Transform, in_range, own
+from unhaze.data.layouts.base import Report
+from unhaze.data.synthetic.night import draw_lamps, night_view
+from unhaze.data.synthetic.scenes import AIRLIGHT_GRID, SceneBank, SynthesisConfig, synthesize
+from unhaze.data.synthetic.scenes import scenes as synthetic
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.types import DepthMap
 
@@ -153,7 +153,7 @@ class SyntheticEntry:
         """Read the scenes of a split.
 
         Args:
-            root: Any folder of clear pictures, see :mod:`unhaze.data.synthetic`.
+            root: Any folder of clear pictures, see :mod:`unhaze.data.synthetic.scenes`.
             split: ``train`` or ``validation``.
             strict: Raise where a picture cannot be read.
             on_error: ``"stop"`` is all there is: pictures are read once, at the start; those that cannot be read are

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unhaze.data._base import Border, Pair, PairedDataset
+from unhaze.data.dataset import Border, Pair, PairedDataset
 from unhaze.data.pairing import RULES, Keys, Listing, Pairing, list_pictures, pair_with
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.images.files import READ_SUFFIXES
@@ -85,7 +85,7 @@ class Layout:
         hazy, clear: Names of the folders of hazy and of clear pictures, in the order in which they are tried.
         rules: How pictures pair; the one that pairs the most is taken, the first among equals.
         is_hazy: Tells hazy pictures from clear ones by the stem, where both may lie in one folder.
-        border: Rule for a pair of two sizes, see :func:`~unhaze.data._base.align`.
+        border: Rule for a pair of two sizes, see :func:`~unhaze.data.dataset.align`.
         paper: Who, where, when.
         source: Where to get it.
         license: What its source says of its use.
@@ -193,7 +193,7 @@ def open_layout(
         root: Its folder, or the folder above, as the layout says.
         split: One of ``layout.splits``; ``None`` for the first.
         strict: Raise where the report has a warning.
-        options: Of :class:`~unhaze.data._base.PairedDataset`.
+        options: Of :class:`~unhaze.data.dataset.PairedDataset`.
 
     Raises:
         UnknownNameError: There is no such split.

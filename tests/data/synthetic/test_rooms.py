@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unhaze.data.rooms import _Boxes, _meet_box, _meet_walls, render_room
+from unhaze.data.synthetic.rooms import _Boxes, _meet_box, _meet_walls, render_room
 
 
 @pytest.fixture(scope="module")

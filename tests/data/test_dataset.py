@@ -9,8 +9,8 @@ import pytest
 from tests.trees import build, picture, pixels_of, write
 
 from unhaze.data import create_dataset
-from unhaze.data._base import ConcatDataset, PairedDataset, Series, read_pixels
 from unhaze.data.batch import collate
+from unhaze.data.dataset import ConcatDataset, PairedDataset, Series, read_pixels
 from unhaze.data.depth_cache import DepthSource
 from unhaze.data.transforms import RandomCrop, random_view
 from unhaze.errors import ImageDecodeError, UsageError

@@ -22,8 +22,8 @@ from unhaze.types import DepthMap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.data._layout import Report
     from unhaze.data.depth_cache import DepthSource
+    from unhaze.data.layouts.base import Report
 
     ByteArray = NDArray[np.uint8]
     FloatArray = NDArray[np.float32]

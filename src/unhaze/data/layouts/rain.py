@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unhaze.data._layout import CLEAR, SAME_NAME, Layout, Part, Rule
+from unhaze.data.layouts.base import CLEAR, SAME_NAME, Layout, Part, Rule
 
 __all__ = ["DID_DATA", "SPA_DATA"]
 

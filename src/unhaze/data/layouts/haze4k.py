@@ -7,7 +7,7 @@ not read.
 
 from __future__ import annotations
 
-from unhaze.data._layout import BEFORE_UNDERSCORE, CLEAR, HAZY, SAME_NAME, Layout, Part
+from unhaze.data.layouts.base import BEFORE_UNDERSCORE, CLEAR, HAZY, SAME_NAME, Layout, Part
 
 __all__ = ["HAZE4K"]
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from unhaze.data._base import read_pixels
+from unhaze.data.dataset import read_pixels
 from unhaze.data.pairing import list_pictures
-from unhaze.data.rooms import render_room
+from unhaze.data.synthetic.rooms import render_room
 from unhaze.errors import ImageError, UsageError
 from unhaze.images.files import READ_SUFFIXES
 from unhaze.physics.color import linear_to_srgb, luminance, srgb_to_linear
@@ -214,7 +214,7 @@ class SceneBank:
             folder: The data, see the head of this module.
             split: Which scenes. Where nothing would be left to validate on, as with fewer than six pictures, it is the
                 last picture; one picture alone is trained and validated on.
-            rooms: Rooms to render besides (:mod:`unhaze.data.rooms`), with parts of the clear pictures on their walls.
+            rooms: Rooms to render besides (:mod:`unhaze.data.synthetic.rooms`), with parts of the clear pictures on their walls.
             threads: That read and render.
 
         Raises:

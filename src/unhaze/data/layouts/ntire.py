@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from unhaze.data._layout import SAME_NAME, Layout, Part, Rule
+from unhaze.data.layouts.base import SAME_NAME, Layout, Part, Rule
 
 __all__ = ["DENSE_HAZE", "I_HAZE", "NH_HAZE", "O_HAZE"]
 
