@@ -212,7 +212,7 @@ def measure_steps(seconds: float) -> list[dict[str, Any]]:
 
 
 def _network_steps(name: str, crop: int, batch: int, seconds: float) -> Callable[[], int]:
-    from unhaze.models import create_backbone
+    from unhaze.models.networks import create_backbone
 
     torch.manual_seed(0)
     network = create_backbone(name).train()

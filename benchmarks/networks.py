@@ -25,7 +25,7 @@ def measure(name: str, size: str, threads: int, repeats: int) -> dict[str, Any]:
     import torch
 
     from unhaze.evaluation.cost.network import time_network
-    from unhaze.models import create_backbone
+    from unhaze.models.networks import create_backbone
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def main() -> None:
     if options.here:
         print(json.dumps(measure(options.names[0], options.sizes[0], options.threads, options.repeats)))
         return
-    from unhaze.models import list_backbones
+    from unhaze.models.networks import list_backbones
 
     rows = []
     for name in options.names or list_backbones():

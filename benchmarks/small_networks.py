@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unhaze.models import create_backbone, register_backbone
 from unhaze.models.base import Backbone
+from unhaze.models.networks import create_backbone, register_backbone
 
 __all__ = ["SMALL", "register_small"]
 

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from unhaze.models import create_backbone, list_backbones
+from unhaze.models.networks import create_backbone, list_backbones
 
 
 @functools.cache

@@ -25,8 +25,8 @@ def data(tmp_path):
 @pytest.fixture
 def aodnet(tmp_path):
     """A file with weights of a small network."""
-    from unhaze.models import create_backbone
     from unhaze.models.checkpoints.loading import save_weights
+    from unhaze.models.networks import create_backbone
 
     return save_weights(create_backbone("aodnet-base").state_dict(), tmp_path / "aodnet.safetensors", "aodnet-base")
 

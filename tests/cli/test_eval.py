@@ -315,8 +315,8 @@ def test_faults_of_metric(call, folders, monkeypatch, arguments, code, words):
 def network_weights(tmp_path):
     """Two sets of weights of one network, fresh."""
     torch = pytest.importorskip("torch")
-    from unhaze.models import create_backbone
     from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_backbone
 
     for seed in (0, 1):
         torch.manual_seed(seed)

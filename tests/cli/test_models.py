@@ -7,8 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.classic import list_methods  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.checkpoints import load_network  # noqa: E402
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 from unhaze.restore.options import DEFAULT_METHOD  # noqa: E402
 
 
@@ -56,7 +56,7 @@ def test_info_tells_what_a_user_asks(unhaze):
 
 @pytest.mark.parametrize("name", list_backbones())
 def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monkeypatch):
-    monkeypatch.setattr("unhaze.models.create_backbone", _without_memory)
+    monkeypatch.setattr("unhaze.models.networks.create_backbone", _without_memory)
     told = unhaze("models", "info", name).stdout
     assert re.search(r"^Licence of the code: (none stated|MIT|Apache-2.0|CC-BY-NC-SA-4.0)", told, re.MULTILINE)
     assert re.search(r"^Weights: (https://\S+|none published; \w.*)$", told, re.MULTILINE)

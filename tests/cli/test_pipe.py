@@ -126,8 +126,8 @@ def test_haze_is_smoothed_over_time_until_a_cut(frames):
 
 def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
     torch = pytest.importorskip("torch")
-    from unhaze.models import create_backbone
     from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_backbone
 
     torch.manual_seed(0)
     weights = tmp_path / "aodnet.safetensors"

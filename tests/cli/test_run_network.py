@@ -10,8 +10,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.checkpoints import save_weights  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -360,8 +360,8 @@ def test_an_empty_file_that_stays_empty_is_reported(again, tmp_path):
 
 def test_a_network_takes_the_place_of_a_method(once, tmp_path):
     torch = pytest.importorskip("torch")
-    from unhaze.models import create_backbone
     from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_backbone
 
     torch.manual_seed(0)
     weights = tmp_path / "aodnet.safetensors"

@@ -17,9 +17,9 @@ torch = pytest.importorskip("torch")
 from tests.networks import create, fitting_size, image, network, on_meta, relative, smallest_of_each_family  # noqa: E402
 
 from unhaze.errors import UsageError  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.base import Backbone, finish, prepare  # noqa: E402
 from unhaze.models.layers.stage import checkpoint_stages, record_stages, run_block  # noqa: E402
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 from unhaze.types import Restored  # noqa: E402
 
 KEYS = Path(__file__).parent.parent / "fixtures" / "keys"

@@ -19,9 +19,9 @@ from tests.networks import create, smallest_of_each_family, trained_like  # noqa
 from unhaze import Dehazer  # noqa: E402
 from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.fusion import create_fusion, list_fusions  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.checkpoints import save_weights  # noqa: E402
 from unhaze.models.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
 
 ALL = list_backbones()

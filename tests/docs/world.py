@@ -62,8 +62,8 @@ def make_weights(root: Path) -> None:
     """Checkpoints as the official code and a training leave them; their numbers are random."""
     import torch
 
-    from unhaze.models import create_backbone
     from unhaze.models.guided import create_model, save_model
+    from unhaze.models.networks import create_backbone
 
     torch.manual_seed(0)
     state = {f"e_{key}": tensor for key, tensor in create_backbone("aodnet-base").state_dict().items()}

@@ -13,10 +13,10 @@ from torch import nn
 from unhaze.evaluation.cost.convention import count_calls
 from unhaze.evaluation.cost.fusion import DEPTH_ANYTHING_SMALL
 from unhaze.fusion import create_fusion
-from unhaze.models import resolve_backbone
 from unhaze.models.guided import default_sites
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import run_block
+from unhaze.models.networks import resolve_backbone
 from unhaze.types import DepthLevel, Stage
 
 LEVELS = (DepthLevel(5, 8), DepthLevel(6, 8))

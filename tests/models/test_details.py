@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
 
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.dcmpnet import DifferencePerceptron  # noqa: E402
 from unhaze.models.gcanet import edge_strength  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 from unhaze.models.oknet import large_depthwise  # noqa: E402
 from unhaze.models.sadnet import Haar  # noqa: E402
 from unhaze.models.sgdnet import rgb_to_ycbcr  # noqa: E402

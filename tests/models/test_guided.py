@@ -206,7 +206,7 @@ def _has_compact():
 
 
 def test_default_sites_exist_on_every_network():
-    from unhaze.models import list_backbones
+    from unhaze.models.networks import list_backbones
 
     for name in list_backbones():
         assert default_sites(name), name

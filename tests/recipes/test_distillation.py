@@ -128,7 +128,7 @@ def test_a_dry_run_needs_no_weights(config):
 @pytest.mark.slow
 def test_the_published_networks_fit_one_another(pairs_folder, tmp_path):
     _, published = preset("coa-student-its")
-    from unhaze.models import create_backbone
+    from unhaze.models.networks import create_backbone
 
     save_weights(create_backbone("coa-teacher").state_dict(), tmp_path / "teacher.safetensors", "coa-teacher")
     config = dataclasses.replace(

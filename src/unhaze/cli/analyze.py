@@ -274,7 +274,7 @@ def _probes(
 ) -> tuple[Probe, ...]:
     """All that features are taken from, in the order in which it was named."""
     from unhaze.evaluation.studies.probes import FIELD_METHOD, estimator_probe, field_probe, random_network_probe
-    from unhaze.models import resolve_backbone
+    from unhaze.models.networks import resolve_backbone
 
     left = list(files)
     chosen = next((estimator for estimator, _ in estimators.values()), None)

@@ -32,7 +32,7 @@ def convert(
 ) -> None:
     """Bring an official checkpoint under the names of unhaze, as .safetensors, which cannot run code."""
     from unhaze.cli.models import weights_package
-    from unhaze.models import resolve_backbone
+    from unhaze.models.networks import resolve_backbone
 
     model = None if model is None else resolve_backbone(model)
     done = weights_package("convert weights").convert_weights(checkpoint, output, model, overwrite=overwrite)

@@ -98,7 +98,7 @@ def verify(
     """
     import hashlib
 
-    from unhaze.models import resolve_backbone
+    from unhaze.models.networks import resolve_backbone
 
     model = None if model is None else resolve_backbone(model)
     network, name = weights_package("check weights").load_network(file, model)
@@ -177,8 +177,8 @@ def _methods() -> list[dict[str, Any]]:
 
 def _networks() -> list[dict[str, Any]]:
     """What the list says of each network."""
-    from unhaze.models import list_backbones
     from unhaze.models.checkpoints.cards import network_card
+    from unhaze.models.networks import list_backbones
 
     entries = []
     for name in list_backbones():
@@ -244,8 +244,8 @@ def _tell_weights(card: dict[str, Any]) -> None:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.models import create_backbone, resolve_backbone
     from unhaze.models.checkpoints.cards import RECOGNISED, network_card
+    from unhaze.models.networks import create_backbone, resolve_backbone
 
     name = resolve_backbone(name)
     network = create_backbone(name)

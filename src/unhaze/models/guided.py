@@ -22,12 +22,12 @@ from unhaze.depth.base import DepthEstimator
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.fusion import create_fusion, list_fusions
 from unhaze.fusion.base import Fusion
-from unhaze.models import create_backbone, resolve_backbone
 from unhaze.models.base import Backbone, finish, prepare
 from unhaze.models.checkpoints.loading import flush_subnormals, load_weights, save_weights
 from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import Runner, run_block
+from unhaze.models.networks import create_backbone, resolve_backbone
 from unhaze.models.sites import DEFAULT_SITES
 from unhaze.types import DepthLevel, DepthMap, ImageContract, Restored, Stage
 

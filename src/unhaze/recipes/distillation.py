@@ -24,10 +24,10 @@ from torch import Tensor
 
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses.distillation import feature_affinity
-from unhaze.models import create_backbone, resolve_backbone
 from unhaze.models.base import Backbone
 from unhaze.models.checkpoints.loading import load_weights
 from unhaze.models.layers.device import choose_device
+from unhaze.models.networks import create_backbone, resolve_backbone
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import Batch, NetworkState
 from unhaze.recipes.supervised import (

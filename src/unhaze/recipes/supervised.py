@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unhaze.models import create_backbone, resolve_backbone
 from unhaze.models.base import Backbone
 from unhaze.models.checkpoints.loading import load_weights, save_weights
 from unhaze.models.layers.device import choose_device
+from unhaze.models.networks import create_backbone, resolve_backbone
 from unhaze.recipes._loss import LossConfig, restoration_terms
 from unhaze.recipes._paired import (
     Batch,

@@ -17,7 +17,7 @@ from unhaze.catalog import Catalog, check_device
 from unhaze.classic import list_methods
 from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.fusion import list_fusions
-from unhaze.models import list_backbones, resolve_backbone
+from unhaze.models.networks import list_backbones, resolve_backbone
 from unhaze.physics.color import luminance
 from unhaze.restore.haze_field import exposure_lift, fill_hidden
 from unhaze.restore.strips import full_scale, store_where

@@ -5,9 +5,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from unhaze.evaluation.cost.convention import count_by_convention  # noqa: E402
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.base import Backbone  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 from unhaze.types import Restored  # noqa: E402
 
 

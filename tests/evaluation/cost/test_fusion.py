@@ -3,7 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.evaluation.cost.fusion import count_fusion  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.sites import DEFAULT_SITES  # noqa: E402
 from unhaze.types import DepthLevel  # noqa: E402
 

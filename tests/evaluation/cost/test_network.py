@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.evaluation.cost.network import count_macs, measure_cost, time_network  # noqa: E402
-from unhaze.models import create_backbone  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 
 
 def test_a_network_of_convolutions_alone():

@@ -8,10 +8,10 @@ from torch import nn  # noqa: E402
 from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
 from unhaze.evaluation.studies import probes  # noqa: E402
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.base import Backbone  # noqa: E402
 from unhaze.models.guided import create_model  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 from unhaze.types import DepthMap, ImageContract, Restored, Stage  # noqa: E402
 
 IMAGE = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))

@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import unhaze.models  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.checkpoints import load_network, save_weights  # noqa: E402
 from unhaze.models.checkpoints.cards import NONE_STATED, list_cards, network_card  # noqa: E402
 from unhaze.models.checkpoints.detect import expected_tensors  # noqa: E402
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 
 SOURCES = Path(unhaze.models.__file__).parent
 NETWORKS_PAGE = Path(__file__).parents[2] / "docs" / "networks.md"

@@ -18,9 +18,9 @@ from tests.networks import image  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
-from unhaze.models import _catalogue, register_backbone  # noqa: E402
 from unhaze.models.checkpoints import convert_weights, load_network, load_weights, read_weights  # noqa: E402
 from unhaze.models.maxim import MAXIM  # noqa: E402
+from unhaze.models.networks import _catalogue, register_backbone  # noqa: E402
 
 FOLDER = os.environ.get("UNHAZE_OFFICIAL_WEIGHTS")
 SCOPE = "StatefulPartitionedCall/jax2tf_apply_/Wrapper/backbone"

@@ -17,7 +17,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from unhaze.errors import OutputError, UnknownNameError, WeightsNotFoundError  # noqa: E402
-from unhaze.models import create_backbone, list_backbones  # noqa: E402
 from unhaze.models.checkpoints import (  # noqa: E402
     WeightsError,
     convert_weights,
@@ -29,6 +28,7 @@ from unhaze.models.checkpoints import (  # noqa: E402
     save_weights,
     unwrap_state,
 )
+from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
 
 MANIFESTS = Path(__file__).parent.parent / "fixtures" / "parity"
 

@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.layers import bands  # noqa: E402
 from unhaze.models.layers.bands import in_bands, row_bands  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 
 SMALL = {
     "dcmpnet-official": {},

@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.models import create_backbone  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 from unhaze.restore.engines.activations import PeakMeter, peak_activations, skeleton  # noqa: E402
 
 

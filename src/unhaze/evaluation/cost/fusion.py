@@ -10,9 +10,9 @@ import torch
 from unhaze.evaluation.cost.convention import count_calls
 from unhaze.evaluation.cost.network import CONVENTION_SIZE
 from unhaze.fusion import create_fusion
-from unhaze.models import create_backbone, resolve_backbone
 from unhaze.models.guided import default_sites
 from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.networks import create_backbone, resolve_backbone
 from unhaze.types import DepthLevel
 
 __all__ = ["DEPTH_ANYTHING_SMALL", "DEPTH_SIDE", "FusionCost", "count_fusion"]

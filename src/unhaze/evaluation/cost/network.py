@@ -15,8 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from unhaze.evaluation.cost.convention import count_by_convention
-from unhaze.models import create_backbone
 from unhaze.models.base import Backbone
+from unhaze.models.networks import create_backbone
 
 __all__ = ["CONVENTION_SIZE", "NetworkCost", "Timing", "count_macs", "measure_cost", "time_network"]
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
-from unhaze.models import create_backbone
 from unhaze.models.base import Backbone, prepare
 from unhaze.models.guided import GuidedDehazer
 from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.models.layers.stage import Block, compose, record_stages
+from unhaze.models.networks import create_backbone
 from unhaze.types import DepthMap
 
 __all__ = [

@@ -10,9 +10,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from unhaze.models import create_backbone, list_backbones
 from unhaze.models.base import Backbone
 from unhaze.models.checkpoints.reading import WeightsError
+from unhaze.models.networks import create_backbone, list_backbones
 
 __all__ = ["Fit", "Match", "compare", "expected_tensors", "identify", "under_our_names"]
 

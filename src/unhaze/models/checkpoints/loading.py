@@ -11,10 +11,10 @@ from torch import Tensor
 
 from unhaze.errors import MissingDependencyError
 from unhaze.images.atomic import atomic_output
-from unhaze.models import create_backbone
 from unhaze.models.base import Backbone
 from unhaze.models.checkpoints.detect import Match, compare, identify, under_our_names
 from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
+from unhaze.models.networks import create_backbone
 
 __all__ = ["Conversion", "convert_weights", "flush_subnormals", "load_network", "load_weights", "save_weights"]
 
