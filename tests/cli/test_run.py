@@ -463,7 +463,7 @@ def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
 
 
 def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, tmp_path):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     for name in ("a", "b", "c", "d"):
         make(tmp_path / f"in/{name}.png")
@@ -490,7 +490,7 @@ def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, 
 
 @pytest.mark.parametrize("option", [[], ["--skip-existing"], ["--overwrite"]])
 def test_what_a_killed_run_left_is_cleared_away(unhaze, make, tmp_path, option):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     make(tmp_path / "in/a.png")
     make(tmp_path / "out/a.png")

@@ -165,7 +165,7 @@ def test_a_run_leaves_weights_and_a_page(small_run):
 
 
 def test_a_folder_that_holds_a_run_or_is_in_use_is_refused(small_run):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     folder, train_it = small_run
     train_it()

@@ -278,7 +278,7 @@ def test_a_damaged_state_loses_no_result(again, tmp_path, damage):
 
 
 def test_a_second_watch_into_the_folder_is_refused_and_the_state_of_a_dead_one_taken_over(again, tmp_path):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     from unhaze.images.claims import STALE_AFTER
 

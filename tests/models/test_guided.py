@@ -18,8 +18,8 @@ from unhaze.errors import UnknownNameError, UsageError  # noqa: E402
 from unhaze.models.checkpoints import WeightsError, save_weights  # noqa: E402
 from unhaze.models.guided import GuidedSpec, create_model, default_sites, load_model, save_model  # noqa: E402
 from unhaze.models.layers.depth_view import DepthView, nearness  # noqa: E402
+from unhaze.restore.engines.base import NetworkOptions  # noqa: E402
 from unhaze.restore.engines.torch import TorchEngine, open_engine  # noqa: E402
-from unhaze.restore.network import NetworkOptions  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
 
 

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from tests import parity  # noqa: E402
 
-from unhaze.models import create_backbone  # noqa: E402
 from unhaze.models.base import prepare, rename_keys  # noqa: E402
 from unhaze.models.d4 import D4_KEYS, REHAZE_KEYS, DepthNet, RehazeNet  # noqa: E402
 from unhaze.models.dcmpnet import UNET_KEYS, UNet  # noqa: E402
 from unhaze.models.dehamer import MultiScaleBlock, multi_scale_keys  # noqa: E402
 from unhaze.models.drsformer import ATTENTION_KEYS, SparseAttention  # noqa: E402
 from unhaze.models.layers.dense_depth import DEPTH_KEYS, DenseDepthNetwork  # noqa: E402
+from unhaze.models.networks import create_backbone  # noqa: E402
 from unhaze.models.sadnet import BLOCK_KEYS, AttentionBlock  # noqa: E402
 
 

@@ -172,7 +172,7 @@ def test_metadata_counts_in_the_memory_limit(tmp_path):
     path = tmp_path / "texts.png"
     Image.fromarray(PICTURE).save(path)
     plain = path.read_bytes()
-    from tests.io.test_budget import text
+    from tests.images.test_budget import text
 
     path.write_bytes(plain[:33] + text(7_000_000) + text(7_000_000) + plain[33:])
     with Dehazer("dcp", threads=1) as dehazer:

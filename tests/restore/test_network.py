@@ -17,7 +17,7 @@ from unhaze.errors import (
 from unhaze.images.files import identify, read_image
 from unhaze.restore import network
 from unhaze.restore.dehazer import Dehazer
-from unhaze.restore.network import NetworkOptions, NetworkOutput
+from unhaze.restore.engines.base import NetworkOptions, NetworkOutput
 
 
 @dataclass

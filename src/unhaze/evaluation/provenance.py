@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 _PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile")
-SCORING_CODE = ("metrics", "evaluation", "io")
+SCORING_CODE = ("metrics", "evaluation", "images")
 """Parts of unhaze that a score depends on."""
 
-METHOD_CODE = ("inference", "physics", "io", "default")
+METHOD_CODE = ("restore", "video", "classic", "physics", "images", "default")
 """Parts of unhaze that the result of a method depends on."""
 
-MODEL_CODE = (*METHOD_CODE, "backbones", "nn", "neural", "fusion", "depth", "guided.py", "guided_sites.py")
+MODEL_CODE = (*METHOD_CODE, "models", "fusion", "depth")
 """Parts of unhaze that the result of a network depends on."""
 
 _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}

@@ -255,7 +255,7 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "versions": versions(),
-        "decoder": "unhaze.images.files (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
+        "decoder": "unhaze.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
         "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *restoring))),
         "weights": {
             **dict.fromkeys(methods, "inside the package, see code_sha256"),

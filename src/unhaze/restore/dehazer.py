@@ -39,10 +39,11 @@ from unhaze.restore.arrays import (
     pil_to_array,
     tensor_to_arrays,
 )
+from unhaze.restore.engines.base import NetworkOptions
 from unhaze.restore.engines.onnx import OnnxEngine
 from unhaze.restore.haze_field import HazeField, solve_field, working_view
 from unhaze.restore.machine import check_workers, format_bytes, parse_bytes, usable_cores
-from unhaze.restore.network import NetworkOptions, NetworkRun, open_network
+from unhaze.restore.network import NetworkRun, open_network
 from unhaze.restore.options import DEFAULT_METHOD, DehazeOptions
 from unhaze.restore.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.types import DehazeResult, DepthMap
@@ -118,7 +119,7 @@ class Dehazer:
             gives the depth that it was told.
         weights: File with the trained weights of the network.
         device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
-            where one with a fusion module gets depth from, see :class:`~unhaze.restore.network.NetworkOptions`.
+            where one with a fusion module gets depth from, see :class:`~unhaze.restore.engines.base.NetworkOptions`.
         white: The value that stands for white in 16-bit and float pictures; by default found from the largest values
             of each, see :func:`unhaze.images.levels.find_white`. Larger values stay as they are.
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tests.analysis.toy import scenes  # noqa: E402
+from tests.evaluation.studies.toy import scenes  # noqa: E402
 
 from unhaze.evaluation.studies.consistency import MEASURES, measure_consistency  # noqa: E402
 from unhaze.evaluation.studies.probes import Probe, control_probes  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from scipy.stats import entropy  # noqa: E402
-from tests.analysis.toy import scenes  # noqa: E402
+from tests.evaluation.studies.toy import scenes  # noqa: E402
 
 from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.errors import UsageError  # noqa: E402

@@ -12,8 +12,8 @@ from unhaze.models.base import Backbone  # noqa: E402
 from unhaze.models.layers.norms import InstanceNorm  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
 from unhaze.restore.engines import torch as module  # noqa: E402
+from unhaze.restore.engines.base import NetworkOptions  # noqa: E402
 from unhaze.restore.engines.torch import TorchEngine  # noqa: E402
-from unhaze.restore.network import NetworkOptions  # noqa: E402
 from unhaze.types import ImageContract, Restored  # noqa: E402
 
 

@@ -214,7 +214,8 @@ class SceneBank:
             folder: The data, see the head of this module.
             split: Which scenes. Where nothing would be left to validate on, as with fewer than six pictures, it is the
                 last picture; one picture alone is trained and validated on.
-            rooms: Rooms to render besides (:mod:`unhaze.data.synthetic.rooms`), with parts of the clear pictures on their walls.
+            rooms: Rooms to render besides (:mod:`unhaze.data.synthetic.rooms`), with parts of the clear pictures on
+                their walls.
             threads: That read and render.
 
         Raises:

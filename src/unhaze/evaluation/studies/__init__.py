@@ -1,8 +1,8 @@
 """Studies of what networks and depth estimators do with haze.
 
-:mod:`~unhaze.evaluation.studies.consistency` asks how far haze moves features (P2, "Can Large Pretrained Depth Estimation Models
-Help With Image Dehazing?", Figs. 1 to 3), :mod:`~unhaze.evaluation.studies.divergence` how far it moves depth (P2, Fig. 9). Both
-need torch.
+:mod:`~unhaze.evaluation.studies.consistency` asks how far haze moves features (P2, "Can Large Pretrained Depth
+Estimation Models Help With Image Dehazing?", Figs. 1 to 3), :mod:`~unhaze.evaluation.studies.divergence` how far it
+moves depth (P2, Fig. 9). Both need torch.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import torch
 
-from unhaze.evaluation.studies._study import Case, cases_of, mean_transmissions, to_json, transposed
+from unhaze.evaluation.studies.base import Case, cases_of, mean_transmissions, to_json, transposed
 from unhaze.evaluation.studies.distance import cosine_distance, relative_distance, scene_distance
 from unhaze.evaluation.studies.probes import Origin, Probe
 from unhaze.evaluation.studies.scenes import ClearScene

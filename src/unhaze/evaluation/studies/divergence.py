@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from unhaze.depth.base import DepthEstimator, at_size_of
-from unhaze.evaluation.studies._study import Case, cases_of, mean_transmissions, to_json, transposed
+from unhaze.evaluation.studies.base import Case, cases_of, mean_transmissions, to_json, transposed
 from unhaze.evaluation.studies.probes import Origin
 from unhaze.evaluation.studies.scenes import ClearScene
 from unhaze.evaluation.studies.spread import Spread, spread_of

@@ -77,9 +77,9 @@ def load_scenes(
     """Clear pictures of known depth, spread evenly over those that a folder has.
 
     Args:
-        folder: With ``rgbd`` or ``camvid``, of which the validation split is taken (see :mod:`unhaze.data.synthetic.scenes`);
-            or with a folder of clear pictures (``clear``, ``gt``, ``clean`` or ``target``) and a folder ``depth`` with
-            grey maps (PNG or TIFF) of the same names.
+        folder: With ``rgbd`` or ``camvid``, of which the validation split is taken (see
+            :mod:`unhaze.data.synthetic.scenes`); or with a folder of clear pictures (``clear``, ``gt``, ``clean`` or
+            ``target``) and a folder ``depth`` with grey maps (PNG or TIFF) of the same names.
         group: ``"rgbd"`` or ``"camvid"`` alone; both if ``None``. Means nothing for maps in ``depth``.
         count: How many pictures to take; all if there are fewer.
         long_side: To which larger pictures are reduced [px].

@@ -21,8 +21,8 @@ from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.device import choose_device
 from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.restore.engines.activations import peak_activations, skeleton
+from unhaze.restore.engines.base import NetworkOptions, NetworkOutput
 from unhaze.restore.machine import available_memory, format_bytes
-from unhaze.restore.network import NetworkOptions, NetworkOutput
 from unhaze.restore.tiling import cut, rounded_up, tile_around
 from unhaze.types import DepthMap
 
