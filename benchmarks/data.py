@@ -212,10 +212,10 @@ def measure_steps(seconds: float) -> list[dict[str, Any]]:
 
 
 def _network_steps(name: str, crop: int, batch: int, seconds: float) -> Callable[[], int]:
-    from unhaze.models.networks import create_backbone
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
-    network = create_backbone(name).train()
+    network = create_network(name).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     hazy, clear = torch.rand(2, batch, 3, crop, crop)
 

@@ -164,14 +164,14 @@ def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
 
 def startup(folder: Path, repeats: int) -> dict[str, float]:
     """Seconds of whole processes: a bare interpreter, the help, and one small and one 1080p picture."""
-    from unhaze.restore.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_MODEL
 
     executable = str(Path(sys.executable).with_name("unhaze"))
     commands = {"python": [sys.executable, "-c", "pass"], "help": [executable, "--help"]}
     for size, (width, height) in {"small": (320, 240), "1080p": SIZES["1080p"]}.items():
         source = folder / f"{size}.jpg"
         make_picture(width, height, source)
-        for method in dict.fromkeys((DEFAULT_METHOD, "dcp")):
+        for method in dict.fromkeys((DEFAULT_MODEL, "dcp")):
             commands[f"run {size}, {method}"] = [
                 executable, "run", str(source), "-o", str(folder / "out.jpg"), "--overwrite", "-q", "-m", method
             ]  # fmt: skip
@@ -186,12 +186,12 @@ def startup(folder: Path, repeats: int) -> dict[str, float]:
 
 def pipe_rate(folder: Path, repeats: int) -> dict[str, float]:
     """Frames per second of ``unhaze pipe``, from its start to its end."""
-    from unhaze.restore.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_MODEL
 
     header, frames = make_frames(folder)
     executable = str(Path(sys.executable).with_name("unhaze"))
-    kinds: dict[str, list[str]] = {method: ["-m", method] for method in dict.fromkeys((DEFAULT_METHOD, "dcp"))}
-    kinds[f"{DEFAULT_METHOD}, --temporal 0.8"] = ["-m", DEFAULT_METHOD, "--temporal", "0.8"]
+    kinds: dict[str, list[str]] = {method: ["-m", method] for method in dict.fromkeys((DEFAULT_MODEL, "dcp"))}
+    kinds[f"{DEFAULT_MODEL}, --temporal 0.8"] = ["-m", DEFAULT_MODEL, "--temporal", "0.8"]
     rates: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(repeats):
         for name, options in kinds.items():

@@ -26,9 +26,9 @@ def data(tmp_path):
 def aodnet(tmp_path):
     """A file with weights of a small network."""
     from unhaze.models.checkpoints.loading import save_weights
-    from unhaze.models.networks import create_backbone
+    from unhaze.models.networks import create_network
 
-    return save_weights(create_backbone("aodnet-base").state_dict(), tmp_path / "aodnet.safetensors", "aodnet-base")
+    return save_weights(create_network("aodnet-base").state_dict(), tmp_path / "aodnet.safetensors", "aodnet-base")
 
 
 def test_consistency_of_a_network_and_its_control(unhaze, data, aodnet, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from unhaze.batch.workers import run_batch
 from unhaze.images.manifest import read_report
-from unhaze.restore.options import DEFAULT_METHOD
+from unhaze.restore.options import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="session")
@@ -256,7 +256,7 @@ def test_quiet_tells_failures_only(unhaze, make, tmp_path):
 def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png", "-v")
-    assert f"method {DEFAULT_METHOD}, " in result.stderr
+    assert f"method {DEFAULT_MODEL}, " in result.stderr
     assert "160 x 107" in result.stderr
     assert "decode" in result.stderr
 

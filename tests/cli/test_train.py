@@ -253,7 +253,7 @@ def test_the_default_is_trained_in_both_parts_by_its_command(run, tmp_path, phot
     for folder in (out / "first", out):
         assert (folder / "checkpoints/step-0000002.pt").exists()
         assert len((folder / "log.jsonl").read_text().splitlines()) == 1
-    from unhaze.default.model import FieldMethod
+    from unhaze.default.model import FieldModel
 
-    maps = FieldMethod(out / "field.onnx").maps(photo.astype("float32") / 255)
+    maps = FieldModel(out / "field.onnx").maps(photo.astype("float32") / 255)
     assert 0 < maps.transmission.min() <= maps.transmission.max() <= 1

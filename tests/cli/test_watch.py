@@ -361,11 +361,11 @@ def test_an_empty_file_that_stays_empty_is_reported(again, tmp_path):
 def test_a_network_takes_the_place_of_a_method(once, tmp_path):
     torch = pytest.importorskip("torch")
     from unhaze.models.checkpoints import save_weights
-    from unhaze.models.networks import create_backbone
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
     weights = tmp_path / "aodnet.safetensors"
-    save_weights(create_backbone("aodnet-base").state_dict(), weights, "aodnet-base")
+    save_weights(create_network("aodnet-base").state_dict(), weights, "aodnet-base")
     make(tmp_path / "in/a.png")
     result = once("--weights", weights)
     assert result.exit_code == 0, result.stderr

@@ -21,10 +21,10 @@ from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.fusion import create_fusion, list_fusions  # noqa: E402
 from unhaze.models.checkpoints import save_weights  # noqa: E402
 from unhaze.models.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
-from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
 
-ALL = list_backbones()
+ALL = list_networks()
 FAMILIES = smallest_of_each_family()
 SLOW = pytest.mark.slow
 
@@ -138,7 +138,7 @@ def drawn_in_range(name):
     small = planes(picture(128, 160), torch.float32)
     for seed in range(10):
         torch.manual_seed(seed)
-        network = trained_like(create_backbone(name).eval().requires_grad_(False))
+        network = trained_like(create_network(name).eval().requires_grad_(False))
         with torch.inference_mode():
             restored = network.restore(small).image
         if ((restored > 0) & (restored < 1)).float().mean() > 0.3 and restored.clamp(0, 1).std() > 0.02:

@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers")
 from tests import parity  # noqa: E402
 
 from unhaze.depth import _depth_anything as family  # noqa: E402
-from unhaze.depth import create_depth, depth_card, list_depth  # noqa: E402
+from unhaze.depth import create_depth, depth_info, list_depth  # noqa: E402
 from unhaze.depth.base import DepthEstimator, announce_license  # noqa: E402
 from unhaze.depth.depth_anything_v2 import VARIANTS as DEPTH_ANYTHING  # noqa: E402
 from unhaze.depth.depth_anything_v2 import _origin  # noqa: E402
@@ -515,7 +515,7 @@ def test_the_identity_tells_what_the_result_depends_on(tiny, folder, tmp_path):
 def test_licences(folder, name, license, commercial):
     ours = create_depth(name, weights=folder)
     assert license in ours.license
-    assert depth_card(name).license == ours.license
+    assert depth_info(name).license == ours.license
     assert ours.commercial is commercial
 
 

@@ -273,7 +273,7 @@ GIVEN = {
     "restored_pixels": lambda: scene(1, (288, 272), 0.1),
     "clear_pixels": lambda: scene(1, (288, 272)),
     "estimator": _estimator,
-    "MethodInfo": lambda: _of_methods("MethodInfo"),
+    "ModelInfo": lambda: _of_methods("ModelInfo"),
     "HazeEstimate": lambda: _of_methods("HazeEstimate"),
     "run_block": _run_block,
 }

@@ -63,10 +63,10 @@ def make_weights(root: Path) -> None:
     import torch
 
     from unhaze.models.guided import create_model, save_model
-    from unhaze.models.networks import create_backbone
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
-    state = {f"e_{key}": tensor for key, tensor in create_backbone("aodnet-base").state_dict().items()}
+    state = {f"e_{key}": tensor for key, tensor in create_network("aodnet-base").state_dict().items()}
     for name in ("dehazer.pth", "official.pth"):
         torch.save(state, root / name)
     save_model(create_model("dehazeformer-t+hgdf", "compact"), root / "hgdf.safetensors")

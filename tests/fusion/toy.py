@@ -16,7 +16,7 @@ from unhaze.fusion import create_fusion
 from unhaze.models.guided import default_sites
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import run_block
-from unhaze.models.networks import resolve_backbone
+from unhaze.models.networks import resolve_network
 from unhaze.types import DepthLevel, Stage
 
 LEVELS = (DepthLevel(5, 8), DepthLevel(6, 8))
@@ -144,7 +144,7 @@ def check_bands(kind, monkeypatch):
 
 def check_cost(fusion, backbone, parameters, macs):
     """What a module adds is what P2, Table 1, prints, to a tenth; 224x224, depth of a 518x518 estimate."""
-    name = resolve_backbone(backbone)
+    name = resolve_network(backbone)
     stages = [stage for stage in on_meta(name).stages if stage.name in default_sites(name)]
     with torch.device("meta"):
         module = create_fusion(fusion, stages, DEPTH_ANYTHING_SMALL).eval()

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: E402, N812
 
 from unhaze.models.dcmpnet import DifferencePerceptron  # noqa: E402
 from unhaze.models.gcanet import edge_strength  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 from unhaze.models.oknet import large_depthwise  # noqa: E402
 from unhaze.models.sadnet import Haar  # noqa: E402
 from unhaze.models.sgdnet import rgb_to_ycbcr  # noqa: E402
@@ -59,7 +59,7 @@ def test_rows_of_the_dcmpnet_ablation(row):
     """Each row of Table 2 adds one part to the row before it."""
     parts = ["legm", "mfm", "msaam", "de"]
     on = parts[: parts.index(row) + 1] if row else []
-    network = create_backbone("dcmpnet-paper", **{part: part in on for part in parts}).eval()
+    network = create_network("dcmpnet-paper", **{part: part in on for part in parts}).eval()
     with torch.no_grad():
         restored = network.restore(torch.rand(1, 3, 32, 40))
     assert restored.image.shape == (1, 3, 32, 40)
@@ -70,7 +70,7 @@ def test_rows_of_the_dcmpnet_ablation(row):
 @pytest.mark.parametrize("width", [5, 8, 12])
 def test_sizes_of_dcmpnet(name, width):
     """Stages say what the blocks really get, and heads divide every width."""
-    network = create_backbone(
+    network = create_network(
         name, width=width, num_blocks=(1, 2, 2, 1, 1), unet_width=6, depth_channels=(3, 4, 5, 6), depth_growth=2
     ).eval()
     seen = []

@@ -206,9 +206,9 @@ def _has_compact():
 
 
 def test_default_sites_exist_on_every_network():
-    from unhaze.models.networks import list_backbones
+    from unhaze.models.networks import list_networks
 
-    for name in list_backbones():
+    for name in list_networks():
         assert default_sites(name), name
 
 

@@ -21,7 +21,7 @@ def fresh_catalogue():
 
 
 def test_names_are_listed_without_torch():
-    code = "import sys, unhaze.models as b; names = b.list_backbones(); print(len(names), 'torch' in sys.modules)"
+    code = "import sys, unhaze.models as b; names = b.list_networks(); print(len(names), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert int(out[0]) > 20
     assert out[1] == "False"
@@ -29,14 +29,14 @@ def test_names_are_listed_without_torch():
 
 def test_an_unknown_name_lists_near_ones():
     with pytest.raises(UnknownNameError, match="did you mean dehazeformer-b"):
-        backbones.create_backbone("dehazformer-b")
+        backbones.create_network("dehazformer-b")
 
 
 def test_overrides_reach_the_network():
     pytest.importorskip("torch")
-    assert backbones.create_backbone("aodnet-base", channels=4).conv1.out_channels == 4
+    assert backbones.create_network("aodnet-base", channels=4).conv1.out_channels == 4
     with pytest.raises(UsageError, match="aodnet-base cannot be built with chanels"):
-        backbones.create_backbone("aodnet-base", chanels=4)
+        backbones.create_network("aodnet-base", chanels=4)
 
 
 def test_a_broken_file_breaks_only_its_own_name(tmp_path):
@@ -60,14 +60,14 @@ def test_other_packages_add_networks(monkeypatch, fresh_catalogue):
     pytest.importorskip("torch")
     points = EntryPoints([EntryPoint("theirs-s", "unhaze.models.aodnet:aodnet", "unhaze.models")])
     monkeypatch.setattr("unhaze.catalog.entry_points", lambda group: points.select(group=group))
-    assert "theirs-s" in backbones.list_backbones()
-    assert type(backbones.create_backbone("theirs-s")).__name__ == "AODNet"
+    assert "theirs-s" in backbones.list_networks()
+    assert type(backbones.create_network("theirs-s")).__name__ == "AODNet"
 
 
 def test_a_network_can_be_registered_while_the_program_runs(fresh_catalogue):
     for _ in range(2):  # the same again does no harm
-        backbones.register_backbone("aodnet-own", "unhaze.models.aodnet:aodnet")
-    assert "aodnet-own" in backbones.list_backbones()
-    assert type(backbones.create_backbone("aodnet-own")).__name__ == "AODNet"
+        backbones.register_network("aodnet-own", "unhaze.models.aodnet:aodnet")
+    assert "aodnet-own" in backbones.list_networks()
+    assert type(backbones.create_network("aodnet-own")).__name__ == "AODNet"
     with pytest.raises(UsageError, match="already is a network aodnet-base"):
-        backbones.register_backbone("aodnet-base", "mine:network")
+        backbones.register_network("aodnet-base", "mine:network")

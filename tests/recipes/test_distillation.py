@@ -45,7 +45,7 @@ def config(monkeypatch, tmp_path):
         "aodnet-base": AODNet,
     }
     for module in (supervised, recipe):
-        monkeypatch.setattr(module, "create_backbone", lambda name: networks[name]())
+        monkeypatch.setattr(module, "create_network", lambda name: networks[name]())
     path = tmp_path / "teacher.safetensors"
     save_weights(teacher().state_dict(), path, "coa-teacher")
     return dataclasses.replace(CONFIG, teacher_weights=str(path))
@@ -128,9 +128,9 @@ def test_a_dry_run_needs_no_weights(config):
 @pytest.mark.slow
 def test_the_published_networks_fit_one_another(pairs_folder, tmp_path):
     _, published = preset("coa-student-its")
-    from unhaze.models.networks import create_backbone
+    from unhaze.models.networks import create_network
 
-    save_weights(create_backbone("coa-teacher").state_dict(), tmp_path / "teacher.safetensors", "coa-teacher")
+    save_weights(create_network("coa-teacher").state_dict(), tmp_path / "teacher.safetensors", "coa-teacher")
     config = dataclasses.replace(
         published,
         data=CONFIG.data,

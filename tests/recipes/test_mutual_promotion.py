@@ -16,11 +16,10 @@ from torch import nn
 from unhaze.depth.compact import CompactDepth
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
-from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.errors import UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
 from unhaze.losses import softmax_weights, untrained_vgg19
 from unhaze.models import dcmpnet
 from unhaze.models.checkpoints.loading import load_network, load_weights, save_weights
-from unhaze.models.checkpoints.reading import WeightsError
 from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
 from unhaze.models.layers.window_transformer import transformer_blocks
 from unhaze.recipes import mutual_promotion as recipe

@@ -69,7 +69,7 @@ SMALL = {"mitnet-its": lambda name: MITNet(channels=4), "aodnet-its": lambda nam
 
 def shortened(name, steps, monkeypatch):
     """A published preset on a small network and tiny pictures, for some steps."""
-    monkeypatch.setattr(supervised, "create_backbone", SMALL[name])
+    monkeypatch.setattr(supervised, "create_network", SMALL[name])
     _, published = preset(name)
     return dataclasses.replace(
         published,

@@ -25,7 +25,7 @@ from unhaze.errors import (
 )
 from unhaze.images.files import Encoding, Picture, encode_image, read_image, write_image
 from unhaze.restore.dehazer import LOOKS_CLEAR, Dehazer, dehaze
-from unhaze.restore.options import DEFAULT_METHOD
+from unhaze.restore.options import DEFAULT_MODEL
 
 METHODS = list_methods()
 
@@ -521,7 +521,7 @@ def test_maps_fit_together(hazy):
     np.testing.assert_allclose(result.depth.map, -np.log(result.transmission), atol=1e-6)
     assert result.depth.kind == "relative"
     assert result.depth.far_is_large
-    assert result.info["method"] == DEFAULT_METHOD
+    assert result.info["method"] == DEFAULT_MODEL
     assert set(result.info["seconds"]) == {"solve", "apply"}
     assert 0 <= result.confidence.min() <= result.confidence.max() <= 1
 

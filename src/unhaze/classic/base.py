@@ -1,4 +1,4 @@
-"""What a method is: it looks at a small view of the whole picture and says how much haze lies where."""
+"""What finds haze: it looks at a small view of the whole picture and says how much haze lies where."""
 
 from __future__ import annotations
 
@@ -9,30 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from unhaze.types import ModelInfo
+
     FloatArray = NDArray[np.float32]
 
-__all__ = ["HazeEstimate", "Method", "MethodInfo", "relative_odd_size"]
-
-
-@dataclass(frozen=True, slots=True)
-class MethodInfo:
-    """What a user wants to know of a method before choosing it.
-
-    Attributes:
-        name: Name in the catalogue.
-        summary: One sentence.
-        paper: Citation.
-        url: Where to read it.
-        needs: What has to be installed or given beyond the core; empty where nothing is.
-        has_network: Whether it runs a network, and so is created with ``engine=`` and ``threads=``.
-    """
-
-    name: str
-    summary: str
-    paper: str
-    url: str
-    needs: str = ""
-    has_network: bool = False
+__all__ = ["HazeEstimate", "HazeModel", "relative_odd_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +23,9 @@ class HazeEstimate:
     Attributes:
         transmission: (h, w) float32 in (0, 1], not yet aligned to the edges of the picture, nor bounded from below.
         airlight: float32 RGB in (0, 1], sRGB-encoded: (3,), one colour for the whole picture, or (h, w, 3).
-        confidence: (h, w) float32 in [0, 1]; ``None`` where the method has none, which makes it follow from the
+        confidence: (h, w) float32 in [0, 1]; ``None`` where the model has none, which makes it follow from the
             transmission and the sky.
-        lift: Curvature of the curve that gives brightness back, 0 for none, from a method that knows how bright the
+        lift: Curvature of the curve that gives brightness back, 0 for none, from a model that knows how bright the
             scene should be and deals with skies itself, as a trained one does. ``None``: the transmission is raised in
             skies, and brightness that went with the haze is given back by rule.
         clear: How surely the whole picture holds no haze worth removing, 0 to 1; it is left alone to that degree,
@@ -65,10 +46,10 @@ class HazeEstimate:
     guide_eps: float = 1e-3
 
 
-class Method(Protocol):
+class HazeModel(Protocol):
     """Estimates the haze of a whole picture from a small view of it. Stateless, so any thread may call it."""
 
-    info: MethodInfo
+    info: ModelInfo
 
     def estimate(self, view: FloatArray) -> HazeEstimate:
         """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1], sRGB-encoded."""

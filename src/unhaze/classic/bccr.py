@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import boundary_transmission, contextual_regularization, dark_channel
+from unhaze.types import ModelInfo
 
 if TYPE_CHECKING:
     from unhaze.classic.base import FloatArray
@@ -26,7 +27,7 @@ LEAST = 1e-3  # the regularised map may overshoot
 class BoundaryConstraint:
     """Meng et al. 2013, Eqs. 7-21."""
 
-    info = MethodInfo(
+    info = ModelInfo(
         name="bccr",
         summary="Boundary constraint with contextual regularisation: crisp edges, bright scenes keep their whites.",
         paper="Meng et al.: Efficient Image Dehazing with Boundary Constraint and Contextual Regularization. 2013.",

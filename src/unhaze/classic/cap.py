@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import color_attenuation_depth, color_attenuation_transmission
+from unhaze.types import ModelInfo
 
 if TYPE_CHECKING:
     from unhaze.classic.base import FloatArray
@@ -23,7 +24,7 @@ PATCH = 15 / 600
 class ColorAttenuationPrior:
     """Zhu, Mai and Shao 2015, Eqs. 8-23."""
 
-    info = MethodInfo(
+    info = ModelInfo(
         name="cap",
         summary="Colour attenuation prior: gentle, never breaks a picture, leaves dense fog in place.",
         paper="Zhu, Mai, Shao: A Fast Single Image Haze Removal Algorithm Using Color Attenuation Prior. TIP 2015.",

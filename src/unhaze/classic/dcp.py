@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unhaze.classic.base import HazeEstimate, MethodInfo, relative_odd_size
+from unhaze.classic.base import HazeEstimate, relative_odd_size
 from unhaze.physics.airlight import brightest_dark_pixels
 from unhaze.physics.priors import dark_channel, dark_channel_transmission
+from unhaze.types import ModelInfo
 
 if TYPE_CHECKING:
     from unhaze.classic.base import FloatArray
@@ -23,7 +24,7 @@ PATCH = 15 / 600
 class DarkChannelPrior:
     """He, Sun and Tang 2011, Eqs. 5-12."""
 
-    info = MethodInfo(
+    info = ModelInfo(
         name="dcp",
         summary="Dark channel prior with guided filter: strong, quick, fits most outdoor scenes.",
         paper="He, Sun, Tang: Single Image Haze Removal Using Dark Channel Prior. TPAMI 2011.",

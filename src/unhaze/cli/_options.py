@@ -9,10 +9,10 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.restore.machine import MOST_WORKERS
-from unhaze.restore.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.restore.options import DEFAULT_MODEL, DehazeOptions
 
 __all__ = [
-    "DEFAULT_METHOD",
+    "DEFAULT_MODEL",
     "ColorBlend",
     "Compare",
     "Compile",

@@ -273,17 +273,17 @@ def _probes(
     seed: int,
 ) -> tuple[Probe, ...]:
     """All that features are taken from, in the order in which it was named."""
-    from unhaze.evaluation.studies.probes import FIELD_METHOD, estimator_probe, field_probe, random_network_probe
-    from unhaze.models.networks import resolve_backbone
+    from unhaze.evaluation.studies.probes import FIELD_MODEL, estimator_probe, field_probe, random_network_probe
+    from unhaze.models.networks import resolve_network
 
     left = list(files)
     chosen = next((estimator for estimator, _ in estimators.values()), None)
     probes: list[Probe] = []
     for name in names:
-        if name == FIELD_METHOD:
+        if name == FIELD_MODEL:
             probes.append(field_probe())
             continue
-        backbone = resolve_backbone(name.partition("+")[0])
+        backbone = resolve_network(name.partition("+")[0])
         if not left and not random:
             raise WeightsNotFoundError(
                 f"{name} needs trained weights; give them with --weights FILE, or measure random ones with --random."

@@ -73,10 +73,10 @@ def models(
     GMACs count every convolution, matrix product and attention at the size asked for. The thop columns follow the
     convention of papers, at 224x224: modules that the counter thop knows, and nothing else.
     """
-    from unhaze.models.networks import list_backbones, resolve_backbone
+    from unhaze.models.networks import list_networks, resolve_network
 
     width, height = _parse_size(size)
-    chosen = [resolve_backbone(name) for name in names or list_backbones()]
+    chosen = [resolve_network(name) for name in names or list_networks()]
     measure = _measurer(threads)
     costs = []
     if not json_output:

@@ -32,9 +32,9 @@ def convert(
 ) -> None:
     """Bring an official checkpoint under the names of unhaze, as .safetensors, which cannot run code."""
     from unhaze.cli.models import weights_package
-    from unhaze.models.networks import resolve_backbone
+    from unhaze.models.networks import resolve_network
 
-    model = None if model is None else resolve_backbone(model)
+    model = None if model is None else resolve_network(model)
     done = weights_package("convert weights").convert_weights(checkpoint, output, model, overwrite=overwrite)
     facts = {
         "network": done.match.name,

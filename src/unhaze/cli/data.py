@@ -42,11 +42,11 @@ Settings = Annotated[
 @data.command("list", context_settings=_HELP_NAMES)
 def list_all(json_output: opt.JsonOutput = False) -> None:
     """List all data sets, those that other packages bring included."""
-    from unhaze.data import describe_dataset, list_datasets
+    from unhaze.data import dataset_info, list_datasets
 
     entries = []
     for name in list_datasets():
-        entry = describe_dataset(name)
+        entry = dataset_info(name)
         facts = {key: getattr(entry, key) for key in ("name", "summary", "splits", "paper", "source", "license")}
         parts = getattr(entry, "parts", {})
         entries.append({**facts, "published_pairs": {split: part.pairs for split, part in parts.items()}})

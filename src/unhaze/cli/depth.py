@@ -43,7 +43,7 @@ def depth(
     color: Annotated[
         bool, typer.Option("--color", help="8-bit colours for the eye, near is red and far is blue.")
     ] = False,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     engine: opt.Engine = "auto",
     model: Annotated[
         str | None,
@@ -135,7 +135,7 @@ def depth(
             settings.refuse()
             estimate = _from_haze(method, engine, stack)
         else:
-            if (method, engine) != (opt.DEFAULT_METHOD, "auto"):
+            if (method, engine) != (opt.DEFAULT_MODEL, "auto"):
                 raise UsageError("--method and --engine are for depth from haze; leave them out, or leave out --model.")
             estimate = _from_estimator(model, settings)
         for_each_file(jobs, lambda job: _write_depth(job, estimate, color), "depth", as_json=json_output)
@@ -180,9 +180,9 @@ class _EstimatorSettings:
 def _list(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from unhaze.depth import depth_card, list_depth
+    from unhaze.depth import depth_info, list_depth
 
-    cards = [depth_card(name) for name in list_depth()]
+    cards = [depth_info(name) for name in list_depth()]
     if as_json:
         print(json.dumps([asdict(card) for card in cards], indent=2))
         return

@@ -61,7 +61,7 @@ def examine() -> dict[str, Any]:
         "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
         "machine": _machine(),
         "opencv": _opencv(),
-        "default_method": opt.DEFAULT_METHOD,
+        "default_method": opt.DEFAULT_MODEL,
         "engine": engine,
         "dehazing": dehazing,
         "temporary_folder": folder,

@@ -35,7 +35,7 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
         return
     width = max(len(info.name) for info in infos)
     for info in infos:
-        mark = "  (default)" if info.name == opt.DEFAULT_METHOD else ""
+        mark = "  (default)" if info.name == opt.DEFAULT_MODEL else ""
         print(f"{info.name:{width}}  {info.summary}{mark}")
 
 

@@ -98,9 +98,9 @@ def verify(
     """
     import hashlib
 
-    from unhaze.models.networks import resolve_backbone
+    from unhaze.models.networks import resolve_network
 
-    model = None if model is None else resolve_backbone(model)
+    model = None if model is None else resolve_network(model)
     network, name = weights_package("check weights").load_network(file, model)
     _try_out(network, file)
     facts = {
@@ -161,7 +161,7 @@ def _methods() -> list[dict[str, Any]]:
     entries = []
     for name in list_methods():
         found = method_info(name)
-        kind = "default" if name == opt.DEFAULT_METHOD else "trained" if found.has_network else "classic"
+        kind = "default" if name == opt.DEFAULT_MODEL else "trained" if found.has_network else "classic"
         entries.append(
             {
                 "name": name,
@@ -178,10 +178,10 @@ def _methods() -> list[dict[str, Any]]:
 def _networks() -> list[dict[str, Any]]:
     """What the list says of each network."""
     from unhaze.models.checkpoints.cards import network_card
-    from unhaze.models.networks import list_backbones
+    from unhaze.models.networks import list_networks
 
     entries = []
-    for name in list_backbones():
+    for name in list_networks():
         card = network_card(name)
         weights = "see its package" if card is None else "official" if card.weights else "none published"
         entries.append(
@@ -245,10 +245,10 @@ def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from unhaze.models.checkpoints.cards import RECOGNISED, network_card
-    from unhaze.models.networks import create_backbone, resolve_backbone
+    from unhaze.models.networks import create_network, resolve_network
 
-    name = resolve_backbone(name)
-    network = create_backbone(name)
+    name = resolve_network(name)
+    network = create_network(name)
     card = network_card(name)
     return {
         "name": name,

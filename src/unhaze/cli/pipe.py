@@ -33,7 +33,7 @@ _INTERLACED = (
 def pipe(
     input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
     size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,

@@ -71,7 +71,7 @@ def run(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,

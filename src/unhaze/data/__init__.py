@@ -17,7 +17,7 @@ from unhaze.errors import UsageError
 if TYPE_CHECKING:
     from unhaze.data.dataset import Dataset
 
-__all__ = ["create_dataset", "describe_dataset", "list_datasets"]
+__all__ = ["create_dataset", "dataset_info", "list_datasets"]
 
 _ENTRIES = {
     "dense-haze": "unhaze.data.layouts.ntire:DENSE_HAZE",
@@ -43,7 +43,7 @@ def list_datasets() -> list[str]:
     return _catalogue().names()
 
 
-def describe_dataset(name: str) -> Any:
+def dataset_info(name: str) -> Any:
     """The entry of the catalogue: ``name``, ``summary``, ``splits``, ``paper``, ``source``, ``license``, ``open``.
 
     Raises:
@@ -70,7 +70,7 @@ def create_dataset(name: str, root: str | Path, split: str | None = None, **opti
     """
     from unhaze.data.shards import is_packed, open_shards
 
-    entry = describe_dataset(name)
+    entry = dataset_info(name)
     try:
         if not is_packed(root):
             dataset: Dataset = entry.open(root, split, **options)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from unhaze.errors import UsageError, WeightsNotFoundError
+from unhaze.errors import UsageError, WeightsError, WeightsNotFoundError
 from unhaze.models.checkpoints.detect import compare
-from unhaze.models.checkpoints.reading import WeightsError
 
 __all__ = ["digest", "fill", "refuse_noise"]
 

@@ -22,7 +22,7 @@ from unhaze.models.checkpoints.reading import read_weights
 from unhaze.models.layers.dense_depth import DEPTH_KEYS, DenseDepthNetwork
 from unhaze.types import DepthLevel, DepthMap
 
-__all__ = ["VARIANTS", "DCMPNetDepth", "dcmpnet_de"]
+__all__ = ["DCMPNetDepth", "dcmpnet_de"]
 
 CHANNELS = (24, 48, 96, 128)
 MULTIPLE = 16
@@ -78,7 +78,3 @@ def dcmpnet_de(
         fill(estimator.network, rename_keys(read_weights(weights).tensors, DEPTH_KEYS), weights, "dcmpnet-de")
     estimator.identity = f"dcmpnet-de/{longest}/{digest(estimator)}"
     return estimator
-
-
-VARIANTS = {"dcmpnet-de": dcmpnet_de}
-CARDS = {"dcmpnet-de": ("MIT", "needed: a file")}

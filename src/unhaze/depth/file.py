@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     FloatMap = NDArray[np.float32]
 
-__all__ = ["VARIANTS", "FileDepth", "file", "read_depth"]
+__all__ = ["FileDepth", "file", "read_depth"]
 
 TOLERANCE = 0.02  # of the aspect ratio: cameras and editors crop a few pixels
 _OURS = "unhaze depth"  # keyword of the text in our PNG files
@@ -196,7 +196,3 @@ def _as_stated(levels: FloatMap, text: str, dtype: np.dtype[Any]) -> DepthMap[Fl
 def file(path: str | Path, *, kind: DepthKind | None = None) -> FileDepth:
     """A depth map from a file; arguments and errors as for :class:`FileDepth`."""
     return FileDepth(path, kind)
-
-
-VARIANTS = {"file": file}
-CARDS = {"file": ("that of the file", "none")}

@@ -28,7 +28,7 @@ from unhaze.models.base import KeyMap, rename_keys
 from unhaze.models.checkpoints.reading import read_weights
 from unhaze.types import DepthLevel, DepthMap
 
-__all__ = ["VARIANTS", "FusionDecoder", "HighResolutionEncoder", "RADepth", "from_official", "ra_depth"]
+__all__ = ["FusionDecoder", "HighResolutionEncoder", "RADepth", "from_official", "ra_depth"]
 
 Features = Literal["decoder", "encoder"]
 
@@ -327,9 +327,3 @@ def _state_of(path: Path) -> dict[str, Tensor]:
             )
     encoder, decoder = (read_weights(file).tensors for file in files)
     return from_official(encoder, decoder)
-
-
-VARIANTS = {"ra-depth": ra_depth}
-CARDS = {
-    "ra-depth": ("none stated; code under the Monodepth2 licence (non-commercial)", "needed: a folder of two files")
-}

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from unhaze.data.pairing import Listing, Pairing, list_pictures, pair_names
 from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError, WeightsNotFoundError
 from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
-from unhaze.evaluation.provenance import METHOD_CODE, MODEL_CODE, code_hash, hash_bytes, hash_file, manifest_hash
+from unhaze.evaluation.provenance import HAZE_MODEL_CODE, NETWORK_CODE, code_hash, hash_bytes, hash_file, manifest_hash
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
 from unhaze.images.files import READ_SUFFIXES, identify
 from unhaze.images.manifest import ReportWriter, read_report
@@ -428,13 +428,13 @@ class _Planner:
     def _source(self, run: Run) -> dict[str, Any]:
         """What restores the pictures, as far as results depend on it."""
         if run.method is not None:
-            return {"method": run.method, "options": dict(run.options), "code": code_hash(*METHOD_CODE)}
+            return {"method": run.method, "options": dict(run.options), "code": code_hash(*HAZE_MODEL_CODE)}
         if run.model is None:
             return {}
         if run.label not in self._weights:
             self._weights[run.label] = run.weights()
         options = {name: value for name, value in run.options.items() if name not in _WEIGHTS_OPTIONS}
-        code = code_hash(*MODEL_CODE)
+        code = code_hash(*NETWORK_CODE)
         return {"model": run.model, "options": options, "weights": self._weights[run.label], "code": code}
 
     def _fail(self, run: Run, name: str, message: str) -> None:

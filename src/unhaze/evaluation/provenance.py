@@ -14,8 +14,8 @@ from typing import Any
 import unhaze
 
 __all__ = [
-    "METHOD_CODE",
-    "MODEL_CODE",
+    "HAZE_MODEL_CODE",
+    "NETWORK_CODE",
     "SCORING_CODE",
     "code_hash",
     "describe_inputs",
@@ -30,10 +30,10 @@ _PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow"
 SCORING_CODE = ("metrics", "evaluation", "images")
 """Parts of unhaze that a score depends on."""
 
-METHOD_CODE = ("restore", "video", "classic", "physics", "images", "default")
+HAZE_MODEL_CODE = ("restore", "video", "classic", "physics", "images", "default")
 """Parts of unhaze that the result of a method depends on."""
 
-MODEL_CODE = (*METHOD_CODE, "models", "fusion", "depth")
+NETWORK_CODE = (*HAZE_MODEL_CODE, "models", "fusion", "depth")
 """Parts of unhaze that the result of a network depends on."""
 
 _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}

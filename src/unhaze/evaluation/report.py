@@ -32,8 +32,8 @@ from unhaze.evaluation.plots import (
 )
 from unhaze.evaluation.protocols import TARGET_RULES, match_target
 from unhaze.evaluation.provenance import (
-    METHOD_CODE,
-    MODEL_CODE,
+    HAZE_MODEL_CODE,
+    NETWORK_CODE,
     SCORING_CODE,
     code_hash,
     describe_inputs,
@@ -251,7 +251,7 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     plan = analysis.outcome.plan
     methods = sorted({run.method for run in plan.benchmark.runs if run.method})
     models = {run.label: run.weights() for run in plan.benchmark.runs if run.model}
-    restoring = (*(METHOD_CODE if methods else ()), *(MODEL_CODE if models else ()))
+    restoring = (*(HAZE_MODEL_CODE if methods else ()), *(NETWORK_CODE if models else ()))
     return {
         "command": command,
         "versions": versions(),

@@ -16,7 +16,7 @@ from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "ConcatFusion", "ConcatSite"]
+__all__ = ["ConcatFusion", "ConcatSite"]
 
 
 class ConcatSite(Site):
@@ -41,6 +41,3 @@ class ConcatFusion(Fusion):
 
     site = ConcatSite
     looks_at_whole = False
-
-
-FUSION = ConcatFusion

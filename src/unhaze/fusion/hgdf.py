@@ -55,7 +55,6 @@ from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
 __all__ = [
-    "FUSION",
     "ChannelGate",
     "DepthAwareInteraction",
     "GatedDepthSite",
@@ -311,6 +310,3 @@ def pointwise(channels: int, *, zero: bool) -> nn.Conv2d:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
-
-
-FUSION = HierarchicalGatedDepthFusion

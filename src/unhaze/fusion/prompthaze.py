@@ -34,7 +34,7 @@ from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "Chain", "PromptHazeFusion", "PromptHazeSite", "Round"]
+__all__ = ["Chain", "PromptHazeFusion", "PromptHazeSite", "Round"]
 
 
 RESTORE = 5  # width of what is restored, over that of the stage
@@ -206,6 +206,3 @@ def _shares(cells: int, pixels: int, like: Tensor) -> Tensor:
     left = torch.arange(pixels, device=like.device, dtype=torch.float64)
     overlap = torch.minimum(low + pixels / cells, left + 1) - torch.maximum(low, left)
     return (overlap.clamp(min=0) * (cells / pixels)).to(like.dtype)
-
-
-FUSION = PromptHazeFusion

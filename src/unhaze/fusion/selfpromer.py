@@ -30,7 +30,7 @@ from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "PromptedBlock", "SelfPromerFusion", "SelfPromerSite"]
+__all__ = ["PromptedBlock", "SelfPromerFusion", "SelfPromerSite"]
 
 WINDOW = 8  # side of the windows of attention
 HEAD = 32  # channels of a head
@@ -124,6 +124,3 @@ class SelfPromerFusion(Fusion):
 
     site = SelfPromerSite
     compares = True
-
-
-FUSION = SelfPromerFusion

@@ -29,7 +29,7 @@ from unhaze.models.layers.norms import group_norm
 from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "CrossAttention", "DepthGuidedAttention", "DepthPriorFusion", "UDPNetFusion", "UDPNetSite"]
+__all__ = ["CrossAttention", "DepthGuidedAttention", "DepthPriorFusion", "UDPNetFusion", "UDPNetSite"]
 
 WINDOW = 16  # side of the windows that queries come from
 MARGIN = 4  # by which the windows of keys and values are larger on each side
@@ -217,6 +217,3 @@ def depth_refinement(hidden: int = 64) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, 1, 3, padding=1),
     )
-
-
-FUSION = UDPNetFusion

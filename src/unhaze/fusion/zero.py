@@ -12,7 +12,7 @@ from torch import Tensor
 from unhaze.fusion.base import Fusion, Site
 from unhaze.models.layers.stage import Block
 
-__all__ = ["FUSION", "NoFusion", "NoSite"]
+__all__ = ["NoFusion", "NoSite"]
 
 
 class NoSite(Site):
@@ -28,6 +28,3 @@ class NoFusion(Fusion):
 
     site = NoSite
     looks_at_whole = False
-
-
-FUSION = NoFusion

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.content_attention import CONTENT_KEYS, ContentMix
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import Restored, Stage
@@ -31,7 +31,7 @@ SKELETON_KEYS: KeyMap = (
 )
 
 
-class DetailUNet(Backbone):
+class DetailUNet(Model):
     """Three levels, a mixing of early and late features at two of them, an image without a residual.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.norms import InstanceNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import Restored, Stage
@@ -47,7 +47,7 @@ SKELETON_KEYS: KeyMap = (
 )
 
 
-class PyramidUNet(Backbone):
+class PyramidUNet(Model):
     """Three levels; images of 1/4 and 1/2 go in beside the features, and come out of the decoder.
 
     Args:

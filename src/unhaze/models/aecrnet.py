@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.ffanet import AttentionBlock
 from unhaze.models.layers.deform import deform_conv2d
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "AECRNet", "aecrnet"]
+__all__ = ["AECRNet", "aecrnet"]
 
 
-class AECRNet(Backbone):
+class AECRNet(Model):
     """Autoencoder of AECR-Net.
 
     Args:
@@ -166,6 +166,3 @@ class ModulatedDeformConv(nn.Module):
 def aecrnet(**overrides: Any) -> AECRNet:
     """The network of the paper."""
     return AECRNet(**overrides)
-
-
-VARIANTS = {"base": aecrnet}

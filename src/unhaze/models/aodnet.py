@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "AODNet", "aodnet"]
+__all__ = ["AODNet", "aodnet"]
 
 
-class AODNet(Backbone):
+class AODNet(Model):
     """All-in-One Dehazing Network.
 
     Args:
@@ -55,6 +55,3 @@ class AODNet(Backbone):
 def aodnet(**overrides: Any) -> AODNet:
     """The network of the paper."""
     return AODNet(**overrides)
-
-
-VARIANTS = {"base": aodnet}

@@ -19,17 +19,18 @@ from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["Backbone", "KeyMap", "finish", "prepare", "rename_keys"]
+__all__ = ["KeyMap", "Model", "finish", "prepare", "rename_keys"]
 
 KeyMap = tuple[tuple[str, str | None], ...]
 
 torch.export.register_dataclass(Restored, serialized_type_name="unhaze.types.Restored")
 
 
-class Backbone(nn.Module):
+class Model(nn.Module):
     """A network that restores an image.
 
     Attributes:
+        name: In the catalogue; empty for one that was not built through it.
         stages: Every stage that :meth:`forward` passes to its runner, in the order in which they run.
         contract: Value range and sizes that :meth:`forward` expects.
         dead: Regular expressions of parameters that never reach the output. They are kept so that official checkpoints
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
         KEY_MAP: Rules from official state-dict keys to ours, see :func:`rename_keys`.
     """
 
+    name: str = ""
     stages: tuple[Stage, ...] = ()
     contract: ImageContract = ImageContract()
     dead: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ class Backbone(nn.Module):
         """
         return finish(self(prepare(image, self.contract), run), self.contract, (image.shape[-2], image.shape[-1]))
 
-    def folded(self) -> Backbone:
+    def folded(self) -> Model:
         """The same function in the form that runs fastest: a copy, or the network itself where nothing folds."""
         return self
 

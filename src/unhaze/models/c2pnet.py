@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.ffanet import Gate
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "C2PNet", "c2pnet"]
+__all__ = ["C2PNet", "c2pnet"]
 
 
-class C2PNet(Backbone):
+class C2PNet(Model):
     """Curricular Contrastive, Physics-aware Network.
 
     Args:
@@ -121,6 +121,3 @@ class Group(nn.Sequential):
 def c2pnet(**overrides: Any) -> C2PNet:
     """The network of the paper."""
     return C2PNet(**overrides)
-
-
-VARIANTS = {"base": c2pnet}

@@ -19,13 +19,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.detail_conv import DETAIL_KEYS, DetailConv, fold_detail_convs
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = [
-    "VARIANTS",
     "CoAStudent",
     "CoATeacher",
     "coa_deploy_rb1",
@@ -62,7 +61,7 @@ DECODER_KEYS: KeyMap = (
 BlockMaker = Callable[[int], nn.Module]
 
 
-class Decoder(Backbone):
+class Decoder(Model):
     """What student and teacher have in common: ``mid``, four levels up, and the head.
 
     Args:
@@ -411,12 +410,3 @@ def coa_deploy_rb8(**overrides: Any) -> CoAStudent:
 def coa_teacher(**overrides: Any) -> CoATeacher:
     """The teacher."""
     return CoATeacher(**overrides)
-
-
-VARIANTS = {
-    "train_rb1": coa_train_rb1,
-    "train_rb8": coa_train_rb8,
-    "deploy_rb1": coa_deploy_rb1,
-    "deploy_rb8": coa_deploy_rb8,
-    "teacher": coa_teacher,
-}

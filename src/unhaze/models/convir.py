@@ -20,7 +20,7 @@ from unhaze.models.base import KeyMap
 from unhaze.models.layers.dynamic_conv import dynamic_depthwise
 from unhaze.types import ImageContract
 
-__all__ = ["VARIANTS", "ConvIR", "convir_b", "convir_l", "convir_s"]
+__all__ = ["ConvIR", "convir_b", "convir_l", "convir_s"]
 
 
 class ConvIR(PyramidUNet):
@@ -165,6 +165,3 @@ def convir_b(**overrides: Any) -> ConvIR:
 def convir_l(**overrides: Any) -> ConvIR:
     """Large."""
     return ConvIR(**({"num_blocks": 16} | overrides))
-
-
-VARIANTS = {"s": convir_s, "b": convir_b, "l": convir_l}

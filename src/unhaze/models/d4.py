@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["D4", "D4_KEYS", "REHAZE_KEYS", "VARIANTS", "DepthNet", "RehazeNet", "d4_indoor", "d4_real"]
+__all__ = ["D4", "D4_KEYS", "REHAZE_KEYS", "DepthNet", "RehazeNet", "d4_indoor", "d4_real"]
 
 # official names of what dehazing and depth estimation have in common
 D4_KEYS: KeyMap = (
@@ -62,7 +62,7 @@ REHAZE_KEYS: KeyMap = (
 )
 
 
-class D4(Backbone):
+class D4(Model):
     """The dehazing network of D4; physics gives its image.
 
     ``aux`` holds ``transmission`` and ``depth``, (B, 1, H, W), and ``density``, (B, 1, 1, 1).
@@ -336,6 +336,3 @@ def d4_indoor(**overrides: Any) -> D4:
 def d4_real(**overrides: Any) -> D4:
     """The airlight follows from the dark channel, as for every other set."""
     return D4(**({"brightest": False} | overrides))
-
-
-VARIANTS = {"indoor": d4_indoor, "real": d4_real}

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.bands import in_bands
 from unhaze.models.layers.dense_depth import DENSE_BLOCK_KEYS, DenseDepthNetwork, DilatedDenseBlock
 from unhaze.models.layers.norms import group_norm
@@ -33,7 +33,6 @@ from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = [
     "UNET_KEYS",
-    "VARIANTS",
     "DCMPNet",
     "DCMPNetPaper",
     "DifferencePerceptron",
@@ -79,7 +78,7 @@ def local_global_levels(width: int, num_blocks: tuple[int, int, int, int, int]) 
     )
 
 
-class DCMPNet(Backbone):
+class DCMPNet(Model):
     """The official code's network; its images are in [-1, 1].
 
     Args:
@@ -285,7 +284,7 @@ def _beside(skip: Tensor, x: Tensor) -> Tensor:
     return torch.cat((skip, x), 1)
 
 
-class DCMPNetPaper(Backbone):
+class DCMPNetPaper(Model):
     """The network of the paper's text; its images are in [-1, 1].
 
     The switches are the rows of Table 2; the difference perception of its last row is a matter of training alone.
@@ -481,6 +480,3 @@ def dcmpnet_official(**overrides: Any) -> DCMPNet:
 def dcmpnet_paper(**overrides: Any) -> DCMPNetPaper:
     """What the paper says."""
     return DCMPNetPaper(**overrides)
-
-
-VARIANTS = {"official": dcmpnet_official, "paper": dcmpnet_paper}

@@ -22,7 +22,7 @@ from unhaze.models.layers.content_attention import ContentAttention
 from unhaze.models.layers.detail_conv import DETAIL_KEYS, DetailConv, fold_detail_convs
 from unhaze.types import ImageContract
 
-__all__ = ["VARIANTS", "DEANet", "deanet_deploy", "deanet_train"]
+__all__ = ["DEANet", "deanet_deploy", "deanet_train"]
 
 
 class DEANet(DetailUNet):
@@ -76,6 +76,3 @@ def deanet_train(**overrides: Any) -> DEANet:
 def deanet_deploy(**overrides: Any) -> DEANet:
     """The form that runs."""
     return DEANet(**({"detail": False} | overrides))
-
-
-VARIANTS = {"train": deanet_train, "deploy": deanet_deploy}

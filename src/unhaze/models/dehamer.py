@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.models.psd import normalised
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "Dehamer", "MultiScaleBlock", "dehamer", "multi_scale_keys"]
+__all__ = ["Dehamer", "MultiScaleBlock", "dehamer", "multi_scale_keys"]
 
 WINDOW = 7
 
@@ -49,7 +49,7 @@ def multi_scale_keys(official: str, ours: str, channels: int) -> KeyMap:
     return tuple((rf"^{official}{pattern}", ours + name) for pattern, name in parts.items())
 
 
-class Dehamer(Backbone):
+class Dehamer(Model):
     """Dehazing transformer with transmission-aware 3D position embedding.
 
     Args:
@@ -439,6 +439,3 @@ class SelectiveFusion(nn.Module):
 def dehamer(**overrides: Any) -> Dehamer:
     """The network of the paper."""
     return Dehamer(**overrides)
-
-
-VARIANTS = {"base": dehamer}

@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.models.layers.window_transformer import BLOCK_KEYS, ConvKind, SkipMerge, transformer_blocks
 from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = [
-    "VARIANTS",
     "DehazeFormer",
     "dehazeformer_b",
     "dehazeformer_d",
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-class DehazeFormer(Backbone):
+class DehazeFormer(Model):
     """DehazeFormer; its images are in [-1, 1].
 
     Args:
@@ -138,14 +137,3 @@ def dehazeformer_l(**overrides: Any) -> DehazeFormer:
     """Large: wide, with dense convolutions."""
     settings = {"channels": (48, 96, 192, 96, 48), "num_blocks": (16, 16, 16, 12, 12), "conv": "dense"}
     return DehazeFormer(**(settings | overrides))
-
-
-VARIANTS = {
-    "t": dehazeformer_t,
-    "s": dehazeformer_s,
-    "b": dehazeformer_b,
-    "m": dehazeformer_m,
-    "d": dehazeformer_d,
-    "w": dehazeformer_w,
-    "l": dehazeformer_l,
-}

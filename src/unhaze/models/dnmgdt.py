@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["DNMGDT", "VARIANTS", "dnmgdt"]
+__all__ = ["DNMGDT", "dnmgdt"]
 
 
-class DNMGDT(Backbone):
+class DNMGDT(Model):
     """The generator; its images are in [-1, 1].
 
     Args:
@@ -129,6 +129,3 @@ class Enlarge(nn.Module):
 def dnmgdt(**overrides: Any) -> DNMGDT:
     """The generator of the paper."""
     return DNMGDT(**overrides)
-
-
-VARIANTS = {"base": dnmgdt}

@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.bands import in_bands
 from unhaze.models.layers.channel_attention import merge_projection, mix_channels, similarity_and_value
 from unhaze.models.layers.norms import ChannelNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["ATTENTION_KEYS", "VARIANTS", "DRSFormer", "SparseAttention", "drsformer_mefc", "drsformer_spa"]
+__all__ = ["ATTENTION_KEYS", "DRSFormer", "SparseAttention", "drsformer_mefc", "drsformer_spa"]
 
 Four = tuple[int, int, int, int]
 
@@ -34,7 +34,7 @@ ATTENTION_KEYS: KeyMap = (
 )
 
 
-class DRSFormer(Backbone):
+class DRSFormer(Model):
     """Deraining sparse transformer.
 
     Args:
@@ -279,6 +279,3 @@ def drsformer_mefc(**overrides: Any) -> DRSFormer:
 def drsformer_spa(**overrides: Any) -> DRSFormer:
     """Without it, as for Rain200L and SPA-Data."""
     return DRSFormer(**({"experts": False} | overrides))
-
-
-VARIANTS = {"mefc": drsformer_mefc, "spa": drsformer_spa}

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "FFANet", "ffanet"]
+__all__ = ["FFANet", "ffanet"]
 
 
-class FFANet(Backbone):
+class FFANet(Model):
     """Feature Fusion Attention Network.
 
     Args:
@@ -114,6 +114,3 @@ class Group(nn.Sequential):
 def ffanet(**overrides: Any) -> FFANet:
     """The network of the paper."""
     return FFANet(**overrides)
-
-
-VARIANTS = {"base": ffanet}

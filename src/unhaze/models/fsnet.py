@@ -20,7 +20,7 @@ from unhaze.models.base import KeyMap
 from unhaze.models.layers.dynamic_conv import dynamic_depthwise
 from unhaze.types import ImageContract
 
-__all__ = ["VARIANTS", "FSNet", "fsnet_its"]
+__all__ = ["FSNet", "fsnet_its"]
 
 
 class FSNet(PyramidUNet):
@@ -173,6 +173,3 @@ class FrequencySelection(nn.Module):
 def fsnet_its(**overrides: Any) -> FSNet:
     """The dehazing network for RESIDE's indoor set."""
     return FSNet(**overrides)
-
-
-VARIANTS = {"its": fsnet_its}

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.norms import InstanceNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "GCANet", "edge_strength", "gcanet"]
+__all__ = ["GCANet", "edge_strength", "gcanet"]
 
 
-class GCANet(Backbone):
+class GCANet(Model):
     """Gated Context Aggregation Network; its images are in [0, 255].
 
     Args:
@@ -157,6 +157,3 @@ def edge_strength(image: Tensor) -> Tensor:
 def gcanet(**overrides: Any) -> GCANet:
     """The dehazing network of the paper."""
     return GCANet(**overrides)
-
-
-VARIANTS = {"base": gcanet}

@@ -22,12 +22,12 @@ from unhaze.depth.base import DepthEstimator
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.fusion import create_fusion, list_fusions
 from unhaze.fusion.base import Fusion
-from unhaze.models.base import Backbone, finish, prepare
+from unhaze.models.base import Model, finish, prepare
 from unhaze.models.checkpoints.loading import flush_subnormals, load_weights, save_weights
 from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import Runner, run_block
-from unhaze.models.networks import create_backbone, resolve_backbone
+from unhaze.models.networks import create_network, resolve_network
 from unhaze.models.sites import DEFAULT_SITES
 from unhaze.types import DepthLevel, DepthMap, ImageContract, Restored, Stage
 
@@ -102,7 +102,7 @@ class GuidedDehazer(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Model,
         fusions: Fusion,
         estimator: DepthEstimator | None = None,
         *,
@@ -309,7 +309,7 @@ def default_sites(backbone: str) -> tuple[str, ...]:
         if name in DEFAULT_SITES:
             return DEFAULT_SITES[name]
     with torch.device("meta"):
-        stages = create_backbone(backbone).stages
+        stages = create_network(backbone).stages
     return tuple(stage.name for stage in stages if not stage.name.startswith("dec"))
 
 
@@ -380,13 +380,13 @@ def _parse(name: str) -> tuple[str, str]:
         raise UsageError(f"{name!r} names no fusion module; write NETWORK+FUSION, for example {name}+hgdf.")
     if fusion not in list_fusions():
         raise UnknownNameError("fusion", fusion, list_fusions())
-    return resolve_backbone(backbone), fusion
+    return resolve_network(backbone), fusion
 
 
 def _build(
     spec: GuidedSpec, estimator: DepthEstimator | None, freeze: Freeze, backbone_options: Mapping[str, Any] | None
 ) -> GuidedDehazer:
-    backbone = create_backbone(spec.backbone, **(backbone_options or {}))
+    backbone = create_network(spec.backbone, **(backbone_options or {}))
     stages = {stage.name: stage for stage in backbone.stages}
     for site in spec.sites:
         if site not in stages:

@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.models.layers.window_transformer import SkipMerge
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "GUNet", "gunet_b", "gunet_d", "gunet_s", "gunet_t"]
+__all__ = ["GUNet", "gunet_b", "gunet_d", "gunet_s", "gunet_t"]
 
 LEVELS = ("enc1", "enc2", "enc3", "mid", "dec3", "dec2", "dec1")
 
 
-class GUNet(Backbone):
+class GUNet(Model):
     """Gated U-Net; its images are in [-1, 1].
 
     Args:
@@ -134,6 +134,3 @@ def gunet_b(**overrides: Any) -> GUNet:
 def gunet_d(**overrides: Any) -> GUNet:
     """Deep."""
     return GUNet(**({"num_blocks": (16, 16, 16, 32, 16, 16, 16)} | overrides))
-
-
-VARIANTS = {"t": gunet_t, "s": gunet_s, "b": gunet_b, "d": gunet_d}

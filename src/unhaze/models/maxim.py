@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap, rename_keys
+from unhaze.models.base import KeyMap, Model, rename_keys
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["MAXIM", "VARIANTS", "maxim_2s"]
+__all__ = ["MAXIM", "maxim_2s"]
 
 SCALES = 3  # 1, 1/2 and 1/4
 FINE, COARSE = 16, 8  # pixels along a block, and blocks along the grid, at the two fine scales and below
@@ -39,7 +39,7 @@ def _resizer_keys() -> KeyMap:
     return tuple(rules)
 
 
-class MAXIM(Backbone):
+class MAXIM(Model):
     """Multi-Axis MLP network with two U-Nets.
 
     ``pyramid`` holds 1/4 and 1/2 of the second U-Net, ``aux`` the images of the first (``first4``, ``first2``,
@@ -574,6 +574,3 @@ class SupervisedAttention(nn.Module):
 def maxim_2s(**overrides: Any) -> MAXIM:
     """MAXIM-2S: 32 channels, two U-Nets."""
     return MAXIM(**overrides)
-
-
-VARIANTS = {"2s": maxim_2s}

@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.bands import in_bands, put_band, row_bands
 from unhaze.models.layers.deform import deform_conv2d
 from unhaze.models.layers.norms import ChannelNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "MBTaylorFormer", "mb_taylorformer_b", "mb_taylorformer_l"]
+__all__ = ["MBTaylorFormer", "mb_taylorformer_b", "mb_taylorformer_l"]
 
 Four = tuple[int, int, int, int]
 
@@ -31,7 +31,7 @@ Four = tuple[int, int, int, int]
 WINDOWS = {1: (3,), 2: (3, 3), 4: (3, 3, 5, 5), 8: (3, 3, 5, 5, 5, 7, 7, 7)}
 
 
-class MBTaylorFormer(Backbone):
+class MBTaylorFormer(Model):
     """Multi-branch TaylorFormer.
 
     Args:
@@ -344,6 +344,3 @@ def mb_taylorformer_b(**overrides: Any) -> MBTaylorFormer:
 def mb_taylorformer_l(**overrides: Any) -> MBTaylorFormer:
     """Large."""
     return MBTaylorFormer(**({"num_blocks": (4, 6, 6, 8), "num_branches": (2, 3, 3, 3)} | overrides))
-
-
-VARIANTS = {"b": mb_taylorformer_b, "l": mb_taylorformer_l}

@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "MITNet", "mitnet"]
+__all__ = ["MITNet", "mitnet"]
 
 Domain = Literal["amplitude", "phase", "none"]
 
 
-class MITNet(Backbone):
+class MITNet(Model):
     """Mutual Information-driven Triple Interaction Network.
 
     ``enc1..enc4`` and ``dec7..dec5`` are the first stage of the paper, ``enc5..enc7``, ``mid`` and ``dec3..dec1`` the
@@ -319,6 +319,3 @@ class Supervision(nn.Module):
 def mitnet(**overrides: Any) -> MITNet:
     """The network of the paper."""
     return MITNet(**overrides)
-
-
-VARIANTS = {"base": mitnet}

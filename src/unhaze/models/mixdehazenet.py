@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.models.layers.window_transformer import SkipMerge
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "MixDehazeNet", "mixdehazenet_b", "mixdehazenet_l", "mixdehazenet_s", "mixdehazenet_t"]
+__all__ = ["MixDehazeNet", "mixdehazenet_b", "mixdehazenet_l", "mixdehazenet_s", "mixdehazenet_t"]
 
 
-class MixDehazeNet(Backbone):
+class MixDehazeNet(Model):
     """MixDehazeNet; its images are in [-1, 1].
 
     Args:
@@ -156,6 +156,3 @@ def mixdehazenet_b(**overrides: Any) -> MixDehazeNet:
 def mixdehazenet_l(**overrides: Any) -> MixDehazeNet:
     """Large."""
     return MixDehazeNet(**({"num_blocks": (8, 8, 16, 8, 8)} | overrides))
-
-
-VARIANTS = {"t": mixdehazenet_t, "s": mixdehazenet_s, "b": mixdehazenet_b, "l": mixdehazenet_l}

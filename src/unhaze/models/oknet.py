@@ -19,7 +19,7 @@ from unhaze.models._pyramid_unet import SKELETON_KEYS, PyramidUNet
 from unhaze.models.base import KeyMap
 from unhaze.types import ImageContract
 
-__all__ = ["VARIANTS", "OKNet", "oknet"]
+__all__ = ["OKNet", "oknet"]
 
 
 class OKNet(PyramidUNet):
@@ -144,6 +144,3 @@ class SpectralGate(nn.Module):
 def oknet(**overrides: Any) -> OKNet:
     """The dehazing network of the paper."""
     return OKNet(**overrides)
-
-
-VARIANTS = {"base": oknet}

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.coa import BackProjection, ResidualBlock
 from unhaze.models.ffanet import FFANet
 from unhaze.models.gcanet import GCANet
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["PSDMSBDN", "VARIANTS", "PSDFFANet", "PSDGCANet", "psd_ffanet", "psd_gcanet", "psd_msbdn"]
+__all__ = ["PSDMSBDN", "PSDFFANet", "PSDGCANet", "psd_ffanet", "psd_gcanet", "psd_msbdn"]
 
 HALF = (0.5, 0.5, 0.5)
 AIRLIGHT_SIDE = 256
@@ -155,7 +155,7 @@ class PSDFFANet(FFANet):
         return with_physics(self.image_head(features) + image, self.transmission_head(features), self.airlight(source))
 
 
-class PSDMSBDN(Backbone):
+class PSDMSBDN(Model):
     """MSBDN (Dong et al., CVPR 2020) with heads for image, transmission and airlight.
 
     ``aux`` holds ``transmission`` (B, 1, H, W), ``airlight`` (B, 3, 1, 1) and ``hazy``.
@@ -256,6 +256,3 @@ def psd_ffanet(**overrides: Any) -> PSDFFANet:
 def psd_gcanet(**overrides: Any) -> PSDGCANet:
     """PSD on GCANet."""
     return PSDGCANet(**overrides)
-
-
-VARIANTS = {"msbdn": psd_msbdn, "ffanet": psd_ffanet, "gcanet": psd_gcanet}

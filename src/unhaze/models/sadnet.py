@@ -22,7 +22,7 @@ from unhaze.models.layers.detail_conv import angular_kernel, central_kernel, hor
 from unhaze.models.layers.norms import GroupNorm
 from unhaze.types import ImageContract
 
-__all__ = ["BLOCK_KEYS", "VARIANTS", "AttentionBlock", "SADNet", "sadnet"]
+__all__ = ["BLOCK_KEYS", "AttentionBlock", "SADNet", "sadnet"]
 
 BLOCK_KEYS: KeyMap = (
     (r"\bdec_filters$", "haar.analysis"),
@@ -183,6 +183,3 @@ class FrequencyAttention(nn.Module):
 def sadnet(**overrides: Any) -> SADNet:
     """The network of the paper."""
     return SADNet(**overrides)
-
-
-VARIANTS = {"base": sadnet}

@@ -15,16 +15,16 @@ from typing import Any, ClassVar
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.deform import deform_conv2d
 from unhaze.models.layers.norms import GroupNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "SelfPromer", "selfpromer_hq", "selfpromer_lq"]
+__all__ = ["SelfPromer", "selfpromer_hq", "selfpromer_lq"]
 
 
-class SelfPromer(Backbone):
+class SelfPromer(Model):
     """Self-prompt dehazing transformer.
 
     Args:
@@ -255,6 +255,3 @@ def selfpromer_lq(**overrides: Any) -> SelfPromer:
 def selfpromer_hq(**overrides: Any) -> SelfPromer:
     """The autoencoder of clear images, which also encodes depth."""
     return SelfPromer(**({"restores": False} | overrides))
-
-
-VARIANTS = {"lq": selfpromer_lq, "hq": selfpromer_hq}

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.models.base import Backbone, KeyMap
+from unhaze.models.base import KeyMap, Model
 from unhaze.models.layers.bands import in_bands
 from unhaze.models.layers.channel_attention import (
     apply_channel_attention,
@@ -31,10 +31,10 @@ from unhaze.models.layers.norms import ChannelNorm
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
-__all__ = ["VARIANTS", "SGDNet", "rgb_to_ycbcr", "sgdnet"]
+__all__ = ["SGDNet", "rgb_to_ycbcr", "sgdnet"]
 
 
-class SGDNet(Backbone):
+class SGDNet(Model):
     """Structure-Guided Dehazing Network.
 
     Args:
@@ -358,6 +358,3 @@ class SkipChoice(nn.Module):
 def sgdnet(**overrides: Any) -> SGDNet:
     """The network of the paper."""
     return SGDNet(**overrides)
-
-
-VARIANTS = {"base": sgdnet}

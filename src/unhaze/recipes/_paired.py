@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from unhaze.data import create_dataset, describe_dataset
+from unhaze.data import create_dataset, dataset_info
 from unhaze.data.dataset import Dataset, DepthOf, PairedDataset, Sample, Series
 from unhaze.data.synthetic.scenes import SynthesisConfig
 from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
@@ -197,7 +197,7 @@ def open_data(
         UsageError: There is no such data set or split, files are missing, too few pairs would be left, or depth is to
             be kept of pictures that are seen once only.
     """
-    has_validation = config.validation in describe_dataset(config.dataset).splits
+    has_validation = config.validation in dataset_info(config.dataset).splits
     if config.dataset == "synthetic":
         if depth is not None:
             raise UsageError(

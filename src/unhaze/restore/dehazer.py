@@ -6,20 +6,18 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from numbers import Real
+from dataclasses import asdict, fields, replace
+from inspect import Parameter, signature
 from pathlib import Path
 from threading import Condition, Lock, local
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from unhaze.classic import create_method
-from unhaze.errors import OverBudgetError, UsageError
+from unhaze.errors import OverBudgetError, UnknownNameError, UsageError
 from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT
 from unhaze.images.color import tone_curve
 from unhaze.images.files import (
-    DEFAULT_MAX_PIXELS,
     ImageInfo,
     Picture,
     encode_image,
@@ -28,6 +26,7 @@ from unhaze.images.files import (
     write_image,
 )
 from unhaze.images.levels import find_white, nominal_white
+from unhaze.models.catalogue import create_haze_model, finds_haze, resolve_model
 from unhaze.restore.arrays import (
     ArrayLayout,
     array_to_pil,
@@ -42,9 +41,9 @@ from unhaze.restore.arrays import (
 from unhaze.restore.engines.base import NetworkOptions
 from unhaze.restore.engines.onnx import OnnxEngine
 from unhaze.restore.haze_field import HazeField, solve_field, working_view
-from unhaze.restore.machine import check_workers, format_bytes, parse_bytes, usable_cores
+from unhaze.restore.machine import format_bytes, usable_cores
 from unhaze.restore.network import NetworkRun, open_network
-from unhaze.restore.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.restore.options import DEFAULT_MODEL, Options
 from unhaze.restore.strips import RowBlender, full_scale, restore_strips, transmission_strips
 from unhaze.types import DehazeResult, DepthMap
 from unhaze.video.smoothing import TemporalSmoother, check_temporal
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from unhaze.classic.base import Method
+    from unhaze.classic.base import HazeModel
     from unhaze.images.color import ToneCurve
     from unhaze.restore.engines.onnx import EngineInfo
 
@@ -68,7 +67,7 @@ __all__ = ["LOOKS_CLEAR", "Dehazer", "dehaze"]
 
 LOOKS_CLEAR = "looks clear: left almost as it was"
 """The note on a picture that holds so little haze that the result can hardly be told from it."""
-SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is, --method dcp finds more"
+SPARED = "hardly any haze was found, so it was spared; --spare-clear 0 removes what there is, --model dcp finds more"
 INVISIBLE = "removing all haze that was found can hardly be seen"
 """Why a picture was left almost as it was: one of these two."""
 
@@ -87,8 +86,8 @@ _COPIES_BY_FORMAT = {
     "tiff/float32": 4.5,
 }
 _MAP_BYTES = 44  # a pixel: three maps, the steps to depth, and what it takes to write them as pictures
-_FAINTEST_WHITE, _HIGHEST_WHITE = 1e-30, 1e30  # float32 has no room for working beyond
-_METHOD_OPTIONS = ("color_blend", "protect_sky", "spare_clear")
+_FOR_HAZE = ("color_blend", "protect_sky", "spare_clear", "engine")  # options that a network has no use for
+_FOR_NETWORKS = tuple(each.name for each in fields(NetworkOptions))
 _METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
 ImageT = TypeVar("ImageT")
@@ -98,34 +97,18 @@ class Dehazer:
     """Removes haze from pictures. Reusable, safe to share between threads, and a context manager.
 
     Args:
-        method: Name from :func:`unhaze.list_methods`.
-        strength: -1 to 1; 0 leaves the picture as it is, 1 removes all haze found, negative values add haze.
-        color_blend: 0 to 1; how far colour differences grow along with contrast.
-        protect_sky: 0 to 1; how far skies are left alone.
-        keep_exposure: 0 to 1; how much of the brightness lost with the haze is given back. ``None`` is 1, but 0 for a
-            network, whose result then is its own, untouched.
-        spare_clear: 0 to 1; how far pictures that look clear are left alone.
-        max_memory: Most bytes that one picture from a file may take from decoding to encoding (``"2G"``); ``None``
-            for no limit.
-        max_pixels: Most pixels a file may hold, checked before decoding; ``None`` for no limit.
-        threads: Processor cores used for one picture; default all that this process may use. A network given by
-            ``model`` uses those that torch is set to.
-        engine: What runs the network of a method that has one, such as ``field-m``: ``"onnxruntime"``, ``"openvino"``
-            or ``"auto"``, which is what the environment variable ``UNHAZE_ENGINE`` says, else OpenVINO where it is
-            installed, else onnxruntime.
-        model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
-            they alone are given. Of the options above ``strength`` applies, 0 to 1: how much of the network's result
-            is mixed into the picture. There are no maps, except that a network with a fusion module (``"sgdnet+hgdf"``)
-            gives the depth that it was told.
-        weights: File with the trained weights of the network.
-        device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
-            where one with a fusion module gets depth from, see :class:`~unhaze.restore.engines.base.NetworkOptions`.
-        white: The value that stands for white in 16-bit and float pictures; by default found from the largest values
-            of each, see :func:`unhaze.images.levels.find_white`. Larger values stay as they are.
+        model: Name from :func:`unhaze.list_models`; recognised from ``weights`` if they alone are given, else the
+            default.
+        **options: The attributes of :class:`~unhaze.restore.options.Options`, such as ``strength``, ``weights`` and
+            ``max_memory``.
+
+    Attributes:
+        model: Full name of the model.
+        options: What was given.
 
     Raises:
-        UsageError: An option is out of range; ``UnknownNameError`` for an unknown method or network.
-        MissingError: The method needs something that is not installed.
+        UsageError: An option does not exist or is out of range; ``UnknownNameError`` for an unknown model.
+        MissingError: The model needs something that is not installed or given.
 
     >>> with Dehazer(strength=0.8) as dehazer:
     ...     result = dehazer(np.full((4, 6, 3), 200, np.uint8))
@@ -133,59 +116,38 @@ class Dehazer:
     ('uint8', (4, 6))
     """
 
-    def __init__(
-        self,
-        method: str = DEFAULT_METHOD,
-        *,
-        strength: float = DehazeOptions.strength,
-        color_blend: float = DehazeOptions.color_blend,
-        protect_sky: float = DehazeOptions.protect_sky,
-        keep_exposure: float | None = None,
-        spare_clear: float = DehazeOptions.spare_clear,
-        max_memory: int | str | None = None,
-        max_pixels: int | None = DEFAULT_MAX_PIXELS,
-        threads: int | None = None,
-        engine: str = "auto",
-        model: str | None = None,
-        weights: str | Path | None = None,
-        device: str = "auto",
-        precision: str = "fp32",
-        tile: int | None = None,
-        compile: bool = False,
-        depth: str | None = None,
-        depth_weights: str | Path | None = None,
-        backbone_weights: str | Path | None = None,
-        prompts: int = 1,
-        white: float | None = None,
-    ) -> None:
-        if threads is not None:
-            check_workers(threads, "threads")
-        if max_pixels is not None and (
-            isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1
-        ):
-            raise UsageError(
-                f"max_pixels is {max_pixels!r}, but must be a whole number from 1 on, or None for no limit."
-            )
-        if white is not None and not (isinstance(white, Real) and _FAINTEST_WHITE <= white <= _HIGHEST_WHITE):
-            raise UsageError(f"white is {white!r}, but must be a number more than 0: the value of a white pixel.")
-        self.method = method
-        if keep_exposure is None:
-            keep_exposure = DehazeOptions.keep_exposure if model is None and weights is None else 0.0
-        self.options = DehazeOptions(strength, color_blend, protect_sky, keep_exposure, spare_clear)
-        self.max_memory = None if max_memory is None else parse_bytes(max_memory)
-        self.max_pixels = max_pixels
-        self.white = white
-        self.threads = threads or usable_cores()
+    def __init__(self, model: str | None = None, **options: Any) -> None:
+        self._set_up(_options_from(model, options))
+
+    @classmethod
+    def from_options(cls, options: Options) -> Dehazer:
+        """The dehazer for a whole set of options."""
+        dehazer = cls.__new__(cls)
+        dehazer._set_up(options)
+        return dehazer
+
+    def _set_up(self, options: Options) -> None:
+        self.options = options
+        self.max_memory, self.max_pixels, self.white = options.memory_limit, options.pixel_limit, options.white
+        self.threads = options.threads or usable_cores()
         self._network: NetworkRun | None = None
-        self._method: Method | None = None
-        if model is None and weights is None:
-            self._method = create_method(method, engine=engine, threads=self.threads)
+        self._haze_model: HazeModel | None = None
+        name = options.model
+        if name is None and options.weights is None:
+            name = DEFAULT_MODEL
+        if name is not None:
+            name = resolve_model(name)
+        if name is not None and finds_haze(name):
+            _refuse(options, _FOR_NETWORKS, f"is for networks, which {name} is not")
+            self.restoration = options.restoration(network=False)
+            self._haze_model = create_haze_model(name, engine=options.engine, threads=self.threads)
+            self.model = name
         else:
-            _refuse_method_options(method, self.options, engine)
-            told = (depth, depth_weights, backbone_weights, prompts)
-            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
-            self._network = open_network(model, how, strength, keep_exposure)
-            self.method = self._network.engine.name
+            _refuse(options, _FOR_HAZE, "is for models that find haze and does not apply to a network")
+            self.restoration = options.restoration(network=True)
+            how = self.restoration
+            self._network = open_network(name, options.for_network(), how.strength, how.keep_exposure)
+            self.model = self._network.engine.name
         self._crew = _Crew(self.threads)
         self._changed = Condition()
         self._mine = local()
@@ -251,12 +213,12 @@ class Dehazer:
 
     @property
     def engine(self) -> EngineInfo | None:
-        """What runs the network of the method, which is made ready for it; ``None`` where there is none.
+        """What runs a model that ships as ONNX, which is made ready for it; ``None`` where there is none.
 
         Raises:
             MissingError: The engine is installed but does not work.
         """
-        engine = getattr(self._method, "engine", None)
+        engine = getattr(self._haze_model, "engine", None)
         return engine.info if isinstance(engine, OnnxEngine) else None
 
     @property
@@ -266,7 +228,7 @@ class Dehazer:
 
     @property
     def knows_depth(self) -> bool:
-        """Whether results have a depth map: of a method, or of a network that is told of depth."""
+        """Whether results have a depth map: of a model that finds haze, or of a network that is told of depth."""
         return self._network is None or self._network.engine.knows_depth
 
     def stream(
@@ -295,7 +257,7 @@ class Dehazer:
             UsageError: ``jobs`` or ``temporal`` is out of range, or frames of a network shall be smoothed.
         """
         if self._network is not None and check_temporal(temporal):
-            raise UsageError("temporal smooths the haze that a method finds; a network has none, so leave it out.")
+            raise UsageError("temporal smooths the haze that a model finds; a network has none, so leave it out.")
         stream = DehazeStream[Any, Any](
             self if self._network is None else WholeFrames(self),
             decode=decode,
@@ -340,10 +302,10 @@ class Dehazer:
             white: The value that stands for white; by default that of the dehazer, or else :func:`full_scale`.
             hidden: (H, W), pixels that show nothing, whose values play no part.
         """
-        if self._method is None:
-            raise UsageError(f"The network {self.method} has no haze field; call the dehazer, or use a method.")
+        if self._haze_model is None:
+            raise UsageError(f"The network {self.model} has no haze field; call the dehazer, or use another model.")
         view = working_view(pixels, self._white_given(pixels, full_scale(pixels)) if white is None else white, hidden)
-        return solve_field(view if curve is None else curve.to_srgb(view), self._method, self.options)
+        return solve_field(view if curve is None else curve.to_srgb(view), self._haze_model, self.restoration)
 
     def apply(
         self,
@@ -368,7 +330,7 @@ class Dehazer:
         target = np.empty(pixels.shape, pixels.dtype) if out is None else out
         white = self._white_given(pixels, full_scale(pixels)) if white is None else white
         with self._executor() as pool:
-            restore_strips(pixels, target, field, self.options, curve, white=white, hidden=hidden, pool=pool)
+            restore_strips(pixels, target, field, self.restoration, curve, white=white, hidden=hidden, pool=pool)
         return target
 
     def _white_given(self, pixels: Pixels, otherwise: float) -> float:
@@ -451,8 +413,8 @@ class Dehazer:
             airlight=airlight,
             confidence=confidence,
             info={
-                "method": self.method,
-                **asdict(self.options),
+                "model": self.model,
+                **asdict(self.restoration),
                 "haze": {
                     "density": round(field.density, 4),
                     "beyond_sight": round(field.beyond_sight, 4),
@@ -468,7 +430,7 @@ class Dehazer:
         )
 
     def _why_left_alone(self, field: HazeField) -> str | None:
-        if not field.looks_clear or self.options.strength <= 0:
+        if not field.looks_clear or self.restoration.strength <= 0:
             return None
         return SPARED if field.spared > 0.5 else INVISIBLE
 
@@ -581,7 +543,7 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
         image: A path, bytes, PIL image, array or tensor, see :meth:`Dehazer.__call__`.
         output: Where to write the result of a path, which is returned as this path. Without it the result of a path is
             a PIL image, and no file is written.
-        **options: Those of :class:`Dehazer`.
+        **options: Those of :class:`Dehazer`, ``model`` included.
 
     >>> dehaze(np.full((2, 2), 90, np.uint8), strength=0.0).tolist()
     [[90, 90], [90, 90]]
@@ -617,14 +579,18 @@ def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -
         strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
 
 
-def _refuse_method_options(method: str, options: DehazeOptions, engine: str) -> None:
-    """A network takes no method and of its options only the strength."""
-    given = {"method": (method, DEFAULT_METHOD), "engine": (engine, "auto")} | {
-        name: (getattr(options, name), getattr(DehazeOptions, name)) for name in _METHOD_OPTIONS
-    }
-    for name, (value, default) in given.items():
-        if value != default:
-            raise UsageError(f"{name} is for methods and does not apply to a network; leave it out.")
+def _options_from(model: str | None, given: dict[str, Any]) -> Options:
+    """The options, or a sentence on one that does not exist."""
+    known = [each.name for each in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("option", name, known)
+    return Options(model=model, **given)
+
+
+def _refuse(options: Options, names: tuple[str, ...], why: str) -> None:
+    for name in options.given(*names):
+        raise UsageError(f"{name} {why}; leave it out.")
 
 
 def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
@@ -640,3 +606,18 @@ def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
     )
     depth = DepthMap(-np.log(transmission), "relative")
     return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)
+
+
+def _with_options(function: Any, *, skip: tuple[str, ...]) -> None:
+    """Show the options in the signature of a function that takes them as keywords."""
+    shown = [each for each in signature(function).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    listed = [
+        Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+        for each in fields(Options)
+        if each.name not in skip
+    ]
+    function.__signature__ = signature(function).replace(parameters=[*shown, *listed])
+
+
+_with_options(Dehazer.__init__, skip=("model",))
+_with_options(dehaze, skip=())

@@ -1,4 +1,4 @@
-"""From a method's estimate to a haze field: small, aligned to edges, and ready for any resolution.
+"""From an estimate to a haze field: small, aligned to edges, and ready for any resolution.
 
 The field is solved once on a small view of the whole picture. Whatever describes the whole picture (airlight, exposure)
 is fixed here, so the restoration of one strip never depends on how the rest was cut up.
@@ -19,7 +19,7 @@ from unhaze.restore.options import DehazeOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.classic.base import HazeEstimate, Method
+    from unhaze.classic.base import HazeEstimate, HazeModel
 
     FloatArray = NDArray[np.float32]
     Mask = NDArray[np.bool_]
@@ -100,7 +100,7 @@ class HazeField:
 
 
 def working_view(pixels: NDArray[Any], full_scale: float, hidden: Mask | None = None) -> FloatArray:
-    """Shrink a picture to the view that methods see.
+    """Shrink a picture to the view that models see.
 
     Args:
         pixels: (H, W) or (H, W, 3), any real type.
@@ -176,9 +176,9 @@ def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:
         pixels[hidden] = colours[labels[hidden]]
 
 
-def solve_field(view: FloatArray, method: Method, options: DehazeOptions) -> HazeField:
+def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> HazeField:
     """Estimate the haze of ``view`` (h, w, 3) and make the field from it."""
-    estimate = method.estimate(view)
+    estimate = model.estimate(view)
     height, width = estimate.transmission.shape
     if view.shape[:2] != (height, width):
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)

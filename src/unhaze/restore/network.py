@@ -14,10 +14,7 @@ import cv2
 import numpy as np
 
 from unhaze.catalog import Catalog
-from unhaze.classic import list_methods
-from unhaze.errors import ImageValueError, MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
-from unhaze.fusion import list_fusions
-from unhaze.models.networks import list_backbones, resolve_backbone
+from unhaze.errors import ImageValueError, MissingDependencyError, UsageError, WeightsNotFoundError
 from unhaze.physics.color import luminance
 from unhaze.restore.engines.base import NetworkEngine, NetworkOptions, NetworkOutput
 from unhaze.restore.haze_field import exposure_lift, fill_hidden
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "NetworkRun",
     "open_network",
-    "resolve_model",
 ]
 
 _ENGINES = Catalog("network engine", {"torch": "unhaze.restore.engines.torch:open_engine"}, group="unhaze.engines")
@@ -45,45 +41,24 @@ _ROWS = 256  # rows that are converted at a time
 FLOAT_BYTES = 2 * 3 * 4  # per pixel: what goes into the network, and what comes out
 
 
-def resolve_model(name: str) -> str:
-    """The full name of a network, or of a network with a fusion module, whose variant may have been left out.
-
-    Raises:
-        UnknownNameError: There is no such network or fusion module; near names are listed.
-        UsageError: The network has several variants, or the name is that of a method.
-
-    >>> resolve_model("sgdnet+hgdf")
-    'sgdnet-base+hgdf'
-    """
-    backbone, plus, fusion = name.partition("+")
-    if name in list_methods() and name not in list_backbones():
-        raise UsageError(f"{name} is a method, not a network; name it with --method (method=... in Python).")
-    if plus and fusion not in list_fusions():
-        raise UnknownNameError("fusion", fusion, list_fusions())
-    return resolve_backbone(backbone) + plus + fusion
-
-
 def open_network(
     model: str | None, options: NetworkOptions | None, strength: float, keep_exposure: float = 0.0
 ) -> NetworkRun:
     """Read the weights of a network and make it ready.
 
     Args:
-        model: Name in the catalogue of networks; recognised from the weights if ``None``.
+        model: Full name in the catalogue; recognised from the weights if ``None``.
         options: Weights and how to run; ``None`` if no weights were given.
         strength: 0 to 1.
         keep_exposure: 0 to 1.
 
     Raises:
-        UnknownNameError: There is no network named ``model``.
         WeightsNotFoundError: No weights were given, or the file is not there.
         MissingDependencyError: torch is not installed.
         UsageError: The weights do not fit, or ``strength`` is below 0.
     """
     if not 0 <= strength <= 1:
         raise UsageError(f"strength is {strength:g}, but with a network it must lie between 0 and 1.")
-    if model is not None:
-        model = resolve_model(model)  # before anything that is missing: a name that does not exist needs no weights
     if options is None:
         raise WeightsNotFoundError(
             f"The network {model} needs trained weights; name their file with --weights FILE (weights=... in Python)."
@@ -170,7 +145,7 @@ class NetworkRun:
 
     def _result(self, pixels: Pixels, output: NetworkOutput | None, started: float) -> DehazeResult[Pixels]:
         info = {
-            "method": self.engine.name,
+            "model": self.engine.name,
             "weights": str(self.options.weights),
             "strength": self.strength,
             "keep_exposure": self.keep_exposure,

@@ -5,9 +5,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from unhaze.evaluation.cost.convention import count_by_convention  # noqa: E402
-from unhaze.models.base import Backbone  # noqa: E402
+from unhaze.models.base import Model  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 from unhaze.types import Restored  # noqa: E402
 
 
@@ -26,14 +26,14 @@ from unhaze.types import Restored  # noqa: E402
 )
 def test_printed_costs_come_out(name, parameters, macs, counted):
     with torch.device("meta"):
-        count = count_by_convention(create_backbone(name).eval())
+        count = count_by_convention(create_network(name).eval())
     assert f"{count.parameters / 1e6:.6f}".startswith(parameters)
     assert f"{count.macs / 1e9:.6f}".startswith(macs)
     assert count.parameters / 1e6 == pytest.approx(counted[0], abs=0.5001e-4)
     assert count.macs / 1e9 == pytest.approx(counted[1], abs=0.5001e-3)
 
 
-class Parts(Backbone):
+class Parts(Model):
     def __init__(self, *layers):
         super().__init__()
         self.layers = nn.Sequential(*layers)

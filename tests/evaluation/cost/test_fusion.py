@@ -3,7 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.evaluation.cost.fusion import count_fusion  # noqa: E402
-from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.models.sites import DEFAULT_SITES  # noqa: E402
 from unhaze.types import DepthLevel  # noqa: E402
 
@@ -42,14 +42,14 @@ def test_the_networks_own_layers_do_not_count():
     assert count_fusion("oknet", "hgdf", feed_forward=False).convention_macs < both.convention_macs / 4
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", list_networks())
 def test_default_sites_exist(name):
     sites = DEFAULT_SITES.get(name) or DEFAULT_SITES.get(name.rsplit("-", 1)[0], ())
     with torch.device("meta"):
-        stages = {stage.name for stage in create_backbone(name).stages}
+        stages = {stage.name for stage in create_network(name).stages}
     assert set(sites) <= stages
 
 
 def test_every_family_with_sites_exists():
-    names = list_backbones()
+    names = list_networks()
     assert set(DEFAULT_SITES) <= {*names, *(name.rsplit("-", 1)[0] for name in names)}

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.evaluation.cost.network import count_macs, measure_cost, time_network  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 
 
 def test_a_network_of_convolutions_alone():
@@ -21,12 +21,12 @@ def test_a_network_of_convolutions_alone():
 @pytest.mark.parametrize(("name", "flops"), [("deanet-deploy", 64.45), ("dnmgdt-base", 22.05), ("sadnet-base", 95.32)])
 def test_everything_counted(name, flops):
     with torch.device("meta"):
-        network = create_backbone(name).eval()
+        network = create_network(name).eval()
     assert 2 * count_macs(network, 256, 256) / 1e9 == pytest.approx(flops, abs=0.0051)
 
 
 def test_time_and_memory():
-    timing = time_network(create_backbone("aodnet-base").eval(), 512, 512, repeats=2)
+    timing = time_network(create_network("aodnet-base").eval(), 512, 512, repeats=2)
     assert timing.seconds > 0
     if sys.platform == "linux" and timing.peak_memory is not None:
         one_map = 3 * 512 * 512 * 4

@@ -8,17 +8,17 @@ from torch import nn  # noqa: E402
 from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
 from unhaze.evaluation.studies import probes  # noqa: E402
-from unhaze.models.base import Backbone  # noqa: E402
+from unhaze.models.base import Model  # noqa: E402
 from unhaze.models.guided import create_model  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 from unhaze.types import DepthMap, ImageContract, Restored, Stage  # noqa: E402
 
 IMAGE = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
 DEPTH = 1 + torch.rand(1, 1, 24, 32, generator=torch.Generator().manual_seed(1))
 
 
-class Rough(Backbone):
+class Rough(Model):
     """Adds one in a stage that runs twice, and then spoils what it got in place."""
 
     contract = ImageContract(multiple_of=16)
@@ -164,6 +164,6 @@ def test_files_that_are_no_field_network(tmp_path):
 
 
 def test_a_network_of_the_catalogue():
-    network = create_backbone("aodnet-base").eval()
+    network = create_network("aodnet-base").eval()
     found = taken(probes.network_probe(network, "aodnet-base"))
     assert list(found)[:-1] == [stage.name for stage in network.stages]

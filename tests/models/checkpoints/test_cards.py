@@ -12,7 +12,7 @@ import unhaze.models  # noqa: E402
 from unhaze.models.checkpoints import load_network, save_weights  # noqa: E402
 from unhaze.models.checkpoints.cards import NONE_STATED, list_cards, network_card  # noqa: E402
 from unhaze.models.checkpoints.detect import expected_tensors  # noqa: E402
-from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 
 SOURCES = Path(unhaze.models.__file__).parent
 NETWORKS_PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -25,15 +25,15 @@ def header(name):
 
 
 def test_every_network_has_a_card_and_every_card_a_network():
-    assert list_cards() == list_backbones()
+    assert list_cards() == list_networks()
     assert network_card("of-another-package") is None
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", list_networks())
 def test_a_card_agrees_with_its_network(name):
     card = network_card(name)
     with torch.device("meta"):
-        network = create_backbone(name)
+        network = create_network(name)
     assert card.parameters == sum(p.numel() for p in network.parameters())
     official = re.search(r"Official code: (\S+ at \w+) \(([^)]+)\)", header(name))
     assert official, "the header names the official code and its licence"
@@ -42,7 +42,7 @@ def test_a_card_agrees_with_its_network(name):
     assert card.license in LICENCES or card.license.startswith(NONE_STATED)
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", list_networks())
 def test_a_card_is_complete(name):
     card = network_card(name)
     assert bool(card.weights) != bool(card.unpublished), "weights, or why there are none"
@@ -59,16 +59,16 @@ def test_a_card_is_complete(name):
 def test_two_networks_have_the_same_tensors_only_where_the_card_says_so():
     """So that a file tells by itself which network it belongs to, or its card that it cannot."""
     known = {}
-    for name in list_backbones():
+    for name in list_networks():
         shapes = frozenset(expected_tensors(name)[0].items())
         assert known.setdefault(shapes, name) == (network_card(name).taken_for or name)
 
 
-@pytest.mark.parametrize("name", [name for name in list_backbones() if network_card(name).taken_for])
+@pytest.mark.parametrize("name", [name for name in list_networks() if network_card(name).taken_for])
 def test_a_file_is_taken_for_what_the_card_says_unless_it_names_its_network(name, tmp_path):
     card = network_card(name)
     assert f"as {card.taken_for}, which has the same" in card.recognised
-    state = create_backbone(name).state_dict()
+    state = create_network(name).state_dict()
     torch.save(state, tmp_path / "plain.pth")
     assert load_network(tmp_path / "plain.pth")[1] == card.taken_for
     assert load_network(tmp_path / "plain.pth", name)[1] == name

@@ -20,7 +20,7 @@ from typer.testing import CliRunner  # noqa: E402
 from unhaze.cli import app  # noqa: E402
 from unhaze.models.checkpoints import convert_weights, load_network, load_weights, read_weights  # noqa: E402
 from unhaze.models.maxim import MAXIM  # noqa: E402
-from unhaze.models.networks import _catalogue, register_backbone  # noqa: E402
+from unhaze.models.networks import _catalogue, register_network  # noqa: E402
 
 FOLDER = os.environ.get("UNHAZE_OFFICIAL_WEIGHTS")
 SCOPE = "StatefulPartitionedCall/jax2tf_apply_/Wrapper/backbone"
@@ -121,7 +121,7 @@ def archive(files, path):
 def in_catalogue():
     """Makes the small network one of the catalogue's."""
     _catalogue.cache_clear()
-    register_backbone("maxim-small", "tests.weights.test_tfjs:small")
+    register_network("maxim-small", "tests.weights.test_tfjs:small")
     yield
     _catalogue.cache_clear()
 

@@ -28,7 +28,7 @@ from unhaze.models.checkpoints import (  # noqa: E402
     save_weights,
     unwrap_state,
 )
-from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 
 MANIFESTS = Path(__file__).parent.parent / "fixtures" / "parity"
 
@@ -87,9 +87,9 @@ def test_official_checkpoints_are_recognised(fixture, name):
 
 
 def test_every_network_recognises_its_own_weights():
-    for name in list_backbones():
+    for name in list_networks():
         with torch.device("meta"):
-            state = create_backbone(name).state_dict()
+            state = create_network(name).state_dict()
         match = identify(state)
         assert match.fit.perfect
         assert match.name == name or create_twin(match.name) == {k: v.shape for k, v in state.items()}
@@ -98,7 +98,7 @@ def test_every_network_recognises_its_own_weights():
 
 def create_twin(name):
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in create_backbone(name).state_dict().items()}
+        return {key: tensor.shape for key, tensor in create_network(name).state_dict().items()}
 
 
 def test_conversion_and_back(tmp_path, aodnet):
@@ -111,7 +111,7 @@ def test_conversion_and_back(tmp_path, aodnet):
     assert file.tensors["conv1.weight"][0, 0] == 0
     network, name = load_network(done.path)
     assert name == "aodnet-base"
-    again = create_backbone("aodnet-base")
+    again = create_network("aodnet-base")
     load_weights(again, done.path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
     with pytest.raises(OutputError):
@@ -171,7 +171,7 @@ def test_scores_saved_with_an_older_numpy_do_no_harm(tmp_path, aodnet):
 
 
 def test_a_pickled_network_is_refused(tmp_path):
-    torch.save(create_backbone("aodnet-base"), tmp_path / "whole.pth")
+    torch.save(create_network("aodnet-base"), tmp_path / "whole.pth")
     with pytest.raises(WeightsError, match="state dict"):
         load_network(tmp_path / "whole.pth")
 
@@ -217,7 +217,7 @@ def test_the_wrong_network_is_told_what_it_looks_like(tmp_path, aodnet):
     with pytest.raises(WeightsError, match=r"looks like aodnet-base \(official names\)"):
         load_network(path, "gcanet-base")
     with pytest.raises(WeightsError, match=r"does not fit GCANet.*looks like aodnet-base"):
-        load_weights(create_backbone("gcanet-base"), path)
+        load_weights(create_network("gcanet-base"), path)
     with pytest.raises(UnknownNameError, match="aodnet-base"):
         load_network(path, "aodnet-bas")
 
@@ -242,7 +242,7 @@ def test_prefixes_go_only_if_all_keys_share_them():
 
 def test_saving_keeps_every_bit(tmp_path):
     torch.manual_seed(0)
-    state = create_backbone("aodnet-base").state_dict()
+    state = create_network("aodnet-base").state_dict()
     path = save_weights(state, tmp_path / "a.safetensors", "aodnet-base")
     assert all(torch.equal(tensor, state[key]) for key, tensor in read_weights(path).tensors.items())
 

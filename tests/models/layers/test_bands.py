@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from unhaze.models.layers import bands  # noqa: E402
 from unhaze.models.layers.bands import in_bands, row_bands  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 
 SMALL = {
     "dcmpnet-official": {},
@@ -54,7 +54,7 @@ def test_one_band_while_gradients_are_recorded(monkeypatch):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_in_bands(monkeypatch, name):
     torch.manual_seed(0)
-    network = create_backbone(name, **SMALL[name]).eval()
+    network = create_network(name, **SMALL[name]).eval()
     image = torch.rand(1, 3, 136, 32)
     with torch.no_grad():
         whole = network.restore(image).image

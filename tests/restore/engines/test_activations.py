@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 from unhaze.restore.engines.activations import PeakMeter, peak_activations, skeleton  # noqa: E402
 
 
@@ -19,7 +19,7 @@ def test_the_peak_is_what_lives_at_one_time():
 
 
 def test_shapes_are_enough():
-    network = create_backbone("gcanet-base").eval()
+    network = create_network("gcanet-base").eval()
     meta = skeleton(network)
     assert all(parameter.device.type == "meta" for parameter in meta.parameters())
     assert all(parameter.device.type == "cpu" for parameter in network.parameters())
@@ -29,5 +29,5 @@ def test_shapes_are_enough():
 
 
 def test_four_times_the_pixels_take_four_times_the_memory():
-    meta = skeleton(create_backbone("aodnet-base"))
+    meta = skeleton(create_network("aodnet-base"))
     assert peak_activations(meta, 400, 400) == pytest.approx(4 * peak_activations(meta, 200, 200), rel=0.01)

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from unhaze.errors import OverBudgetError, UsageError  # noqa: E402
-from unhaze.models.base import Backbone  # noqa: E402
+from unhaze.models.base import Model  # noqa: E402
 from unhaze.models.layers.norms import InstanceNorm  # noqa: E402
 from unhaze.models.layers.stage import run_block  # noqa: E402
 from unhaze.restore.engines import torch as module  # noqa: E402
@@ -25,7 +25,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class Strided(Backbone):
+class Strided(Model):
     """Down by four and up again; a pixel of the output sees 14 to each side of it."""
 
     contract = ImageContract(value_range=(-1.0, 1.0), multiple_of=4, minimum=8, tiling=14)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unhaze.models import coa, mb_taylorformer, oknet, sgdnet
-from unhaze.models.base import Backbone
+from unhaze.models.base import Model
 from unhaze.models.layers import window_transformer
 from unhaze.models.layers.norms import InstanceNorm
 
@@ -54,7 +54,7 @@ class _Tally:
 Rule = Callable[[_Tally, Any, tuple[Any, ...], Any], None]
 
 
-def count_by_convention(meta_network: Backbone, height: int = 224, width: int = 224) -> ConventionCount:
+def count_by_convention(meta_network: Model, height: int = 224, width: int = 224) -> ConventionCount:
     """Count a network that computes shapes only, for one image, 224x224 unless said otherwise.
 
     Exact for the networks of P2, Table 1. Of other networks, layers that unhaze fuses are not seen.

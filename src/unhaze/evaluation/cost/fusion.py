@@ -12,7 +12,7 @@ from unhaze.evaluation.cost.network import CONVENTION_SIZE
 from unhaze.fusion import create_fusion
 from unhaze.models.guided import default_sites
 from unhaze.models.layers.depth_view import DepthView
-from unhaze.models.networks import create_backbone, resolve_backbone
+from unhaze.models.networks import create_network, resolve_network
 from unhaze.types import DepthLevel
 
 __all__ = ["DEPTH_ANYTHING_SMALL", "DEPTH_SIDE", "FusionCost", "count_fusion"]
@@ -72,10 +72,10 @@ def count_fusion(
     >>> count_fusion("oknet", "zero").convention_macs
     0
     """
-    name = resolve_backbone(backbone)
+    name = resolve_network(backbone)
     chosen = default_sites(name) if sites is None else tuple(sites)
     with torch.device("meta"):
-        network = create_backbone(name).eval()
+        network = create_network(name).eval()
         stages = [stage for stage in network.stages if stage.name in chosen]
         module = create_fusion(fusion, stages, levels, **switches).eval()
         image = torch.empty(1, 3, CONVENTION_SIZE, CONVENTION_SIZE)

@@ -15,8 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from unhaze.evaluation.cost.convention import count_by_convention
-from unhaze.models.base import Backbone
-from unhaze.models.networks import create_backbone
+from unhaze.models.base import Model
+from unhaze.models.networks import create_network
 
 __all__ = ["CONVENTION_SIZE", "NetworkCost", "Timing", "count_macs", "measure_cost", "time_network"]
 
@@ -72,15 +72,15 @@ def measure_cost(name: str, height: int, width: int, *, repeats: int = 3) -> Net
         UnknownNameError: There is no such network.
     """
     with torch.device("meta"):
-        counted = create_backbone(name).eval()
+        counted = create_network(name).eval()
     convention = count_by_convention(counted, CONVENTION_SIZE, CONVENTION_SIZE)
     parameters = sum(p.numel() for p in counted.parameters())
     macs = count_macs(counted, height, width)
-    timing = time_network(create_backbone(name).eval(), height, width, repeats=repeats) if repeats else None
+    timing = time_network(create_network(name).eval(), height, width, repeats=repeats) if repeats else None
     return NetworkCost(name, parameters, macs, convention.parameters, convention.macs, timing)
 
 
-def count_macs(meta_network: Backbone, height: int, width: int) -> int:
+def count_macs(meta_network: Model, height: int, width: int) -> int:
     """Multiply-accumulates for one image, everything counted, of a network that computes shapes only."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -88,7 +88,7 @@ def count_macs(meta_network: Backbone, height: int, width: int) -> int:
     return counter.get_total_flops() // 2  # torch counts a product and its sum as two
 
 
-def time_network(network: Backbone, height: int, width: int, *, repeats: int = 3) -> Timing:
+def time_network(network: Model, height: int, width: int, *, repeats: int = 3) -> Timing:
     """Time forward passes as pictures get them: folded, channels-last, without gradients."""
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     image = image.contiguous(memory_format=torch.channels_last)

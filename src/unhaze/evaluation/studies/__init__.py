@@ -7,19 +7,22 @@ moves depth (P2, Fig. 9). Both need torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-# public name -> module that defines it; loaded on first use, because all but the scenes need torch
-_HOME = {
-    "ClearScene": "scenes",
-    "Consistency": "consistency",
-    "Divergence": "divergence",
-    "haze_levels": "scenes",
-    "load_scenes": "scenes",
-    "measure_consistency": "consistency",
-    "measure_divergence": "divergence",
-}
+from unhaze.lazy import loads_on_use
+
+__getattr__ = loads_on_use(
+    __name__,
+    {
+        "ClearScene": "unhaze.evaluation.studies.scenes",
+        "Consistency": "unhaze.evaluation.studies.consistency",
+        "Divergence": "unhaze.evaluation.studies.divergence",
+        "haze_levels": "unhaze.evaluation.studies.scenes",
+        "load_scenes": "unhaze.evaluation.studies.scenes",
+        "measure_consistency": "unhaze.evaluation.studies.consistency",
+        "measure_divergence": "unhaze.evaluation.studies.divergence",
+    },
+)
 
 __all__ = [
     "ClearScene",
@@ -35,9 +38,3 @@ if TYPE_CHECKING:
     from unhaze.evaluation.studies.consistency import Consistency, measure_consistency
     from unhaze.evaluation.studies.divergence import Divergence, measure_divergence
     from unhaze.evaluation.studies.scenes import ClearScene, haze_levels, load_scenes
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unhaze.evaluation.studies' has no attribute {name!r}")
-    return getattr(import_module(f"unhaze.evaluation.studies.{_HOME[name]}"), name)

@@ -18,15 +18,15 @@ from torch import Tensor
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
-from unhaze.models.base import Backbone, prepare
+from unhaze.models.base import Model, prepare
 from unhaze.models.guided import GuidedDehazer
 from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.models.layers.stage import Block, compose, record_stages
-from unhaze.models.networks import create_backbone
+from unhaze.models.networks import create_network
 from unhaze.types import DepthMap
 
 __all__ = [
-    "FIELD_METHOD",
+    "FIELD_MODEL",
     "Features",
     "Origin",
     "Probe",
@@ -44,7 +44,7 @@ Features = Mapping[str, Tensor]
 Origin = Literal["trained", "random", "none"]
 """Where the numbers of a probe come from: training, a random generator, or the hand that wrote it."""
 
-FIELD_METHOD = "field-m"
+FIELD_MODEL = "field-m"
 
 # last block of the field network's encoder at each stride
 _ENCODER_STAGES = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
@@ -67,7 +67,7 @@ class Probe:
     features: Callable[[Tensor, Tensor], Features]
 
 
-def network_probe(network: Backbone, name: str, weights: Origin = "trained") -> Probe:
+def network_probe(network: Model, name: str, weights: Origin = "trained") -> Probe:
     """Stages of a dehazing network, and the picture it restores.
 
     Args:
@@ -93,7 +93,7 @@ def random_network_probe(name: str, seed: int = 0) -> Probe:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = create_backbone(name).eval()
+        network = create_network(name).eval()
     return network_probe(network, f"{name} (random)", "random")
 
 
@@ -141,7 +141,7 @@ def field_probe(weights: str | Path | None = None) -> Probe:
         UsageError: The file is no field network.
         MissingDependencyError: onnx is not installed.
     """
-    path = Path(weights) if weights else Path(str(files("unhaze.default") / f"{FIELD_METHOD}.onnx"))
+    path = Path(weights) if weights else Path(str(files("unhaze.default") / f"{FIELD_MODEL}.onnx"))
     if not path.is_file():
         raise WeightsNotFoundError(f"There is no network {path}; check the path, or install unhaze again.")
     session, stages = _open_field(path)
@@ -151,7 +151,7 @@ def field_probe(weights: str | Path | None = None) -> Probe:
         found = session.run(list(stages.values()), {"view": view})
         return {stage: torch.from_numpy(each) for stage, each in zip(stages, found, strict=True)}
 
-    return Probe(FIELD_METHOD, "trained", features)
+    return Probe(FIELD_MODEL, "trained", features)
 
 
 def control_probes() -> tuple[Probe, ...]:

@@ -7,28 +7,32 @@ that ship in this folder do not.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "NetworkCard": "cards",
-    "network_card": "cards",
-    "Fit": "detect",
-    "Match": "detect",
-    "compare": "detect",
-    "identify": "detect",
-    "Conversion": "loading",
-    "convert_weights": "loading",
-    "flush_subnormals": "loading",
-    "load_network": "loading",
-    "load_weights": "loading",
-    "save_weights": "loading",
-    "WeightsError": "reading",
-    "WeightsFile": "reading",
-    "read_facts": "reading",
-    "read_weights": "reading",
-    "unwrap_state": "reading",
-}
+from unhaze.lazy import loads_on_use
+
+__getattr__ = loads_on_use(
+    __name__,
+    {
+        "NetworkCard": "unhaze.models.checkpoints.cards",
+        "network_card": "unhaze.models.checkpoints.cards",
+        "Fit": "unhaze.models.checkpoints.detect",
+        "Match": "unhaze.models.checkpoints.detect",
+        "compare": "unhaze.models.checkpoints.detect",
+        "identify": "unhaze.models.checkpoints.detect",
+        "Conversion": "unhaze.models.checkpoints.loading",
+        "convert_weights": "unhaze.models.checkpoints.loading",
+        "flush_subnormals": "unhaze.models.checkpoints.loading",
+        "load_network": "unhaze.models.checkpoints.loading",
+        "load_weights": "unhaze.models.checkpoints.loading",
+        "save_weights": "unhaze.models.checkpoints.loading",
+        "WeightsError": "unhaze.errors",
+        "WeightsFile": "unhaze.models.checkpoints.reading",
+        "read_facts": "unhaze.models.checkpoints.reading",
+        "read_weights": "unhaze.models.checkpoints.reading",
+        "unwrap_state": "unhaze.models.checkpoints.reading",
+    },
+)
 
 __all__ = [
     "Conversion",
@@ -51,6 +55,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from unhaze.errors import WeightsError
     from unhaze.models.checkpoints.cards import NetworkCard, network_card
     from unhaze.models.checkpoints.detect import Fit, Match, compare, identify
     from unhaze.models.checkpoints.loading import (
@@ -61,12 +66,4 @@ if TYPE_CHECKING:
         load_weights,
         save_weights,
     )
-    from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_facts, read_weights, unwrap_state
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    from unhaze.models.checkpoints.reading import WeightsFile, read_facts, read_weights, unwrap_state

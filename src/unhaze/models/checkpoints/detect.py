@@ -10,9 +10,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from unhaze.models.base import Backbone
-from unhaze.models.checkpoints.reading import WeightsError
-from unhaze.models.networks import create_backbone, list_backbones
+from unhaze.errors import WeightsError
+from unhaze.models.base import Model
+from unhaze.models.networks import create_network, list_networks
 
 __all__ = ["Fit", "Match", "compare", "expected_tensors", "identify", "under_our_names"]
 
@@ -88,7 +88,7 @@ def identify(state: Mapping[str, Tensor], among: Collection[str] | None = None) 
     """
     best: Match | None = None
     shapes = Counter(tuple(tensor.shape) for tensor in state.values())
-    names = sorted(among or list_backbones())
+    names = sorted(among or list_networks())
     # names of keys are compared in detail; those networks first whose shapes promise most
     for name in sorted(names, key=lambda name: -_overlap(shapes, name)):
         match = _match(state, name)
@@ -122,10 +122,10 @@ def under_our_names(state: Mapping[str, Tensor], match: Match) -> dict[str, Tens
 
 
 @cache
-def expected_tensors(name: str) -> tuple[Mapping[str, Shape], type[Backbone]]:
+def expected_tensors(name: str) -> tuple[Mapping[str, Shape], type[Model]]:
     """Key to shape of a network of the catalogue, and its class; no memory is filled."""
     with torch.device("meta"):
-        network = create_backbone(name)
+        network = create_network(name)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, type(network)
 
 

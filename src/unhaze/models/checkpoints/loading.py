@@ -11,10 +11,10 @@ from torch import Tensor
 
 from unhaze.errors import MissingDependencyError
 from unhaze.images.atomic import atomic_output
-from unhaze.models.base import Backbone
+from unhaze.models.base import Model
 from unhaze.models.checkpoints.detect import Match, compare, identify, under_our_names
 from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
-from unhaze.models.networks import create_backbone
+from unhaze.models.networks import create_network
 
 __all__ = ["Conversion", "convert_weights", "flush_subnormals", "load_network", "load_weights", "save_weights"]
 
@@ -40,7 +40,7 @@ class Conversion:
     flushed: int
 
 
-def load_network(path: str | Path, name: str | None = None) -> tuple[Backbone, str]:
+def load_network(path: str | Path, name: str | None = None) -> tuple[Model, str]:
     """Build the network that a weights file belongs to, and fill it.
 
     Args:
@@ -57,12 +57,12 @@ def load_network(path: str | Path, name: str | None = None) -> tuple[Backbone, s
     """
     file = read_weights(path)
     match = _matching(file, name)
-    network = create_backbone(match.name)
+    network = create_network(match.name)
     _fill(network, under_our_names(file.tensors, match))
     return network.eval(), match.name
 
 
-def load_weights(network: Backbone, path: str | Path) -> None:
+def load_weights(network: Model, path: str | Path) -> None:
     """Fill a network, in place; names of the official code are recognised.
 
     Raises:
@@ -178,7 +178,7 @@ def _hint(file: WeightsFile, besides: str | None = None) -> str:
 
 
 @torch.no_grad()
-def _fill(network: Backbone, state: Mapping[str, Tensor]) -> None:
+def _fill(network: Model, state: Mapping[str, Tensor]) -> None:
     clean, _ = flush_subnormals(state)
     missing, unexpected = network.load_state_dict(clean, strict=False)
     assert not unexpected

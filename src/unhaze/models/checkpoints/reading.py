@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unhaze.errors import MissingDependencyError, UnhazeError, UsageError, WeightsNotFoundError
+from unhaze.errors import MissingDependencyError, UnhazeError, WeightsError, WeightsNotFoundError
 from unhaze.images.budget import PART_LIMIT, archive_limit
 from unhaze.models.checkpoints._torch_files import Inert, TorchFileError, UnreadTensor, UnsafeFileError, read_torch_file
 from unhaze.models.checkpoints.tfjs import TfjsError, is_tfjs, read_tfjs
@@ -54,10 +54,6 @@ _ZIP_ERRORS = (
     RuntimeError,  # encrypted, or of a kind that is not supported
     ValueError,
 )
-
-
-class WeightsError(UsageError):
-    """A weights file is damaged, unsafe, or does not fit the network."""
 
 
 @dataclass(frozen=True, slots=True)

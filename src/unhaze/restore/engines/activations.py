@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from unhaze.models.base import Backbone
+from unhaze.models.base import Model
 from unhaze.models.guided import GuidedDehazer
 from unhaze.models.layers.depth_view import DepthView
 
-NetworkT = TypeVar("NetworkT", bound="Backbone | GuidedDehazer")
+NetworkT = TypeVar("NetworkT", bound="Model | GuidedDehazer")
 _ESTIMATED_AT = 518  # long side at which estimators see a picture, about [px]
 
 __all__ = ["PeakMeter", "peak_activations", "skeleton"]
@@ -65,7 +65,7 @@ def skeleton(network: NetworkT) -> NetworkT:
     return cast("NetworkT", copy.deepcopy(blind.train(network.training)).to("meta"))
 
 
-def peak_activations(meta_network: Backbone | GuidedDehazer, height: int, width: int) -> int:
+def peak_activations(meta_network: Model | GuidedDehazer, height: int, width: int) -> int:
     """Most bytes of tensors alive at one time while a network restores a picture, weights not counted.
 
     What a depth estimator takes is not counted.

@@ -29,7 +29,7 @@ from unhaze.types import DepthMap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.models.base import Backbone
+    from unhaze.models.base import Model
 
     FloatArray = NDArray[np.float32]
 
@@ -93,7 +93,7 @@ class TorchEngine:
         device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xpu"``.
     """
 
-    def __init__(self, network: Backbone | GuidedDehazer, name: str, options: NetworkOptions) -> None:
+    def __init__(self, network: Model | GuidedDehazer, name: str, options: NetworkOptions) -> None:
         self.name, self.options = name, options
         self.contract = network.contract
         self._device = choose_device(options.device)
@@ -101,7 +101,7 @@ class TorchEngine:
         if options.tile is not None and self.contract.tiling is None:
             raise UsageError(f"{self._global_sentence} Leave --tile out.")
         network = network.folded().eval().requires_grad_(False)
-        self._skeleton: Backbone | GuidedDehazer = skeleton(network)
+        self._skeleton: Model | GuidedDehazer = skeleton(network)
         self._network = network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.compile:
             self._network.compile()

@@ -17,15 +17,15 @@ torch = pytest.importorskip("torch")
 from tests.networks import create, fitting_size, image, network, on_meta, relative, smallest_of_each_family  # noqa: E402
 
 from unhaze.errors import UsageError  # noqa: E402
-from unhaze.models.base import Backbone, finish, prepare  # noqa: E402
+from unhaze.models.base import Model, finish, prepare  # noqa: E402
 from unhaze.models.layers.stage import checkpoint_stages, record_stages, run_block  # noqa: E402
-from unhaze.models.networks import create_backbone, list_backbones  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.types import Restored  # noqa: E402
 
 KEYS = Path(__file__).parent.parent / "fixtures" / "keys"
 
 
-ALL = list_backbones()
+ALL = list_networks()
 FAMILIES = smallest_of_each_family()
 
 
@@ -58,7 +58,7 @@ def test_keys_and_shapes_are_the_committed_ones(name):
 @pytest.mark.parametrize("name", ALL)
 def test_declares_itself(name):
     net = on_meta(name)
-    assert isinstance(net, Backbone)
+    assert isinstance(net, Model)
     assert len({stage.name for stage in net.stages}) == len(net.stages) > 0
     assert all(re.fullmatch(r"(enc|dec)\d+|mid", stage.name) for stage in net.stages)
     low, high = net.contract.value_range
@@ -66,7 +66,7 @@ def test_declares_itself(name):
     unused = [pattern for pattern in net.dead if not any(re.search(pattern, n) for n, _ in net.named_parameters())]
     assert unused == []
     with pytest.raises(UsageError, match="no_such_argument"):
-        create_backbone(name, no_such_argument=1)
+        create_network(name, no_such_argument=1)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -185,12 +185,12 @@ def test_exports(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_exports_at_full_depth(name):
-    check_export(create_backbone(name).eval())
+    check_export(create_network(name).eval())
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if on_meta(name).contract.tiling is not None])
 def test_the_receptive_field_is_no_larger_than_declared(name):
-    net = create_backbone(name).eval()
+    net = create_network(name).eval()
     size = 2 * net.contract.tiling + 4 * net.contract.multiple_of
     x = image(32, size)
     centre = size // 2
@@ -200,7 +200,7 @@ def test_the_receptive_field_is_no_larger_than_declared(name):
     assert net.contract.tiling / 2 < (spread - centre).abs().max() <= net.contract.tiling
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if on_meta(name).folded.__func__ is not Backbone.folded])
+@pytest.mark.parametrize("name", [name for name in ALL if on_meta(name).folded.__func__ is not Model.folded])
 def test_folding_keeps_the_function_and_the_original(name):
     net = network(name)
     x = prepare(image(*fitting_size(net.contract)), net.contract)
