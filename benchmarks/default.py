@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from unhaze.classic import create_method
 from unhaze.data.synthetic.scenes import SKY_DEPTH
 from unhaze.default.model import FieldModel
 from unhaze.default.scenes import SOURCES, read_scene, scene_names
 from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring
+from unhaze.models.catalogue import create_haze_model
 from unhaze.physics.synthesis import haze_field, synthesize_haze
 from unhaze.restore.haze_field import solve_field, working_view
 from unhaze.restore.options import DehazeOptions
@@ -166,7 +166,7 @@ def create(name: str, weights: str | None, options: dict[str, float]) -> Run:
     """The contestant called ``name``."""
     if name == "nothing":
         return lambda hazy: hazy
-    method: Any = FieldModel(weights) if name == FieldModel.info.name else create_method(name)
+    method: Any = FieldModel(weights) if name == FieldModel.info.name else create_haze_model(name)
     chosen = DehazeOptions(**options)
 
     def run(hazy: Image) -> Image:

@@ -59,7 +59,7 @@ def unhaze_call(source: Path, target: Path, **options: Any) -> Callable[[], None
 
 def dcp_call(source: Path, target: Path) -> Callable[[], None]:
     """The dark channel prior of this package."""
-    return unhaze_call(source, target, method="dcp")
+    return unhaze_call(source, target, model="dcp")
 
 
 def plain_call(source: Path, target: Path) -> Callable[[], None]:
@@ -301,7 +301,7 @@ def main() -> None:
     import unhaze
 
     default = unhaze.Dehazer()
-    results: dict[str, Any] = {"cores": os.cpu_count(), "method": default.method, "engine": str(default.engine)}
+    results: dict[str, Any] = {"cores": os.cpu_count(), "model": default.model, "engine": str(default.engine)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "calls" in options.only:

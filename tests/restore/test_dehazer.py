@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import unhaze
-from unhaze.classic import list_methods, method_info
 from unhaze.errors import (
     ImageDecodeError,
     ImageValueError,
@@ -24,10 +23,11 @@ from unhaze.errors import (
     UsageError,
 )
 from unhaze.images.files import Encoding, Picture, encode_image, read_image, write_image
+from unhaze.models.catalogue import finds_haze, list_models, model_info
 from unhaze.restore.dehazer import LOOKS_CLEAR, Dehazer, dehaze
 from unhaze.restore.options import DEFAULT_MODEL
 
-METHODS = list_methods()
+METHODS = [name for name in list_models() if finds_haze(name)]
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_other_types_and_stray_outputs_are_refused(hazy, tmp_path):
 # -- what the options do ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", METHODS)
 @settings(max_examples=25, deadline=None)
 @given(
     height=st.integers(1, 40),
@@ -254,11 +254,11 @@ def test_other_types_and_stray_outputs_are_refused(hazy, tmp_path):
     strength=st.floats(-1, 1),
     seed=st.integers(0, 2**31),
 )
-def test_any_size_and_type_gives_a_picture(method, height, width, color, dtype, strength, seed):
+def test_any_size_and_type_gives_a_picture(model, height, width, color, dtype, strength, seed):
     rng = np.random.default_rng(seed)
     white = 1 if dtype == np.float32 else np.iinfo(dtype).max
     array = (rng.random((height, width, 3) if color else (height, width)) * white).astype(dtype)
-    result = Dehazer(method, strength=strength, threads=1)(array)
+    result = Dehazer(model, strength=strength, threads=1)(array)
     assert result.image.shape == array.shape
     assert result.image.dtype == dtype
     assert np.isfinite(result.image).all()
@@ -270,27 +270,27 @@ def test_any_size_and_type_gives_a_picture(method, height, width, color, dtype, 
     assert 0 < result.transmission.min() <= result.transmission.max() <= 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", METHODS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_strength_zero_is_the_identity_bit_for_bit(hazy, method, dtype):
+def test_strength_zero_is_the_identity_bit_for_bit(hazy, model, dtype):
     array = hazy.astype(dtype) * (257 if dtype == np.uint16 else 1)
-    np.testing.assert_array_equal(dehaze(array, method=method, strength=0.0), array)
+    np.testing.assert_array_equal(dehaze(array, model=model, strength=0.0), array)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_local_contrast_grows_with_strength(hazy, method):
+@pytest.mark.parametrize("model", METHODS)
+def test_local_contrast_grows_with_strength(hazy, model):
     def contrast(strength):
-        return np.abs(np.diff(dehaze(hazy, method=method, strength=strength).astype(float), axis=1)).mean()
+        return np.abs(np.diff(dehaze(hazy, model=model, strength=strength).astype(float), axis=1)).mean()
 
     contrasts = [contrast(strength) for strength in (-1, -0.5, 0, 0.25, 0.5, 0.75, 1)]
     assert contrasts == sorted(contrasts)
     assert contrasts[-1] > 1.05 * contrasts[2]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_picture_moves_farther_away_as_strength_grows(hazy, method):
+@pytest.mark.parametrize("model", METHODS)
+def test_the_picture_moves_farther_away_as_strength_grows(hazy, model):
     distances = [
-        np.abs(dehaze(hazy, method=method, strength=s).astype(int) - hazy).mean() for s in (0, 0.2, 0.4, 0.6, 0.8, 1)
+        np.abs(dehaze(hazy, model=model, strength=s).astype(int) - hazy).mean() for s in (0, 0.2, 0.4, 0.6, 0.8, 1)
     ]
     assert distances == sorted(distances)
 
@@ -311,13 +311,13 @@ def test_color_blend_zero_keeps_the_hazy_colours(hazy):
     assert np.abs(difference[inside]).max() < 1e-4
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_results_do_not_depend_on_resolution(hazy, method):
+@pytest.mark.parametrize("model", METHODS)
+def test_results_do_not_depend_on_resolution(hazy, model):
     """A preview shows what the export will be."""
     large = cv2.resize(hazy, (2560, 1708), interpolation=cv2.INTER_CUBIC)
     preview = cv2.resize(large, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    shrunk = cv2.resize(dehaze(large, method=method), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    error = (dehaze(preview, method=method).astype(float) - shrunk) ** 2
+    shrunk = cv2.resize(dehaze(large, model=model), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    error = (dehaze(preview, model=model).astype(float) - shrunk) ** 2
     assert 10 * np.log10(255**2 / error.mean()) > 35
 
 
@@ -460,7 +460,7 @@ def hiding(kind, pixels, hidden):
     return encode_image(picture, kind), lambda data: read_image(data).pixels
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", METHODS)
 @settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -468,7 +468,7 @@ def hiding(kind, pixels, hidden):
     shape=st.sampled_from([(40, 50), (64, 1300), (700, 20)]),
     dust=st.booleans(),
 )
-def test_hidden_colours_never_change_the_visible_result(method, seed, kind, shape, dust):
+def test_hidden_colours_never_change_the_visible_result(model, seed, kind, shape, dust):
     """Bit for bit; and what is hidden stays as it was."""
     rng = np.random.default_rng(seed)
     pixels = np.maximum(gentle_scene(*shape) * 255, 4).astype(np.uint8)
@@ -479,7 +479,7 @@ def test_hidden_colours_never_change_the_visible_result(method, seed, kind, shap
         painted = pixels.copy()
         painted[hidden] = filling
         given_picture, colours = hiding(kind, painted, hidden)
-        out = colours(dehaze(given_picture, method=method))
+        out = colours(dehaze(given_picture, model=model))
         results.append(out[~hidden])
         if kind not in ("nan", "tiff-nodata"):
             np.testing.assert_array_equal(out[hidden], painted[hidden])
@@ -487,12 +487,12 @@ def test_hidden_colours_never_change_the_visible_result(method, seed, kind, shap
     np.testing.assert_array_equal(*results)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_hidden_half_leaves_the_other_much_as_it_is_alone(method, hazy):
+@pytest.mark.parametrize("model", METHODS)
+def test_a_hidden_half_leaves_the_other_much_as_it_is_alone(model, hazy):
     alone = hazy[:, 320:]
     rgba = np.dstack([hazy, np.full(hazy.shape[:2], 255, np.uint8)])
     rgba[:, :320] = 0
-    change, expected = (np.abs(dehaze(p, method=method)[:, -300:, :3].astype(float) - hazy[:, -300:]).mean()
+    change, expected = (np.abs(dehaze(p, model=model)[:, -300:, :3].astype(float) - hazy[:, -300:]).mean()
                         for p in (rgba, np.ascontiguousarray(alone)))  # fmt: skip
     assert 0.6 * expected < change < 1.6 * expected
 
@@ -504,7 +504,7 @@ def test_no_visible_pixel_becomes_nodata():
     pixels[:5] = 0
     file = io.BytesIO()
     tifffile.imwrite(file, pixels, photometric="rgb", extratags=[(42113, 2, None, "0", True)])
-    restored = read_image(dehaze(file.getvalue(), method="dcp", protect_sky=0.0, keep_exposure=0.0)).pixels
+    restored = read_image(dehaze(file.getvalue(), model="dcp", protect_sky=0.0, keep_exposure=0.0)).pixels
     np.testing.assert_array_equal((restored == 0).all(axis=2), (pixels == 0).all(axis=2))
 
 
@@ -521,7 +521,7 @@ def test_maps_fit_together(hazy):
     np.testing.assert_allclose(result.depth.map, -np.log(result.transmission), atol=1e-6)
     assert result.depth.kind == "relative"
     assert result.depth.far_is_large
-    assert result.info["method"] == DEFAULT_MODEL
+    assert result.info["model"] == DEFAULT_MODEL
     assert set(result.info["seconds"]) == {"solve", "apply"}
     assert 0 <= result.confidence.min() <= result.confidence.max() <= 1
 
@@ -538,18 +538,18 @@ def test_maps_are_left_out_on_request(hazy):
     assert result.transmission is result.depth is result.confidence is None
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_picture_that_looks_clear_is_told(hazy, method):
+@pytest.mark.parametrize("model", METHODS)
+def test_a_picture_that_looks_clear_is_told(hazy, model):
     flat = np.full((40, 60, 3), 128, np.uint8)
-    assert dehaze_notes(hazy, method) == []
-    if method_info(method).has_network:
+    assert dehaze_notes(hazy, model) == []
+    if model_info(model).has_network:
         return  # what a network makes of a grey wall is its own affair; photographs are tested beside it
-    assert dehaze_notes(flat, method) == [LOOKS_CLEAR]
-    assert dehaze_notes(flat, method, strength=-0.5) == dehaze_notes(flat, method, strength=0.0) == []
+    assert dehaze_notes(flat, model) == [LOOKS_CLEAR]
+    assert dehaze_notes(flat, model, strength=-0.5) == dehaze_notes(flat, model, strength=0.0) == []
 
 
-def dehaze_notes(picture, method, **options):
-    return Dehazer(method, **options)(picture, maps=False).info["notes"]
+def dehaze_notes(picture, model, **options):
+    return Dehazer(model, **options)(picture, maps=False).info["notes"]
 
 
 def test_the_engine_of_a_network_is_told(hazy):
@@ -563,9 +563,9 @@ def test_the_engine_of_a_network_is_told(hazy):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "dcp", "engine": "onnxruntime"}, "has no network"),
-        ({"method": "field-m", "engine": "onnxrt"}, "did you mean onnxruntime"),
-        ({"weights": "x.pth", "engine": "onnxruntime"}, "engine is for methods"),
+        ({"model": "dcp", "engine": "onnxruntime"}, "has no network"),
+        ({"model": "field-m", "engine": "onnxrt"}, "did you mean onnxruntime"),
+        ({"weights": "x.pth", "engine": "onnxruntime"}, "engine is for models that find haze"),
     ],
 )
 def test_an_engine_needs_a_method_with_a_network(options, words):

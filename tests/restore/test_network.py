@@ -148,7 +148,7 @@ def test_the_network_sees_the_tone_curve_of_srgb(engine, monkeypatch):
 
 def test_facts_and_notes_are_told(engine):
     info = create(engine)(np.zeros((2, 2), np.uint8)).info
-    assert info["method"] == "darken-base"
+    assert info["model"] == "darken-base"
     assert info["tiles"] == 1
     assert info["notes"] == ["told"]
     assert info["weights"] == str(engine.weights)
@@ -160,9 +160,9 @@ def test_a_network_cannot_add_haze(engine, strength):
         create(engine, strength=strength)
 
 
-@pytest.mark.parametrize("option", [{"method": "cap"}, {"color_blend": 0.1}, {"protect_sky": 0}, {"spare_clear": 0}])
+@pytest.mark.parametrize("option", [{"color_blend": 0.1}, {"protect_sky": 0}, {"spare_clear": 0}])
 def test_options_of_methods_are_refused(engine, option):
-    with pytest.raises(UsageError, match=f"{next(iter(option))} is for methods"):
+    with pytest.raises(UsageError, match=f"{next(iter(option))} is for models that find haze"):
         create(engine, **option)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhaze.classic import create_method, list_methods
+from unhaze.models.catalogue import create_haze_model, finds_haze, list_models
 from unhaze.restore.haze_field import HazeField, solve_field, working_view
 from unhaze.restore.options import DehazeOptions
 from unhaze.restore.strips import RowBlender, full_scale, restore_strips, transmission_strips
@@ -56,12 +56,12 @@ def restore(pixels, field, options, **how):
     return out
 
 
-@pytest.mark.parametrize("method", list_methods())
+@pytest.mark.parametrize("model", [name for name in list_models() if finds_haze(name)])
 @pytest.mark.parametrize("dtype", WHITE)
-def test_strips_of_any_height_equal_the_whole_picture_bit_for_bit(photo, method, dtype):
+def test_strips_of_any_height_equal_the_whole_picture_bit_for_bit(photo, model, dtype):
     pixels = convert(photo[:301, :413], dtype)
     options = DehazeOptions(strength=0.7)
-    field = solve_field(working_view(pixels, full_scale(pixels)), create_method(method), options)
+    field = solve_field(working_view(pixels, full_scale(pixels)), create_haze_model(model), options)
     whole = restore(pixels, field, options, strip_pixels=1 << 30)
     with ThreadPoolExecutor(3) as pool:
         for rows in (1, 2, 37, 300):
@@ -171,7 +171,7 @@ def test_strength_is_monotone_in_every_pixel_without_exposure(hazy_photo):
     results = []
     for strength in (-1, -0.5, 0, 0.25, 0.5, 0.75, 1):
         options = DehazeOptions(strength=strength, keep_exposure=0.0)
-        field = solve_field(working_view(pixels, 1.0), create_method("dcp"), options)
+        field = solve_field(working_view(pixels, 1.0), create_haze_model("dcp"), options)
         results.append(restore(pixels, field, options))
     steps = np.diff(np.stack(results), axis=0)
     # with color_blend < 1 both gains grow with strength, so a pixel channel may turn once, near its own airlight

@@ -235,8 +235,7 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
     cases = analysis.outcome.scored(label)
     return {
         "label": label,
-        "kind": "method" if run.method else "model" if run.model else "folder",
-        "method": run.method,
+        "kind": "model" if run.model else "folder",
         "model": run.model,
         "options": run.portable_options(),
         "folder": run.results.resolve().name if run.results else None,
@@ -249,19 +248,19 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
 
 def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     plan = analysis.outcome.plan
-    methods = sorted({run.method for run in plan.benchmark.runs if run.method})
-    models = {run.label: run.weights() for run in plan.benchmark.runs if run.model}
-    restoring = (*(HAZE_MODEL_CODE if methods else ()), *(NETWORK_CODE if models else ()))
+    shipped = sorted({run.model for run in plan.benchmark.runs if run.model and not run.is_network})
+    networks = {run.label: run.weights() for run in plan.benchmark.runs if run.is_network}
+    restoring = (*(HAZE_MODEL_CODE if shipped else ()), *(NETWORK_CODE if networks else ()))
     return {
         "command": command,
         "versions": versions(),
         "decoder": "unhaze.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
         "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *restoring))),
         "weights": {
-            **dict.fromkeys(methods, "inside the package, see code_sha256"),
+            **dict.fromkeys(shipped, "inside the package, see code_sha256"),
             **{
                 f"{label}, {name}": f"sha256 {digest}"
-                for label, files in models.items()
+                for label, files in networks.items()
                 for name, digest in files.items()
             },
             **_metric_weights(plan),

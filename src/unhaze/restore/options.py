@@ -193,6 +193,8 @@ class Options:
             isinstance(self.white, Real) and _FAINTEST_WHITE <= self.white <= _HIGHEST_WHITE
         ):
             raise UsageError(f"white is {self.white!r}, but must be a number more than 0: the value of a white pixel.")
+        if not isinstance(self.model, str | None):
+            raise UsageError(f"model is {self.model!r}, but must be a name; see unhaze.list_models().")
         object.__setattr__(self, "max_pixels", _pixel_limit(self.max_pixels))
         if self.max_memory is not None:
             object.__setattr__(self, "max_memory", parse_bytes(self.max_memory))
