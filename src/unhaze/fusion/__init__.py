@@ -14,12 +14,34 @@ from unhaze.errors import UsageError
 from unhaze.lazy import loads_on_use
 
 if TYPE_CHECKING:
-    from unhaze.fusion.base import Fusion, Site
+    from unhaze.fusion.base import Fusion, Site, nearest_level
+    from unhaze.models.layers.depth_view import DepthView
+    from unhaze.models.layers.stage import Block
     from unhaze.types import DepthLevel, Stage
 
-__all__ = ["Fusion", "Site", "create_fusion", "fusion_info", "list_fusions"]
+__all__ = [
+    "Block",
+    "DepthLevel",
+    "DepthView",
+    "Fusion",
+    "Site",
+    "create_fusion",
+    "fusion_info",
+    "list_fusions",
+    "nearest_level",
+]
 
-__getattr__ = loads_on_use(__name__, {"Fusion": "unhaze.fusion.base", "Site": "unhaze.fusion.base"})
+__getattr__ = loads_on_use(
+    __name__,
+    {
+        "Block": "unhaze.models.layers.stage",
+        "DepthLevel": "unhaze.types",
+        "DepthView": "unhaze.models.layers.depth_view",
+        "Fusion": "unhaze.fusion.base",
+        "Site": "unhaze.fusion.base",
+        "nearest_level": "unhaze.fusion.base",
+    },
+)
 
 
 _CATALOG = Catalog(

@@ -18,21 +18,27 @@ if TYPE_CHECKING:
     from unhaze.models.base import Model
     from unhaze.models.catalogue import create_model, list_models, load_model, model_info, resolve_model
     from unhaze.models.guided import GuidedDehazer, save_model
+    from unhaze.models.layers.stage import Runner, run_block
     from unhaze.models.networks import register_network
-    from unhaze.types import ModelInfo
+    from unhaze.types import ImageContract, ModelInfo, Restored, Stage
 
 __all__ = [
     "GuidedDehazer",
     "HazeEstimate",
     "HazeModel",
+    "ImageContract",
     "Model",
     "ModelInfo",
+    "Restored",
+    "Runner",
+    "Stage",
     "create_model",
     "list_models",
     "load_model",
     "model_info",
     "register_network",
     "resolve_model",
+    "run_block",
     "save_model",
 ]
 
@@ -42,14 +48,19 @@ __getattr__ = loads_on_use(
         "GuidedDehazer": "unhaze.models.guided",
         "HazeEstimate": "unhaze.classic.base",
         "HazeModel": "unhaze.classic.base",
+        "ImageContract": "unhaze.types",
         "Model": "unhaze.models.base",
         "ModelInfo": "unhaze.types",
+        "Restored": "unhaze.types",
+        "Runner": "unhaze.models.layers.stage",
+        "Stage": "unhaze.types",
         "create_model": "unhaze.models.catalogue",
         "list_models": "unhaze.models.catalogue",
         "load_model": "unhaze.models.catalogue",
         "model_info": "unhaze.models.catalogue",
         "register_network": "unhaze.models.networks",
         "resolve_model": "unhaze.models.catalogue",
+        "run_block": "unhaze.models.layers.stage",
         "save_model": "unhaze.models.guided",
     },
 )
