@@ -231,7 +231,7 @@ class Teller:
             notes = count_notes(record.notes)
             self._told += [notes] if notes else []
         self._append(record)
-        _console.detail(_in_detail(record))
+        _console.log.debug(_in_detail(record))
 
     def tell_failures(self) -> None:
         """List what failed and why, on stderr."""
@@ -240,7 +240,7 @@ class Teller:
 
     def tell_failure(self, record: Record) -> None:
         """Tell why one input failed, on stderr."""
-        _console.complain(f"failed: {with_name(record.input, record.reason)}")
+        _console.log.error(f"failed: {with_name(record.input, record.reason)}")
 
     def tell_summary(self) -> None:
         """On stderr a line on pictures left almost as they were and one on losses, if any, and one with the counts."""
@@ -251,9 +251,9 @@ class Teller:
         if self._last_output and summary.done == 1:
             line += f" ({self._last_output})"
         if self._clear:
-            _console.say(clear_sentence(self._clear))
+            _console.log.info(clear_sentence(self._clear))
         tell_losses(self._told)
-        _console.say(line)
+        _console.log.info(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
         """The whole run."""
@@ -280,7 +280,7 @@ class Teller:
         try:
             self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
         except OutputError as error:  # the pictures matter more than the report
-            _console.complain(f"unhaze: {error}")
+            _console.log.error(f"unhaze: {error}")
             self._report, self.lost_report = None, True
 
 
@@ -322,7 +322,7 @@ def tell_losses(counts: Sequence[int]) -> None:
         return
     pictures = f"{len(counts)} picture{'s' if len(counts) > 1 else ''}"
     notes = f"{sum(counts)} note{'s' if sum(counts) > 1 else ''}"
-    _console.say(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
+    _console.log.info(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
 
 
 def tell_notes(notes: Sequence[str]) -> None:
@@ -332,9 +332,9 @@ def tell_notes(notes: Sequence[str]) -> None:
     tell_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:
         if note == LOOKS_CLEAR:
-            _console.say(f"The picture {note}")
+            _console.log.info(f"The picture {note}")
         else:
-            _console.detail(f"note: {note}")
+            _console.log.debug(f"note: {note}")
 
 
 def tell_engine(dehazer: Dehazer, more: str = "") -> None:
@@ -342,16 +342,16 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
     if not _console.is_verbose():
         return
     parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
-    _console.detail(", ".join(filter(None, parts)))
+    _console.log.debug(", ".join(filter(None, parts)))
 
 
 def tell_names(jobs: Iterable[Job]) -> None:
     """Tell of results that could not have the name one would expect, on stderr."""
     noted = [job for job in jobs if job.note and job.ready]
     for job in noted[:_MOST_NAMES]:
-        _console.say(f"{job.source}: {job.note}")
+        _console.log.info(f"{job.source}: {job.note}")
     if len(noted) > _MOST_NAMES:
-        _console.say(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
+        _console.log.info(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
 
 
 def with_name(name: str, sentence: str | None) -> str:

@@ -132,7 +132,7 @@ def consistency(
     plots = _consistency_plots(result, format)
     _write(output, {"consistency.json": result.to_json(), "consistency.md": table, **plots}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
-    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+    _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
 
 
 @analyze.command(context_settings=_HELP_NAMES)
@@ -181,7 +181,7 @@ def kl(
     plot = plot_divergence(result, format)
     _write(output, {"kl.json": result.to_json(), "kl.md": table, f"kl.{format}": plot}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
-    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+    _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
 
 
 def _need_torch() -> None:
@@ -205,6 +205,10 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
         import matplotlib as mpl  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingDependencyError("matplotlib", "eval", "draw curves") from error
+    try:
+        import scipy  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
 
 
 def _range(text: str) -> tuple[float, float]:

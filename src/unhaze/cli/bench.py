@@ -172,7 +172,7 @@ def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
         raise MissingDependencyError("torch", "torch", "measure networks") from error
     if threads is not None:
         torch.set_num_threads(threads)
-    _console.detail(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    _console.log.debug(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     return measure_cost
 
 

@@ -47,4 +47,4 @@ def convert(
         print(json.dumps(facts, indent=2))
         return
     tiny = f"; {done.flushed} numbers too small to matter became zero" if done.flushed else ""
-    _console.say(f"{checkpoint} is {done.match}; wrote {done.tensors} tensors to {done.path}{tiny}")
+    _console.log.info(f"{checkpoint} is {done.match}; wrote {done.tensors} tensors to {done.path}{tiny}")

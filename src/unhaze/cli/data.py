@@ -166,7 +166,7 @@ def sheet(
     dataset, _ = _finite(_open(name, root, split, settings), count)
     picture = contact_sheet([dataset[i] for i in spread(len(dataset), count)], height=height, columns=columns)
     written = write_image(Picture(picture, None, "png"), output, overwrite=overwrite)
-    _console.say(f"{min(count, len(dataset))} samples of {name}: {written}")
+    _console.log.info(f"{min(count, len(dataset))} samples of {name}: {written}")
 
 
 @data.command(context_settings=_HELP_NAMES)
@@ -213,11 +213,11 @@ def pack(
         )
     left_out = dataset.skipped
     for message in left_out.values():
-        _console.complain(f"Left out: {message}")
+        _console.log.error(f"Left out: {message}")
     if json_output:
         facts = {"index": str(index), "pairs": len(dataset) - len(left_out), "left_out": left_out}
         print(json.dumps(facts, indent=2, ensure_ascii=False))
-    _console.say(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
+    _console.log.info(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
     if left_out:
         raise typer.Exit(1)
 
@@ -227,7 +227,7 @@ def _open(name: str, root: Path, split: str | None, settings: list[str] | None, 
 
     dataset: Any = create_dataset(name, root, split, **_parse(settings or []), **options)
     for warning in dataset.report.warnings:
-        _console.detail(warning)
+        _console.log.debug(warning)
     return dataset
 
 

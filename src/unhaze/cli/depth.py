@@ -126,7 +126,7 @@ def depth(
         existing="overwrite" if overwrite else "error",
     )
     if not jobs:
-        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+        _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     settings = _EstimatorSettings(
         weights, device, longest, preprocessing, kind, cache or cache_features, cache_folder, cache_features
     )

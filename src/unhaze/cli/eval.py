@@ -113,8 +113,10 @@ def eval_(
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
+    from unhaze.evaluation.statistics import require_scipy
     from unhaze.restore.machine import usable_cores
 
+    require_scipy()  # its absence, too, must be noticed before hours of scoring
     network = NetworkSettings(
         None, None, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
     )
@@ -237,23 +239,23 @@ def _tell_plan(plan: Plan) -> None:
     from unhaze.evaluation.scoring import metric_label
 
     for label, pairing in plan.pairings.items():
-        _console.say(f"{label}: {pairing.how}")
+        _console.log.info(f"{label}: {pairing.how}")
     for name, reason in plan.unavailable.items():
-        _console.say(f"{metric_label(name)} is not scored: {reason}")
+        _console.log.info(f"{metric_label(name)} is not scored: {reason}")
     for note in plan.notes:
-        _console.say(note)
+        _console.log.info(note)
 
 
 def _tell_outcome(outcome: Outcome, report: Path) -> None:
     for failure in outcome.failures:
-        _console.complain(f"{failure.run}, {failure.name}: {failure.message}")
+        _console.log.error(f"{failure.run}, {failure.name}: {failure.message}")
     for case in outcome.plan.cases:
         for message in outcome.scores[case.key].errors.values() if case.key in outcome.scores else ():
-            _console.complain(f"{case.run.label}, {case.name}: {message}")
+            _console.log.error(f"{case.run.label}, {case.name}: {message}")
     reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
     failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
     scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
-    _console.say(f"{scored} pictures scored{reused}{failed}. Report: {report}")
+    _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
 
 
 def _print_protocols(as_json: bool) -> None:

@@ -48,7 +48,7 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
     for row in rows:
         cells = [f"{cell:{'>' if column == 2 else '<'}{widths[column]}}" for column, cell in enumerate(row[:5])]
         print("  ".join([*cells, row[5]]).rstrip())
-    _console.say("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
+    _console.log.info("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
 
 
 @models.command(context_settings=_HELP_NAMES)

@@ -109,7 +109,7 @@ def pipe(
         reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
-            _console.say(_INTERLACED)
+            _console.log.info(_INTERLACED)
         frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
@@ -147,7 +147,7 @@ def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[
             writer.write(frame)
             count_frame()
     except BrokenPipeError:
-        _console.detail("The next program closed the pipe.")  # it has seen enough
+        _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 @contextlib.contextmanager
@@ -172,4 +172,4 @@ def _meter(quiet: bool) -> Iterator[Callable[[], None]]:
     finally:
         if is_live:
             print("\r", end="", file=sys.stderr)
-        _console.say(pace())
+        _console.log.info(pace())

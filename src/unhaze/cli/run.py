@@ -155,9 +155,9 @@ def run(
     planned = _plan(named, listed, settings, shard)
     if not planned:
         part = "" if shard is None else f"part {shard} of "
-        _console.complain(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
+        _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
         if video := _some_video(named):
-            _console.complain(video_sentence(str(video), video.suffix))
+            _console.log.error(video_sentence(str(video), video.suffix))
     _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
 
 
@@ -229,7 +229,7 @@ def _run_files(
             writer.close()
         teller.tell_failures()
         if interrupted:
-            _console.say("Interrupted; run again with --skip-existing to go on.")
+            _console.log.info("Interrupted; run again with --skip-existing to go on.")
         teller.tell_summary()
         if json_output:
             print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
@@ -280,7 +280,7 @@ def _tell_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, jso
             print(_console.one_line(_plan_line(entry)))
     failed = sum(entry["status"] == "failed" for entry in planned)
     skipped = sum(entry["status"] == "skipped" for entry in planned)
-    _console.say(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
+    _console.log.info(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
     return 1 if failed else 0
 
 
@@ -413,7 +413,7 @@ def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:
     from unhaze.batch.workers import write_products
 
     if settings.existing == "skip" and target.exists():
-        _console.say(f"{target} exists; nothing was written.")
+        _console.log.info(f"{target} exists; nothing was written.")
         return
     sides = side_paths(target, target.stem, settings.sides)
     write_products(rendered, target, sides, overwrite=settings.existing == "overwrite")

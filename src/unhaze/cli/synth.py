@@ -79,7 +79,7 @@ def synth(
         sides=_maps(save or []),
     )
     if not jobs:
-        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+        _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     for_each_file(jobs, lambda job: synthesize_file(job, recipe), "synth", as_json=json_output)
 
 

@@ -249,7 +249,7 @@ class _Watcher:
     def run(self, *, once: bool) -> int:
         """Look, work, wait; returns the exit code."""
         if not once:
-            _console.say("Watching; Ctrl-C ends it.")
+            _console.log.info("Watching; Ctrl-C ends it.")
         try:
             if once:
                 self._run_once()
@@ -271,7 +271,7 @@ class _Watcher:
         time.sleep(self._every)
         self._work_off(self._arrivals.take_all())
         for path in self._arrivals.restless:
-            _console.say(f"{path} is still being written; it is left for the next time.")
+            _console.log.info(f"{path} is still being written; it is left for the next time.")
 
     def _should_stop(self) -> bool:
         return self._settings.on_error == "stop" and self._teller.summary.failed > 0
@@ -310,7 +310,7 @@ class _Watcher:
         self._teller(record)
         if record.status == "done":
             clear = " (looks clear: left almost as it was)" if looks_clear(record.notes) else ""
-            _console.say(f"done: {record.input} -> {record.output}{clear}")
+            _console.log.info(f"done: {record.input} -> {record.output}{clear}")
             self._remember(record)
         elif record.status == "failed":
             self._teller.tell_failure(record)
@@ -340,14 +340,14 @@ class _Watcher:
     def _tell_history(self) -> None:
         assert self._history is not None
         if self._history.note:
-            _console.complain(f"unhaze: {self._history.note}")
+            _console.log.error(f"unhaze: {self._history.note}")
         gone = self._history.missing()
         if gone and self._settings.existing != "overwrite":
-            _console.say(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
+            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
 
     def _tell_settled(self) -> None:
         if self._done_before:
-            _console.say(f"{self._done_before} done before")
+            _console.log.info(f"{self._done_before} done before")
 
     def _is_settled(self, source: Path, signature: Signature) -> bool:
         """Whether an input needs no work; one that was done and not yet put away is put away now."""
@@ -370,7 +370,7 @@ class _Watcher:
         try:
             self._history.add(source, signature, outputs)
         except OutputError as error:  # the pictures matter more
-            _console.complain(f"unhaze: {error}")
+            _console.log.error(f"unhaze: {error}")
             self._history, self._is_troubled = None, True
         if record.status == "done":
             self._put_away(source, signature)
@@ -398,7 +398,7 @@ class _Watcher:
             self._history.leave(source, left)
         except (OSError, OutputError) as error:
             reason = error if isinstance(error, OutputError) else f"{source} stays, for {error.strerror or error}."
-            _console.complain(f"unhaze: {reason}")
+            _console.log.error(f"unhaze: {reason}")
             self._is_troubled = True
 
     def _maker(self, output: Path) -> Path | None:

@@ -26,7 +26,7 @@ __all__ = [
     "versions",
 ]
 
-_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile")
+_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile", "scipy")
 SCORING_CODE = ("metrics", "evaluation", "images")
 """Parts of unhaze that a score depends on."""
 
@@ -40,7 +40,7 @@ _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}
 
 
 def versions() -> dict[str, str]:
-    """Versions of unhaze, Python and what decodes and scores; "absent" where a package is not installed."""
+    """Versions of unhaze, Python and what decodes, scores and tests; "absent" where a package is not installed."""
     found = {"unhaze": unhaze.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -268,7 +268,8 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
         "seed": analysis.seed,
         "statistics": {
             "interval": "percentile bootstrap of the mean, scenes resampled",
-            "test": "Wilcoxon signed-rank on mean differences per scene, exact up to 1000, two-sided; Holm-adjusted",
+            "test": "Wilcoxon signed-rank on mean differences per scene, two-sided, Holm-adjusted; "
+            "exact up to 1000 scenes without ties and up to 13 with ties, above them by the normal approximation",
             "second_test": "sign-flip permutation of the mean difference per scene, two-sided",
         },
     }

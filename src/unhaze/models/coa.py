@@ -76,12 +76,21 @@ class Decoder(Model):
     def __init__(self, widths: Sequence[int], mid_blocks: int, level_blocks: int, make_block: BlockMaker) -> None:
         super().__init__()
         self.mid = nn.Sequential(*(make_block(widths[4]) for _ in range(mid_blocks)))
-        for level in (4, 3, 2, 1):
+
+        def way_up(level: int) -> tuple[nn.Conv2d, nn.Sequential, DenseBlock, BackProjection]:
             width, half = widths[level - 1], widths[level - 1] // 2
-            self.add_module(f"up{level}", nn.Conv2d(widths[level], width, 1))
-            self.add_module(f"dec{level}", nn.Sequential(*(make_block(width) for _ in range(level_blocks))))
-            self.add_module(f"dec_dense{level}", DenseBlock(half))
-            self.add_module(f"dec_project{level}", BackProjection(half, 5 - level, first="down"))
+            blocks = (make_block(width) for _ in range(level_blocks))
+            return (
+                nn.Conv2d(widths[level], width, 1),
+                nn.Sequential(*blocks),
+                DenseBlock(half),
+                BackProjection(half, 5 - level, first="down"),
+            )
+
+        self.up4, self.dec4, self.dec_dense4, self.dec_project4 = way_up(4)
+        self.up3, self.dec3, self.dec_dense3, self.dec_project3 = way_up(3)
+        self.up2, self.dec2, self.dec_dense2, self.dec_project2 = way_up(2)
+        self.up1, self.dec1, self.dec_dense1, self.dec_project1 = way_up(1)
         self.head = nn.Conv2d(widths[0], 3, 3, padding=1, padding_mode="reflect")
 
     def decode(self, deepest: Tensor, skips: Sequence[Tensor | None], run: Runner) -> Tensor:
@@ -94,14 +103,19 @@ class Decoder(Model):
         """
         x = run("mid", lambda y: self.mid(2 * y) + y, deepest)
         seen = [x.chunk(2, 1)[0]]
-        for level, skip in zip((4, 3, 2, 1), skips, strict=True):
-            enlarged = enlarge(self.get_submodule(f"up{level}")(x))
+        levels = (
+            ("dec4", self.up4, self.dec4, self.dec_project4, self.dec_dense4),
+            ("dec3", self.up3, self.dec3, self.dec_project3, self.dec_dense3),
+            ("dec2", self.up2, self.dec2, self.dec_project2, self.dec_dense2),
+            ("dec1", self.up1, self.dec1, self.dec_project1, self.dec_dense1),
+        )
+        for (name, up, blocks, project, dense), skip in zip(levels, skips, strict=True):
+            enlarged = enlarge(up(x))
             skip = enlarged if skip is None else skip
-            refined = run(f"dec{level}", _plus(self.get_submodule(f"dec{level}"), skip), enlarged + skip)
-            known, new = refined.chunk(2, 1)
-            known = self.get_submodule(f"dec_project{level}")(known, seen)
+            known, new = run(name, _plus(blocks, skip), enlarged + skip).chunk(2, 1)
+            known = project(known, seen)
             seen.append(known)
-            x = torch.cat((known, self.get_submodule(f"dec_dense{level}")(new)), 1)
+            x = torch.cat((known, dense(new)), 1)
         return self.head(x)
 
 
@@ -137,15 +151,23 @@ class CoAStudent(Decoder):
             *(Stage(f"dec{i + 1}", widths[i], 2**i) for i in (3, 2, 1, 0)),
         )
         self.stem = nn.Conv2d(3, channels, 11, padding=5, padding_mode="reflect")
-        self.enc1 = nn.Sequential(ResidualBlock(channels, detail=detail))
-        for level in (1, 2, 3, 4):
+
+        def way_down(level: int) -> tuple[nn.Conv2d, DenseBlock, BackProjection]:
             width, half = widths[level], widths[level] // 2
-            down = nn.Conv2d(widths[level - 1], width, 3, stride=2, padding=1, padding_mode="reflect")
-            self.add_module(f"down{level}", down)
-            self.add_module(f"enc_dense{level + 1}", DenseBlock(half))
-            self.add_module(f"enc_project{level + 1}", BackProjection(half, level, first="up"))
-            if level < 4:
-                self.add_module(f"enc{level + 1}", nn.Sequential(ResidualBlock(width, detail=detail)))
+            return (
+                nn.Conv2d(widths[level - 1], width, 3, stride=2, padding=1, padding_mode="reflect"),
+                DenseBlock(half),
+                BackProjection(half, level, first="up"),
+            )
+
+        self.enc1 = nn.Sequential(ResidualBlock(widths[0], detail=detail))
+        self.down1, self.enc_dense2, self.enc_project2 = way_down(1)
+        self.enc2 = nn.Sequential(ResidualBlock(widths[1], detail=detail))
+        self.down2, self.enc_dense3, self.enc_project3 = way_down(2)
+        self.enc3 = nn.Sequential(ResidualBlock(widths[2], detail=detail))
+        self.down3, self.enc_dense4, self.enc_project4 = way_down(3)
+        self.enc4 = nn.Sequential(ResidualBlock(widths[3], detail=detail))
+        self.down4, self.enc_dense5, self.enc_project5 = way_down(4)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
@@ -153,13 +175,18 @@ class CoAStudent(Decoder):
         seen = [x.chunk(2, 1)[0]]
         x = run("enc1", _around(self.enc1), x)
         levels = [x]
-        for level in (1, 2, 3, 4):
-            known, new = self.get_submodule(f"down{level}")(x).chunk(2, 1)
-            known = self.get_submodule(f"enc_project{level + 1}")(known, seen)
+        for name, down, project, dense, blocks in (
+            ("enc2", self.down1, self.enc_project2, self.enc_dense2, self.enc2),
+            ("enc3", self.down2, self.enc_project3, self.enc_dense3, self.enc3),
+            ("enc4", self.down3, self.enc_project4, self.enc_dense4, self.enc4),
+            ("mid", self.down4, self.enc_project5, self.enc_dense5, None),  # the decoder runs it
+        ):
+            known, new = down(x).chunk(2, 1)
+            known = project(known, seen)
             seen.append(known)
-            x = torch.cat((known, self.get_submodule(f"enc_dense{level + 1}")(new)), 1)
-            if level < 4:
-                x = run(f"enc{level + 1}", _around(self.get_submodule(f"enc{level + 1}")), x)
+            x = torch.cat((known, dense(new)), 1)
+            if blocks is not None:
+                x = run(name, _around(blocks), x)
             levels.append(x)
         features = {f"feat{i}": feature for i, feature in enumerate(levels[1:])}
         return Restored(self.decode(x, levels[3::-1], run), aux=features)
@@ -207,16 +234,31 @@ class CoATeacher(Decoder):
             *(Stage(f"dec{i + 1}", widths[i], 2**i) for i in (3, 2, 1, 0)),
         )
         self.encoder = Res2NetEncoder(encoder_blocks)
-        for level, encoded in enumerate((64, 256, 512, 1024), start=1):
-            self.add_module(f"enter{level}", nn.Conv2d(encoded, widths[level], 1))
-            self.add_module(f"to_feat{level - 1}", nn.Conv2d(widths[level], widths[level] // 2, 1))
+
+        def adapters(encoded: int, width: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+            return nn.Conv2d(encoded, width, 1), nn.Conv2d(width, width // 2, 1)
+
+        self.enter1, self.to_feat0 = adapters(64, widths[1])
+        self.enter2, self.to_feat1 = adapters(256, widths[2])
+        self.enter3, self.to_feat2 = adapters(512, widths[3])
+        self.enter4, self.to_feat3 = adapters(1024, widths[4])
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
-        levels = [self.get_submodule(f"enter{i}")(x) for i, x in enumerate(self.encoder(image), start=1)]
-        features = {f"feat{i}": self.get_submodule(f"to_feat{i}")(x) for i, x in enumerate(levels)}
-        *finer, deepest = levels
-        return Restored(self.decode(deepest, (*finer[::-1], None), run), aux=features)
+        half, quarter, eighth, deepest = self.encoder(image)
+        half, quarter, eighth, deepest = (
+            self.enter1(half),
+            self.enter2(quarter),
+            self.enter3(eighth),
+            self.enter4(deepest),
+        )
+        features = {
+            "feat0": self.to_feat0(half),
+            "feat1": self.to_feat1(quarter),
+            "feat2": self.to_feat2(eighth),
+            "feat3": self.to_feat3(deepest),
+        }
+        return Restored(self.decode(deepest, (eighth, quarter, half, None), run), aux=features)
 
 
 def _plus(block: nn.Module, skip: Tensor) -> Callable[[Tensor], Tensor]:

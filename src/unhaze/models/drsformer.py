@@ -68,19 +68,6 @@ class DRSFormer(Model):
         (r"^output\.", "head."),
     )
     contract = ImageContract(multiple_of=8)
-    enc1: nn.Module
-    enc2: nn.Module
-    enc3: nn.Module
-    mid: nn.Module
-    dec3: nn.Module
-    dec2: nn.Module
-    dec1: nn.Module
-    down1: nn.Module
-    down2: nn.Module
-    down3: nn.Module
-    up3: nn.Module
-    up2: nn.Module
-    up1: nn.Module
 
     def __init__(
         self,
@@ -97,14 +84,14 @@ class DRSFormer(Model):
             Stage(name, widths[1] if name == "dec1" else widths[level], 2**level)
             for name, level in zip(names, levels, strict=True)
         )
-        for stage, level in zip(self.stages, levels, strict=True):
-            blocks = (SparseTransformerBlock(stage.channels, num_heads[level]) for _ in range(num_blocks[level]))
-            self.add_module(stage.name, nn.Sequential(*blocks))
+        self.enc1, self.enc2, self.enc3, self.mid, self.dec3, self.dec2, self.dec1 = (
+            nn.Sequential(*(SparseTransformerBlock(stage.channels, num_heads[level]) for _ in range(num_blocks[level])))
+            for stage, level in zip(self.stages, levels, strict=True)
+        )
         self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
-        for i in (1, 2, 3):
-            fine, coarse = widths[i - 1], widths[i]
-            self.add_module(f"down{i}", nn.Conv2d(fine, fine // 2, 3, padding=1, bias=False))
-            self.add_module(f"up{i}", nn.Conv2d(coarse, 2 * coarse, 3, padding=1, bias=False))
+        self.down1, self.up1 = _down_and_up(widths[0])
+        self.down2, self.up2 = _down_and_up(widths[1])
+        self.down3, self.up3 = _down_and_up(widths[2])
         self.reduce3 = nn.Conv2d(2 * widths[2], widths[2], 1, bias=False)
         self.reduce2 = nn.Conv2d(2 * widths[1], widths[1], 1, bias=False)
         self.stem_experts = ExpertMixture(channels) if experts else nn.Identity()
@@ -121,6 +108,12 @@ class DRSFormer(Model):
         dec2 = run("dec2", self.dec2, self.reduce2(torch.cat((F.pixel_shuffle(self.up2(dec3), 2), enc2), 1)))
         dec1 = run("dec1", self.dec1, torch.cat((F.pixel_shuffle(self.up1(dec2), 2), enc1), 1))  # (B, 2C, H, W)
         return Restored(self.head(self.head_experts(dec1)) + image)
+
+
+def _down_and_up(fine: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """What stands before the unshuffling to twice the channels, and before the shuffling back."""
+    down = nn.Conv2d(fine, fine // 2, 3, padding=1, bias=False)
+    return down, nn.Conv2d(2 * fine, 4 * fine, 3, padding=1, bias=False)
 
 
 class SparseTransformerBlock(nn.Module):

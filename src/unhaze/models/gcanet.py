@@ -9,6 +9,7 @@ of the network here. An odd side is mirrored by one pixel, where the official ev
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, ClassVar
 
 import torch
@@ -61,10 +62,12 @@ class GCANet(Model):
         self.stem = NormedConv(nn.Conv2d(4, channels, 3, padding=1, bias=False))
         self.enc1 = NormedConv(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
         self.down = NormedConv(nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False))
-        self.enc2 = nn.Sequential()
-        self.mid = nn.Sequential()
-        for i, dilation in enumerate((2, 2, 2, 4, 4, 4, 1), start=1):
-            (self.enc2 if i < 5 else self.mid).add_module(f"res{i}", DilatedResidualBlock(channels, dilation))
+        blocks = {
+            f"res{i}": DilatedResidualBlock(channels, dilation)
+            for i, dilation in enumerate((2, 2, 2, 4, 4, 4, 1), start=1)
+        }
+        self.enc2 = nn.Sequential(OrderedDict(list(blocks.items())[:4]))
+        self.mid = nn.Sequential(OrderedDict(list(blocks.items())[4:]))
         self.gate = nn.Conv2d(3 * channels, 3, 3, padding=1)
         self.up = NormedConv(nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1))
         self.dec1 = NormedConv(nn.Conv2d(channels, channels, 3, padding=1))

@@ -76,14 +76,6 @@ class MBTaylorFormer(Model):
         (r"^output\.0\.", "head."),
     )
     contract = ImageContract(multiple_of=8)
-    enc1: nn.Module
-    enc2: nn.Module
-    enc3: nn.Module
-    mid: nn.Module
-    dec3: nn.Module
-    dec2: nn.Module
-    dec1: nn.Module
-    dec0: nn.Module
 
     def __init__(
         self,
@@ -103,11 +95,10 @@ class MBTaylorFormer(Model):
         self.stages = tuple(
             Stage(name, width, 2**level) for name, width, level in zip(names, widths, levels, strict=True)
         )
-        for name, width, level in zip(names, widths, levels, strict=True):
-            branches = Branches(
-                width, num_blocks[level], num_heads[level], num_branches[level], expansion, query_norm, max_offset
-            )
-            self.add_module(name, branches)
+        self.enc1, self.enc2, self.enc3, self.mid, self.dec3, self.dec2, self.dec1, self.dec0 = (
+            Branches(width, num_blocks[level], num_heads[level], num_branches[level], expansion, query_norm, max_offset)
+            for width, level in zip(widths, levels, strict=True)
+        )
         self.stem = nn.Conv2d(3, c1, 3, padding=1, bias=False)
         self.down1, self.down2, self.down3 = _shrink(c1, c2), _shrink(c2, c3), _shrink(c3, c4)
         self.up3, self.up2, self.up1 = _enlarge(c4, c3), _enlarge(c3, c2), _enlarge(c2, c1)

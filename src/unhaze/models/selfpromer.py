@@ -10,6 +10,7 @@ there is no prompt. The alignment layers of ``selfpromer-hq`` have no effect and
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, ClassVar
 
 import torch.nn.functional as F  # noqa: N812
@@ -63,9 +64,6 @@ class SelfPromer(Model):
         (r"^out_conv\.", "head."),
     )
     contract = ImageContract(multiple_of=8, minimum=8)
-    enc1: nn.Module
-    enc2: nn.Module
-    enc3: nn.Module
 
     def __init__(self, restores: bool = True, num_blocks: int = 10, codebook: int = 1024) -> None:
         super().__init__()
@@ -81,15 +79,20 @@ class SelfPromer(Model):
         # the autoencoder's first kernel is even; its map, one pixel short, is then enlarged
         self.stem = nn.Conv2d(3, 64, 3 if restores else 4, padding=1)
         self.stem_blocks = residual_blocks(64) if restores else nn.Identity()
-        for i in (1, 2, 3):
-            fine, coarse = widths[i - 1], widths[i]
-            self.add_module(f"down{i}", nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
-            self.add_module(f"enc{i}", residual_blocks(coarse))
-            self.add_module(f"align{i}", Alignment(coarse))
-            if restores:
-                self.add_module(f"guide{i}", residual_blocks(coarse))
-            self.add_module(f"up{i}", nn.Conv2d(coarse, fine, 3, padding=1))
-            self.add_module(f"dec{i}", residual_blocks(fine))
+
+        def way_down(fine: int, coarse: int) -> tuple[nn.Conv2d, nn.Sequential, Alignment, nn.Module]:
+            down, encoder = nn.Conv2d(fine, coarse, 3, stride=2, padding=1), residual_blocks(coarse)
+            return down, encoder, Alignment(coarse), residual_blocks(coarse) if restores else nn.Identity()
+
+        def way_up(coarse: int, fine: int) -> tuple[nn.Conv2d, nn.Sequential]:
+            return nn.Conv2d(coarse, fine, 3, padding=1), residual_blocks(fine)
+
+        self.down1, self.enc1, self.align1, self.guide1 = way_down(widths[0], widths[1])
+        self.up1, self.dec1 = way_up(widths[1], widths[0])
+        self.down2, self.enc2, self.align2, self.guide2 = way_down(widths[1], widths[2])
+        self.up2, self.dec2 = way_up(widths[2], widths[1])
+        self.down3, self.enc3, self.align3, self.guide3 = way_down(widths[2], widths[3])
+        self.up3, self.dec3 = way_up(widths[3], widths[2])
         self.mid = nn.ModuleList(PromptedBlock(256) for _ in range(num_blocks))
         self.enter_codes = nn.Conv2d(256, 512, 1)
         self.codes = nn.Embedding(codebook, 512)
@@ -117,13 +120,16 @@ class SelfPromer(Model):
         thought = run("mid", lambda y: self._think(y, prompt), x)
         quantised, indices, loss = self._quantise(self.enter_codes(thought))
         x = self.leave_codes(quantised)
-        for i in (3, 2, 1):
+        for name, align, guide, up, decoder in (
+            ("dec3", self.align3, self.guide3, self.up3, self.dec3),
+            ("dec2", self.align2, self.guide2, self.up2, self.dec2),
+            ("dec1", self.align1, self.guide1, self.up1, self.dec1),
+        ):
             if self.restores:
-                aligned = self.get_submodule(f"align{i}")(encoded.pop(), thought)
-                x = x + self.get_submodule(f"guide{i}")(aligned)
+                aligned = align(encoded.pop(), thought)
+                x = x + guide(aligned)
                 del aligned
-            x = self.get_submodule(f"up{i}")(F.interpolate(x, scale_factor=2))
-            x = run(f"dec{i}", self.get_submodule(f"dec{i}"), x)
+            x = run(name, decoder, up(F.interpolate(x, scale_factor=2)))
         return Restored(self.head(x), aux={"indices": indices, "codebook_loss": loss})
 
     def encode_depth(self, depth: Tensor) -> Tensor:
@@ -134,11 +140,9 @@ class SelfPromer(Model):
         """Maps at 1/2, 1/4 and 1/8."""
         x = self.stem(image)
         x = self.stem_blocks(x) if self.restores else F.interpolate(x, image.shape[2:])
-        maps: list[Tensor] = []
-        for i in (1, 2, 3):
-            x = run(f"enc{i}", self.get_submodule(f"enc{i}"), self.get_submodule(f"down{i}")(x))
-            maps.append(x)
-        return maps
+        half = run("enc1", self.enc1, self.down1(x))
+        quarter = run("enc2", self.enc2, self.down2(half))
+        return [half, quarter, run("enc3", self.enc3, self.down3(quarter))]
 
     def _think(self, x: Tensor, prompt: Tensor | None) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
@@ -175,10 +179,7 @@ class ResidualBlock(nn.Module):
 
 def residual_blocks(channels: int) -> nn.Sequential:
     """Two residual blocks."""
-    blocks = nn.Sequential()
-    for i in (1, 2):
-        blocks.add_module(f"res{i}", ResidualBlock(channels))
-    return blocks
+    return nn.Sequential(OrderedDict(res1=ResidualBlock(channels), res2=ResidualBlock(channels)))
 
 
 class PromptedBlock(nn.Module):
@@ -212,33 +213,36 @@ class Alignment(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        for i in (1, 2):
-            self.add_module(f"enter{i}", nn.Conv2d(channels + 256, channels, 1))
-            self.add_module(f"offset{i}", nn.Conv2d(channels, 27, 3, padding=1))
-            self.add_module(f"deform{i}", nn.Conv2d(channels, channels, 3))
+        self.enter1, self.offset1, self.deform1 = _alignment_layers(channels)
+        self.enter2, self.offset2, self.deform2 = _alignment_layers(channels)
         self.join = nn.Conv2d(2 * channels, channels, 1)
-        for i in (1, 2):
-            for parameter in self.get_submodule(f"offset{i}").parameters():
-                nn.init.zeros_(parameter)
+        for parameter in (*self.offset1.parameters(), *self.offset2.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, encoded: Tensor, thought: Tensor) -> Tensor:
         channels = encoded.shape[1]
-        enter1, enter2 = self.get_submodule("enter1"), self.get_submodule("enter2")
-        assert isinstance(enter1, nn.Conv2d)
-        assert isinstance(enter2, nn.Conv2d)
-        for_encoded, for_thought = enter1.weight.split((channels, thought.shape[1]), 1)
-        first = _entered(encoded, for_encoded, thought, for_thought, enter1.bias)
+        for_encoded, for_thought = self.enter1.weight.split((channels, thought.shape[1]), 1)
+        first = _entered(encoded, for_encoded, thought, for_thought, self.enter1.bias)
         of_first, of_second = self.join.weight.chunk(2, 1)
-        aligned = F.conv2d(self._deform(1, encoded, first), of_first, self.join.bias)
-        for_thought, for_encoded = enter2.weight.split((thought.shape[1], channels), 1)
-        second = _entered(encoded, for_encoded, thought, for_thought, enter2.bias)
-        return aligned + F.conv2d(self._deform(2, second, encoded), of_second)
+        deformed = _deform(self.offset1, self.deform1, encoded, first)
+        aligned = F.conv2d(deformed, of_first, self.join.bias)
+        for_thought, for_encoded = self.enter2.weight.split((thought.shape[1], channels), 1)
+        second = _entered(encoded, for_encoded, thought, for_thought, self.enter2.bias)
+        return aligned + F.conv2d(_deform(self.offset2, self.deform2, second, encoded), of_second)
 
-    def _deform(self, i: int, x: Tensor, guide: Tensor) -> Tensor:
-        offset, mask = self.get_submodule(f"offset{i}")(guide).split((18, 9), 1)
-        conv = self.get_submodule(f"deform{i}")
-        assert isinstance(conv, nn.Conv2d)
-        return deform_conv2d(x, offset, conv.weight, conv.bias, mask.sigmoid())
+
+def _alignment_layers(channels: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+    return (
+        nn.Conv2d(channels + 256, channels, 1),
+        nn.Conv2d(channels, 27, 3, padding=1),
+        nn.Conv2d(channels, channels, 3),
+    )
+
+
+def _deform(offset_conv: nn.Conv2d, conv: nn.Conv2d, x: Tensor, guide: Tensor) -> Tensor:
+    """``conv`` of ``x`` (B, C, H, W) where the offsets and weights that ``guide`` gives place its taps."""
+    offset, mask = offset_conv(guide).split((18, 9), 1)
+    return deform_conv2d(x, offset, conv.weight, conv.bias, mask.sigmoid())
 
 
 def _entered(encoded: Tensor, for_encoded: Tensor, thought: Tensor, for_thought: Tensor, bias: Tensor | None) -> Tensor:

@@ -11,7 +11,6 @@ says. Stages run on the RGB features; the YCbCr features pass the encoder withou
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -90,8 +89,6 @@ class SGDNet(Model):
         (r"_interaction\.gdfn\.project_out\.", "_interaction.enhance.leave."),
     )
     contract = ImageContract(multiple_of=8, minimum=16)
-    enc4: nn.Module
-    dec4: nn.Module
     dead = (
         r"^bridge1\.(detail|color|rgb_gate|ycbcr_gate)\.",
         r"^bridge[23]\.spectrum\.",
@@ -108,38 +105,58 @@ class SGDNet(Model):
             *(Stage(f"dec{i + 1}", widths[i], 2**i) for i in (3, 2, 1, 0)),
         )
         self.stem = nn.Conv2d(3, channels, 3, padding=1, padding_mode="reflect")
-        for i, (width, number) in enumerate(zip(widths, num_blocks, strict=True), start=1):
+
+        def blocks(level: int) -> tuple[nn.Sequential, nn.Sequential]:
+            width, number = widths[level], num_blocks[level]
             encoder = nn.Sequential(*(LargeKernelBlock(width, sum(num_blocks)) for _ in range(number)))
             decoder = nn.Sequential(*(LargeKernelBlock(width, 4 * decoder_blocks) for _ in range(decoder_blocks)))
-            self.add_module(f"enc{i}", encoder)
-            self.add_module(f"dec{i}", decoder)
-        for i, (width, deeper) in enumerate(pairwise(widths), start=1):
-            self.add_module(f"down{i}", nn.Conv2d(width, deeper, 2, stride=2))
-            self.add_module(f"up{i}", nn.Conv2d(deeper, 4 * width, 1))
-            self.add_module(f"skip{i}", nn.Conv2d(width, width, 1))
-            self.add_module(f"merge{i}", SkipChoice(width))
-            self.add_module(f"bridge{i}", ColorBridge(width))
-            self.add_module(f"head{i}", nn.Conv2d(width, 3, 3, padding=1, padding_mode="reflect"))
+            return encoder, decoder
+
+        self.enc1, self.dec1 = blocks(0)
+        self.enc2, self.dec2 = blocks(1)
+        self.enc3, self.dec3 = blocks(2)
+        self.enc4, self.dec4 = blocks(3)
+
+        def between(width: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d, SkipChoice, ColorBridge, nn.Conv2d]:
+            return (
+                nn.Conv2d(width, 2 * width, 2, stride=2),
+                nn.Conv2d(2 * width, 4 * width, 1),
+                nn.Conv2d(width, width, 1),
+                SkipChoice(width),
+                ColorBridge(width),
+                nn.Conv2d(width, 3, 3, padding=1, padding_mode="reflect"),
+            )
+
+        self.down1, self.up1, self.skip1, self.merge1, self.bridge1, self.head1 = between(widths[0])
+        self.down2, self.up2, self.skip2, self.merge2, self.bridge2, self.head2 = between(widths[1])
+        self.down3, self.up3, self.skip3, self.merge3, self.bridge3, self.head3 = between(widths[2])
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Backbone.forward`; the image is in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
         rgb, ycbcr = self.stem(image), self.stem(rgb_to_ycbcr(image))
         skips: list[Tensor] = []
         small: tuple[Tensor, Tensor] | None = None
-        for i in (1, 2, 3):
-            encoder, down = self.get_submodule(f"enc{i}"), self.get_submodule(f"down{i}")
-            rgb, ycbcr = run(f"enc{i}", encoder, rgb), encoder(ycbcr)
-            joined, of_rgb, of_ycbcr, small = self.get_submodule(f"bridge{i}")(rgb, ycbcr, small)
-            skips.append(self.get_submodule(f"skip{i}")(joined))
+        for name, encoder, bridge, skip, down in (
+            ("enc1", self.enc1, self.bridge1, self.skip1, self.down1),
+            ("enc2", self.enc2, self.bridge2, self.skip2, self.down2),
+            ("enc3", self.enc3, self.bridge3, self.skip3, self.down3),
+        ):
+            rgb, ycbcr = run(name, encoder, rgb), encoder(ycbcr)
+            joined, of_rgb, of_ycbcr, small = bridge(rgb, ycbcr, small)
+            skips.append(skip(joined))
             rgb, ycbcr = down(rgb + of_rgb), down(ycbcr + of_ycbcr)
         rgb, ycbcr = run("enc4", self.enc4, rgb), self.enc4(ycbcr)
         emphasis = (ycbcr - ycbcr.mean(1, keepdim=True)).mean((2, 3), keepdim=True).softmax(1)
         x = run("dec4", self.dec4, torch.addcmul(ycbcr, rgb, emphasis))
         images: list[Tensor] = []
-        for i in (3, 2, 1):
-            x = F.pixel_shuffle(self.get_submodule(f"up{i}")(x), 2)
-            x = run(f"dec{i}", self.get_submodule(f"dec{i}"), self.get_submodule(f"merge{i}")(skips[i - 1], x))
-            images.append(self.get_submodule(f"head{i}")(x))
+        for name, up, merge, decoder, head in (
+            ("dec3", self.up3, self.merge3, self.dec3, self.head3),
+            ("dec2", self.up2, self.merge2, self.dec2, self.head2),
+            ("dec1", self.up1, self.merge1, self.dec1, self.head1),
+        ):
+            x = F.pixel_shuffle(up(x), 2)
+            x = run(name, decoder, merge(skips.pop(), x))
+            images.append(head(x))
         return Restored(images[2] + image, pyramid=tuple(images[:2]))
 
 

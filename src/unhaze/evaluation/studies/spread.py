@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unhaze.errors import MissingDependencyError
+
 __all__ = ["Spread", "spread_of"]
 
 _RESAMPLES = 2000
@@ -35,6 +37,9 @@ def spread_of(values: Sequence[float], seed: int = 0) -> Spread:
     Pictures are resampled as if they were independent; frames of one walk or drive are not, and then the interval is
     too narrow.
 
+    Raises:
+        MissingDependencyError: scipy is not installed.
+
     >>> spread_of([1.0, 1.0])
     Spread(mean=1.0, std=0.0, low=1.0, high=1.0)
     """
@@ -42,6 +47,10 @@ def spread_of(values: Sequence[float], seed: int = 0) -> Spread:
     mean = float(array.mean())
     if len(array) < 2 or not np.isfinite(array).all():
         return Spread(mean, math.nan, math.nan, math.nan)
-    drawn = np.random.default_rng(seed).integers(0, len(array), (_RESAMPLES, len(array)))
-    low, high = np.quantile(array[drawn].mean(axis=1), (0.025, 0.975))
+    try:
+        from scipy.stats import bootstrap
+    except ImportError as error:
+        raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
+    drawn = bootstrap((array,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(seed))
+    low, high = drawn.confidence_interval
     return Spread(mean, float(array.std(ddof=1)), float(low), float(high))

@@ -34,8 +34,9 @@ class DilatedDenseBlock(nn.Module):
 
     def __init__(self, channels: int, growth: int = 32) -> None:
         super().__init__()
-        for i in range(5):
-            self.add_module(f"conv{i + 1}", nn.Conv2d(channels + i * growth, growth, 3, padding=2, dilation=2))
+        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = (
+            nn.Conv2d(channels + i * growth, growth, 3, padding=2, dilation=2) for i in range(5)
+        )
         self.project = nn.Conv2d(channels + 5 * growth, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,8 +45,8 @@ class DilatedDenseBlock(nn.Module):
 
     def _grow(self, x: Tensor) -> Tensor:
         grown = x
-        for i in range(5):
-            grown = torch.cat((grown, F.relu_(self.get_submodule(f"conv{i + 1}")(grown))), 1)
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+            grown = torch.cat((grown, F.relu_(conv(grown))), 1)
         return x + F.relu_(self.project(grown))
 
 
@@ -59,12 +60,16 @@ class DenseDepthNetwork(nn.Module):
 
     def __init__(self, channels: tuple[int, int, int, int] = (24, 48, 96, 128), growth: int = 32) -> None:
         super().__init__()
-        widths = (3, *channels)
-        for i in range(4):
-            self.add_module(f"block{i + 1}", DilatedDenseBlock(widths[i], growth))
-            self.add_module(f"down{i + 1}", nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1))
-            self.add_module(f"block{i + 5}", DilatedDenseBlock(widths[4 - i], growth))
-            self.add_module(f"up{i + 1}", nn.ConvTranspose2d(widths[4 - i], widths[3 - i], 4, stride=2, padding=1))
+        c0, c1, c2, c3, c4 = 3, *channels
+        # each pair of a way down and a way up is made at once; seeded weights depend on this order
+        self.block1, self.down1 = _block_and_down(c0, c1, growth)
+        self.block5, self.up1 = _block_and_up(c4, c3, growth)
+        self.block2, self.down2 = _block_and_down(c1, c2, growth)
+        self.block6, self.up2 = _block_and_up(c3, c2, growth)
+        self.block3, self.down3 = _block_and_down(c2, c3, growth)
+        self.block7, self.up3 = _block_and_up(c2, c1, growth)
+        self.block4, self.down4 = _block_and_down(c3, c4, growth)
+        self.block8, self.up4 = _block_and_up(c1, c0, growth)
         self.head = nn.Conv2d(3, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -77,13 +82,22 @@ class DenseDepthNetwork(nn.Module):
         Returns:
             Depth, and (B, C, h, w) for the four ``channels``, fine (1/2) to coarse (1/16).
         """
-        x = image
-        for i in (1, 2, 3, 4):
-            x = self.get_submodule(f"down{i}")(self.get_submodule(f"block{i}")(x))
-        features = []
-        for i in (1, 2, 3, 4):
-            x = self.get_submodule(f"block{i + 4}")(x)
-            features.append(x)
-            x = self.get_submodule(f"up{i}")(x)
-        depth = self.head(x)[..., : image.shape[-2], : image.shape[-1]]  # sides become multiples of 16 on the way
-        return depth, tuple(reversed(features))
+        x = self.down1(self.block1(image))
+        x = self.down2(self.block2(x))
+        x = self.down3(self.block3(x))
+        x = self.down4(self.block4(x))
+        sixteenth = self.block5(x)
+        eighth = self.block6(self.up1(sixteenth))
+        quarter = self.block7(self.up2(eighth))
+        half = self.block8(self.up3(quarter))
+        depth = self.head(self.up4(half))
+        depth = depth[..., : image.shape[-2], : image.shape[-1]]  # sides become multiples of 16 on the way
+        return depth, (half, quarter, eighth, sixteenth)
+
+
+def _block_and_down(channels: int, coarse: int, growth: int) -> tuple[DilatedDenseBlock, nn.Conv2d]:
+    return DilatedDenseBlock(channels, growth), nn.Conv2d(channels, coarse, 3, stride=2, padding=1)
+
+
+def _block_and_up(channels: int, fine: int, growth: int) -> tuple[DilatedDenseBlock, nn.ConvTranspose2d]:
+    return DilatedDenseBlock(channels, growth), nn.ConvTranspose2d(channels, fine, 4, stride=2, padding=1)
