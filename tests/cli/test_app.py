@@ -55,10 +55,10 @@ def test_an_unknown_option_is_wrong_usage(unhaze):
 def raising(error, monkeypatch):
     """Make ``unhaze models list`` end with ``error``."""
 
-    def fail():
+    def fail(*_):
         raise error
 
-    monkeypatch.setattr("unhaze.classic.list_methods", fail)
+    monkeypatch.setattr("unhaze.models.catalogue.list_models", fail)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def raising(error, monkeypatch):
 )
 def test_exit_codes_of_errors(unhaze, monkeypatch, error, code):
     raising(error, monkeypatch)
-    result = unhaze("methods", "list")
+    result = unhaze("models", "list")
     assert result.exit_code == code
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) <= 1
@@ -81,7 +81,7 @@ def test_exit_codes_of_errors(unhaze, monkeypatch, error, code):
 
 def test_an_unexpected_error_is_a_sentence_that_says_how_to_see_more(unhaze, monkeypatch):
     raising(ZeroDivisionError("division by zero\nin two lines"), monkeypatch)
-    result = unhaze("methods", "list")
+    result = unhaze("models", "list")
     assert "ZeroDivisionError: division by zero" in result.stderr
     assert "-v" in result.stderr
     assert "Traceback" not in result.stderr
@@ -134,10 +134,11 @@ def test_python_m_is_the_same_command(start_unhaze):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_of_lists_that_goes_away_hears_no_complaint(start_unhaze, environment, monkeypatch, unbuffered):
     monkeypatch.setitem(environment, "PYTHONUNBUFFERED", unbuffered)
-    process = start_unhaze("methods", "list")
+    process = start_unhaze("models", "list")
     process.stdout.close()
     process.stdout = None
-    assert process.communicate(timeout=20)[1] == b""
+    said = process.communicate(timeout=20)[1].decode()
+    assert [line for line in said.splitlines() if not line.startswith("Take one by --model")] == []
 
 
 def test_completion_offers_commands_and_options(environment):

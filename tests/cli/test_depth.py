@@ -48,7 +48,7 @@ def test_json(hazy_file):
     (record,) = summary["records"]
     assert (summary["done"], summary["failed"]) == (1, 0)
     assert record["output"] == str(hazy_file.with_name("town-depth.png"))
-    assert (record["kind"], record["far"], record["method"]) == ("relative", "bright", "cap")
+    assert (record["kind"], record["far"], record["model"]) == ("relative", "bright", "cap")
     levels = cv2.imread(record["output"], cv2.IMREAD_UNCHANGED)
     assert levels.max() * record["scale"] == pytest.approx(record["farthest"])
     assert record["nearest"] >= 0
@@ -221,14 +221,14 @@ def test_list():
     ("arguments", "code", "sentence"),
     [
         ([], 2, "No picture is named"),
-        (["FILE", "--cache"], 2, "add --model NAME"),
-        (["FILE", "--weights", "x.pth"], 2, "add --model NAME"),
-        (["FILE", "--device", "cpu"], 2, "add --model NAME"),
-        (["FILE", "--cache-features"], 2, "add --model NAME"),
+        (["FILE", "--cache"], 2, "add --depth NAME"),
+        (["FILE", "--weights", "x.pth"], 2, "add --depth NAME"),
+        (["FILE", "--device", "cpu"], 2, "add --depth NAME"),
+        (["FILE", "--cache-features"], 2, "add --depth NAME"),
         (["FILE", "--depth", "compact", "--device", "gpu"], 2, "There is no device named 'gpu'"),
         (["FILE", "--depth", "compact", "--device", "cuda"], 2, "This machine has no CUDA device"),
         (["FILE", "--depth", "compact", "--longest", "300"], 2, "unexpected keyword argument 'longest'"),
-        (["FILE", "--depth", "compact", "--model", "cap"], 2, "leave out --model"),
+        (["FILE", "--depth", "compact", "--model", "cap"], 2, "leave out --depth"),
         (["FILE", "--depth", "compcat"], 2, "did you mean compact"),
         (["FILE", "--depth", "file"], 2, "missing a required argument: 'path'"),
         (["FILE", "--depth", "ra-depth"], 3, "ra-depth needs trained weights; give the folder"),

@@ -20,8 +20,6 @@ def section(name):
     [
         ["run"],
         ["watch"],
-        ["methods", "list"],
-        ["methods", "info"],
         ["models", "list"],
         ["models", "info"],
         ["models", "verify"],

@@ -95,7 +95,7 @@ def test_methods_are_scored_on_a_data_set_as_json(call, folders):
     )
     assert code == 0
     report = json.loads(out)
-    assert [(run["method"], run["options"], run["scored"]) for run in report["runs"]] == [
+    assert [(run["model"], run["options"], run["scored"]) for run in report["runs"]] == [
         ("dcp", {"strength": 0.5}, 3),
         ("cap", {"strength": 0.5}, 3),
     ]
@@ -109,7 +109,7 @@ def test_an_engine_is_for_the_methods_with_a_network(call, folders):
         *("--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 2, "--json", "--no-plots"),
     )
     assert code == 0
-    assert [(run["method"], run["options"]) for run in json.loads(out)["runs"]] == [
+    assert [(run["model"], run["options"]) for run in json.loads(out)["runs"]] == [
         ("dcp", {"strength": 1.0}),
         ("field-m", {"strength": 1.0, "engine": "onnxruntime"}),
     ]
@@ -148,7 +148,7 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
         (["--pred", "good", "--target", "gt", "--target-rule", "crop"], 2, "sots-indoor"),
         (["--pred", "good", "--target", "gt", "--metrics", "lpips"], 3, "AlexNet"),
         (["--model", "dpc", "--data", "."], 2, "dcp"),
-        (["--model", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for methods"),
+        (["--model", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for models"),
         (["--model", "field-m", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
     ],
 )
@@ -367,7 +367,7 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
     ("options", "code", "told"),
     [
         (["--model", "aodnet-bse"], 2, "did you mean aodnet-base"),
-        (["--model", "dcp"], 2, "dcp is a method, not a network"),
+        (["--model", "dcp", "--weights", "{w}", "--model", "aodnet", "--weights", "{w}"], 2, "belongs to no network"),
         (["--model", "aodnet"], 3, "The network aodnet-base needs trained weights"),
         (["--model", "aodnet", "--weights", "nowhere.pth"], 3, "no weights file nowhere.pth"),
         (["--model", "aodnet", "--weights", "{w}", "--weights", "b.pth"], 2, "b.pth belongs to no network"),
@@ -375,7 +375,7 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
         (["--model", "aodnet", "--weights", "{w}", "--device", "tpu"], 2, "no device named 'tpu'"),
         (["--model", "aodnet", "--weights", "{w}", "--strength", "-1"], 2, "between 0 and 1"),
         (["--model", "aodnet", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
-        (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add --model"),
+        (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add one with --model"),
     ],
 )
 def test_networks_that_cannot_be_scored_are_told(call, folders, network_weights, options, code, told):

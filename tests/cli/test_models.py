@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.models.catalogue import finds_haze, list_models  # noqa: E402
+from unhaze.models.catalogue import list_models  # noqa: E402
 from unhaze.models.checkpoints import load_network  # noqa: E402
 from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.restore.options import DEFAULT_MODEL  # noqa: E402
@@ -26,11 +26,11 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     result = unhaze("models", "list")
     head, *lines = result.stdout.splitlines()
     assert head.split()[:5] == ["NAME", "KIND", "PARAMETERS", "LICENCE", "WEIGHTS"]
-    assert [line.split()[0] for line in lines] == [name for name in list_models() if finds_haze(name)] + list_networks()
+    assert [line.split()[0] for line in lines] == [*list_models("default"), *list_models("classic"), *list_networks()]
     assert all(len(line.split()) > 7 for line in lines), "each says in words what it is"
     assert "--model NAME" in result.stderr
     entries = {entry["name"]: entry for entry in json.loads(unhaze("models", "list", "--json").stdout)}
-    assert list(entries) == [name for name in list_models() if finds_haze(name)] + list_networks()
+    assert list(entries) == [*list_models("default"), *list_models("classic"), *list_networks()]
     assert [entries[name]["kind"] for name in ("bccr", DEFAULT_MODEL, "oknet-base")] == [
         "classic",
         "default",
@@ -173,5 +173,5 @@ def test_a_typo_of_a_network_names_the_near_one_in_every_command(unhaze, tmp_pat
     monkeypatch.chdir(tmp_path)
     result = unhaze(*command)
     assert result.exit_code == 2, result.stderr
-    assert re.search("There is no network named 'gcanat'; did you mean .*gcanet-base", result.stderr)
+    assert re.search("There is no (?:network|model) named 'gcanat'; did you mean .*gcanet-base", result.stderr)
     assert "weights" not in result.stderr

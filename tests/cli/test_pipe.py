@@ -146,7 +146,7 @@ def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
 
 def test_verbose_tells_what_runs_a_network(frames):
     result = invoke("-v", "--model", "field-m", "--engine", "onnxruntime", stdin=encode(frames[:1]))
-    assert "method field-m, engine onnxruntime" in result.stderr
+    assert "model field-m, engine onnxruntime" in result.stderr
 
 
 def test_the_end_is_told_on_stderr_only(frames):

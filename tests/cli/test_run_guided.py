@@ -68,7 +68,7 @@ def test_depth_from_a_file_takes_the_place_of_an_estimate(unhaze, trained, pictu
         (("--weights", "all.safetensors", "--save", "transmission"), "makes no maps but depth"),
         (("--weights", "backbone.safetensors", "--save", "depth"), "knows nothing of depth"),
         (("--weights", "backbone.safetensors", "--depth", "compact"), "Depth is for networks with a fusion module"),
-        (("--depth", "compact"), "are for networks"),
+        (("--depth", "compact"), "is for networks"),
         (("--weights", "all.safetensors", "--tile", "64"), "looks at the whole picture"),
     ],
 )

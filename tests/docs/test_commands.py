@@ -64,7 +64,6 @@ INLINE = {
     "unhaze doctor": 0,
     "unhaze models list": 0,
     "unhaze models info aodnet-base": 0,
-    "unhaze models list": 0,
     "unhaze run in.mp4": 1,
     "unhaze run one two -o out": 0,
     "unhaze run photo.jpg": 0,

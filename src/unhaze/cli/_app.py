@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 
 from unhaze import __version__
 from unhaze.cli import _console
-from unhaze.cli._streams import leave_streams, prepare_streams
+from unhaze.cli._streams import give_up_stdout, leave_streams, prepare_streams
 from unhaze.errors import MissingError, PluginWarning, UnhazeError, UsageError
 
 __all__ = ["COMMANDS", "app", "exit_code", "main"]
@@ -140,6 +141,9 @@ def _report(error: Exception) -> int:
             _console.log.error(line)
     elif _console.is_verbose():
         traceback.print_exception(error)
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        give_up_stdout()
+        _console.log.error(f"unhaze: The output cannot be written: {error.strerror}; free some space.")
     elif isinstance(error, PermissionError) and error.filename:
         _console.log.error(f"unhaze: {error.filename} cannot be reached: permission denied; check its permissions.")
     else:

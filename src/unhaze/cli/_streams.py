@@ -11,7 +11,7 @@ from typing import TextIO
 
 from unhaze.errors import OutputError
 
-__all__ = ["leave_streams", "prepare_streams", "was_closed", "write_bytes"]
+__all__ = ["give_up_stdout", "leave_streams", "prepare_streams", "was_closed", "write_bytes"]
 
 _closed: set[str] = set()
 
@@ -56,6 +56,11 @@ def leave_streams(code: int) -> int:
 def was_closed(name: str) -> bool:
     """Whether ``"stdin"``, ``"stdout"`` or ``"stderr"`` was closed when the command began."""
     return name in _closed
+
+
+def give_up_stdout() -> None:
+    """Let what stdout still holds go nowhere: its disk is full."""
+    _give_up(sys.stdout)
 
 
 def write_bytes(data: bytes) -> None:

@@ -138,12 +138,16 @@ class Dehazer:
         if name is not None:
             name = resolve_model(name)
         if name is not None and finds_haze(name):
-            _refuse(options, _FOR_NETWORKS, f"is for networks, which {name} is not")
+            _refuse(
+                options,
+                _FOR_NETWORKS,
+                f"is for networks, which {name} is not; name one with --model, or leave it out.",
+            )
             self.restoration = options.restoration(network=False)
             self._haze_model = create_haze_model(name, engine=options.engine, threads=self.threads)
             self.model = name
         else:
-            _refuse(options, _FOR_HAZE, "is for models that find haze and does not apply to a network")
+            _refuse(options, _FOR_HAZE, "is for models that find haze and does not apply to a network; leave it out.")
             self.restoration = options.restoration(network=True)
             how = self.restoration
             self._network = open_network(name, options.for_network(), how.strength, how.keep_exposure)
@@ -595,7 +599,7 @@ def _options_from(model: str | None, given: dict[str, Any]) -> Options:
 
 def _refuse(options: Options, names: tuple[str, ...], why: str) -> None:
     for name in options.given(*names):
-        raise UsageError(f"{name} {why}; leave it out.")
+        raise UsageError(f"{name} {why}")
 
 
 def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
