@@ -1,6 +1,6 @@
 """What all networks have in common: stages, an image contract, official key names.
 
-A network works in its own range of values; :meth:`Backbone.restore` is the one place where the public range [0, 1] is
+A network works in its own range of values; :meth:`Model.restore` is the one place where the public range [0, 1] is
 mapped to it, the size is made to fit, and both are undone.
 """
 

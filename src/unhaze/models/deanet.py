@@ -47,7 +47,7 @@ class DEANet(DetailUNet):
         self.detail = detail
 
     def folded(self) -> DEANet:
-        """See :meth:`Backbone.folded`."""
+        """See :meth:`Model.folded`."""
         network = copy.deepcopy(self)
         fold_detail_convs(network)
         network.detail = False

@@ -74,7 +74,7 @@ class GCANet(Model):
         self.head = nn.Conv2d(channels, 3, 1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [0, 255]."""
+        """See :meth:`Model.forward`; the image is in [0, 255]."""
         return self.decode(image, self.features(image, run), run)
 
     def features(self, image: Tensor, run: Runner) -> Tensor:

@@ -125,7 +125,7 @@ class PSDGCANet(GCANet):
         self.airlight = AirlightNet()
 
     def forward(self, image: Tensor, run: Runner = run_block, airlight_from: Tensor | None = None) -> Restored:
-        """See :meth:`Backbone.forward`; ``airlight_from`` is in [0, 255], (B, 3, H, W), sides at least 256."""
+        """See :meth:`Model.forward`; ``airlight_from`` is in [0, 255], (B, 3, H, W), sides at least 256."""
         features = self.features(image, run)
         restored = self.decode(image, features, run).image
         source = shrunken(image) if airlight_from is None else airlight_from
@@ -149,7 +149,7 @@ class PSDFFANet(FFANet):
         self.airlight = AirlightNet()
 
     def forward(self, image: Tensor, run: Runner = run_block, airlight_from: Tensor | None = None) -> Restored:
-        """See :meth:`Backbone.forward`; ``airlight_from`` is normalised, too, (B, 3, H, W), sides at least 256."""
+        """See :meth:`Model.forward`; ``airlight_from`` is normalised, too, (B, 3, H, W), sides at least 256."""
         features = self.features(image, run)
         source = shrunken(image) if airlight_from is None else airlight_from
         return with_physics(self.image_head(features) + image, self.transmission_head(features), self.airlight(source))
@@ -212,7 +212,7 @@ class PSDMSBDN(Model):
         self.airlight = AirlightNet()
 
     def forward(self, image: Tensor, run: Runner = run_block, airlight_from: Tensor | None = None) -> Restored:
-        """See :meth:`Backbone.forward`; both images are normalised, ``airlight_from`` has sides of at least 256."""
+        """See :meth:`Model.forward`; both images are normalised, ``airlight_from`` has sides of at least 256."""
         features = self.widen(self._decode(*self._encode(image, run), run))
         source = shrunken(image) if airlight_from is None else airlight_from
         return with_physics(self.image_head(features), self.transmission_head(features), self.airlight(source))
