@@ -93,14 +93,34 @@ class FieldModel:
         self.engine = OnnxEngine(self.weights, engine=engine, threads=threads)
 
     def maps(self, view: FloatArray) -> FieldMaps:
-        """Everything the network says about ``view`` (h, w, 3) float32 RGB in [0, 1]."""
+        """Everything the network says about ``view`` (h, w, 3) float32 RGB in [0, 1].
+
+        It is asked about the view and about its mirror image, and the mean is taken, so that the mirror image of a
+        picture gives the mirror image of the result.
+        """
         height, width = network_shape(*view.shape[:2])
         shrinks = height * width < view.shape[0] * view.shape[1]
-        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = np.asarray(cv2.resize(view, (width, height), interpolation=how), np.float32)
+        seen, mirrored = self._predict(small), self._predict(small[:, ::-1])
+        mean = {
+            name: (values + (mirrored[name] if values.ndim < 2 else mirrored[name][..., ::-1])) / np.float32(2)
+            for name, values in seen.items()
+        }
+        airlight = np.ascontiguousarray(mean["airlight"].transpose(1, 2, 0))
+        return FieldMaps(
+            np.exp(-mean["optical_depth"][0]),
+            airlight,
+            float(mean["gain"]),
+            mean["log_depth"][0],
+            mean["confidence"][0],
+        )
+
+    def _predict(self, small: FloatArray) -> dict[str, FloatArray]:
+        """Outputs of the network by name, without the batch; the optical depth in place of the transmission."""
         said = self.engine.run(view=np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32))
-        transmission, log_depth, confidence = (said[name][0, 0] for name in ("transmission", "log_depth", "confidence"))
-        airlight = np.ascontiguousarray(said["airlight"][0].transpose(1, 2, 0))
-        return FieldMaps(transmission, airlight, float(said["gain"][0]), log_depth, confidence)
+        outputs = {name: values[0] for name, values in said.items()}
+        return {"optical_depth": -np.log(outputs.pop("transmission")), **outputs}
 
     def estimate(self, view: FloatArray) -> HazeEstimate:
         """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1]."""
