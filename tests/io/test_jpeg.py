@@ -404,3 +404,32 @@ def test_segments_stay_within_the_budget():
 def test_a_comment_too_long_for_a_jpeg_is_told():
     picture = read_image(jpeg((0xFE, b"a" * 60_000), (0xFE, b"b" * 60_000)))
     assert conversion_notes(picture) == ("The comment was cut at 65533 bytes, the most that a JPEG has place for.",)
+
+
+def scans_of(data):
+    """What stands before the first scan, and the scans with the tables before each."""
+    start = data.index(b"\xff\xda")
+    pieces = re.split(rb"(?=\xff\xda|\xff\xc4)", data[start:-2])[1:]
+    scans = [b""]
+    for piece in pieces:
+        scans[-1] += piece
+        scans += [b""] if piece.startswith(b"\xff\xda") else []
+    return data[:start], scans[:-1]
+
+
+@row("bad-jpeg-data")
+@pytest.mark.parametrize("channels", [0, 3])
+def test_a_progressive_jpeg_without_all_its_scans_is_told(channels):
+    data = jpeg(pixels=scene(channels=channels), progressive=True)
+    head, scans = scans_of(data)
+    assert read_image(data).notes == ()
+    assert head + b"".join(scans) + b"\xff\xd9" == data
+    for count in range(1, len(scans)):
+        picture = read_image(head + b"".join(scans[:count]) + b"\xff\xd9")
+        assert any("Scans of the progressive JPEG are missing" in note for note in picture.notes), count
+
+
+def test_thousands_of_scans_take_no_time():
+    head, scans = scans_of(jpeg(progressive=True))
+    with pytest.raises(ImageDecodeError, match="more than 500 scans"):
+        read_image(head + b"".join(scans) * 200 + b"\xff\xd9")

@@ -426,3 +426,12 @@ def test_chunks_without_end_take_neither_time_nor_memory():
         read_image(built(chunk(b"tEXt", b"") * 70_000, chunk(*IDAT)))
     with pytest.raises(ImageDecodeError, match="too many pieces"):
         read_image(built(chunk(b"IDAT", b"") * 70_000, chunk(*IDAT)))
+
+
+@row("png-torn")
+@pytest.mark.parametrize("size", [(1, 1_000_001), (1_000_001, 1)])
+def test_a_side_longer_than_libpng_takes_is_told(size, capfd):
+    data = png(np.zeros(size[::-1], np.uint8))
+    with pytest.raises(UnsupportedImageError, match="a side of 1000001 pixels"):
+        read_image(data)
+    assert capfd.readouterr() == ("", "")

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -234,3 +235,33 @@ def test_short_pointers_of_a_tiff_are_followed():
     read = opened(encode_image(picture)).getexif()
     assert read.get_ifd(34665)[36867] == "2026:05:01 10:11:12"
     assert read.get_ifd(34853)[1] == "N"
+
+
+# ------------------------------------------------------------------------------------------- values that mean nothing
+
+
+@row("tiff-contradiction")
+@pytest.mark.parametrize(
+    ("tag", "value", "what"),
+    [
+        (259, (2, b"ab\0"), "Compression is no number"),
+        (262, (12, [2.0]), "PhotometricInterpretation is no number"),
+        (266, (3, [0]), "FillOrder is 0"),
+        (284, (3, [65535]), "PlanarConfiguration is 65535"),
+        (317, (3, [9]), "Predictor is 9"),
+        (317, (3, [3]), "Predictor 3 does not fit"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(tag, value, what):
+    pixels = scene(12, 16)
+    entries = lines(pixels, 8, **{f"_{tag}": value})
+    with pytest.raises(ImageDecodeError, match=what):
+        read_image(tiff_by_hand(entries, [zlib.compress(pixels.tobytes())]))
+
+
+@row("tiff-contradiction")
+@pytest.mark.parametrize("more", [{}, {"_320": (3, [7] * 10)}])
+def test_a_palette_that_is_missing_is_not_taken_for_black(more):
+    indices = scene(12, 16, 0)
+    with pytest.raises(ImageDecodeError, match="palette is missing"):
+        read_image(tiff_by_hand(lines(indices, _262=(3, [3]), **more), [indices.tobytes()]))

@@ -37,6 +37,7 @@ _HUFFMAN_OR_ARITHMETIC = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # the others are lossle
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _OTHER_KINDS = {0xF7: "JPEG-LS", 0xC3: "lossless JPEG", 0xC7: "lossless JPEG", 0xCB: "lossless JPEG"}
 _DECODING = {_DQT, _DHT, _DAC, _DRI, *_FRAMES}  # segments without which there are no pixels
+_MAX_SCANS = 500  # of a progressive JPEG: each goes through the whole picture; 10 are usual, and 500 djpeg's advice
 _MAX_TABLES = 1 << 18  # [bytes] of all segments needed for decoding; a table of each kind at each place takes 3 kB
 _MAX_STEPS = 1 << 18  # segments, fill bytes and bytes of junk before the first scan; cameras write some hundreds
 _MAX_JUNK = 1 << 16  # [bytes] that may stand before the file and between its segments
@@ -123,7 +124,10 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     end = _find_end(data, header.scan)
     if end is None:
         raise source.truncated()
-    decoded = _decode(source, header, _scans(header, data, end))
+    scans = _scans(header, data, end)
+    missing = _check_scans(source, header, scans)
+    decoded = _decode(source, header, scans)
+    decoded.notes += missing
     decoded.encoding = _encoding(header)
     decoded.metadata = _read_metadata(header, decoded)
     _note_what_is_lost(header, data, end, decoded)
@@ -264,6 +268,35 @@ def _decode(source: Source, header: _Header, scans: bytes) -> Decoded:
     image = Image.fromarray(pixels, "CMYK")
     converted, note = _metadata.cmyk_to_srgb(image, _join_icc(header))
     return Decoded(converted, notes=[*notes, note])
+
+
+def _check_scans(source: Source, header: _Header, scans: bytes) -> list[str]:
+    """A note where a progressive JPEG lacks scans, of which libjpeg says nothing; refuses thousands of them.
+
+    Each scan gives some coefficients of some components down to a bit (ITU-T T.81, G.1.1.1); all are needed to bit 0.
+    """
+    if header.frame not in _PROGRESSIVE:
+        return []
+    missing = {component[0]: set(range(64)) for component in header.components}
+    position = count = 0
+    while (found := _MARKER_IN_SCAN.search(scans, position)) is not None:
+        marker, start = scans[found.end() - 1], found.end()
+        if marker == _EOI:
+            break
+        length = int.from_bytes(scans[start : start + 2], "big")
+        content, position = scans[start + 2 : start + length], start + max(length, 2)
+        if marker != _SOS or len(content) < 4 or len(content) < 4 + 2 * content[0]:
+            continue
+        count += 1
+        if count > _MAX_SCANS:
+            raise source.damaged(f"it is made of more than {_MAX_SCANS} scans")
+        first, last, bits = content[-3:]
+        if bits & 15 == 0:
+            for identity in content[1 : 1 + 2 * content[0] : 2]:
+                missing.get(identity, set()).difference_update(range(first, last + 1))
+    if any(missing.values()):
+        return ["Scans of the progressive JPEG are missing: it is less fine than it was; look at the result."]
+    return []
 
 
 def _scans(header: _Header, data: bytes, end: int) -> bytes:

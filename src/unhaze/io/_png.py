@@ -69,6 +69,7 @@ _XMP_KEYWORD, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _READ_RAW_PROFILES = {_RAW_PROFILE + kind for kind in ("exif", "APP1", "xmp", "iptc", "8bim", "icc", "icm")}
 _METRE = 1 / 0.0254  # inches
+_LONGEST_SIDE = 1_000_000  # [px] of libpng, which says so to the terminal alone
 _MAX_CHUNKS = 1 << 16  # beside those of pixels, of which there may be one for each kB; libpng keeps 1000
 _SMALLEST_PIECE = 1 << 10  # [bytes]
 _LONGEST_NAME = 200  # [bytes] of a keyword, the flags and the language of a text chunk
@@ -162,6 +163,12 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a PNG that is not animated."""
     header: _Layout = source.header or _read_layout(source)
     source.check_size(header.width, header.height, max_pixels)
+    longest = max(header.width, header.height)
+    if longest > _LONGEST_SIDE:
+        raise UnsupportedImageError(
+            f"{source.name} has a side of {longest} pixels, more than the {_LONGEST_SIDE} of a PNG that are read; cut "
+            "it into parts first."
+        )
     layout = _read_layout(source, header)
     frames = layout.first(b"acTL")
     if frames is not None and int.from_bytes(frames[:4], "big") > 1:

@@ -26,7 +26,7 @@ from unhaze.io import _exif, _metadata, _tiff_codecs
 from unhaze.io._arrays import merge_alpha, premultiply, split_channels, to_uint8, unpremultiply
 from unhaze.io._exif import Directory, Entry, ExifError
 from unhaze.io._model import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
-from unhaze.io._tiff_segments import Layout, read_samples
+from unhaze.io._tiff_segments import PREDICTED, Layout, read_samples
 from unhaze.io.budget import Budget
 
 __all__ = ["encode", "identify", "is_raw", "notes", "read"]
@@ -47,6 +47,8 @@ _STRUCTURE = {
     50838, 50839,
 }  # fmt: skip
 _SAID_FOR_ALL_PAGES = {_XMP, _IPTC, _PHOTOSHOP, _ICC}  # by the first directory, where the picture is in another
+_COUNTS = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _ROWS_PER_STRIP, _PLANAR,
+           _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}  # fmt: skip
 _SAYS_LITTLE = {_exif.ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 4, 5, 6, 8
@@ -302,6 +304,7 @@ def _choose(source: Source) -> _Choice:
     for page in (chosen, mask):
         if page is not None:
             _refuse_twice(source, page)
+            _refuse_nonsense(source, page)
     if chosen.is_thumbnail:
         notes.append("The file says of its only picture that it is a smaller copy of another.")
     large = [tag for page in pages for tag in page.tags.too_large if tag != _LAYERS]
@@ -309,6 +312,22 @@ def _choose(source: Source) -> _Choice:
         names = ", ".join(TiffTags.lookup(tag).name for tag in dict.fromkeys(large))
         notes.append(f"Tags of more than {_exif.LARGEST_VALUE >> 20} MB were dropped ({names}).")
     return _Choice(chosen, mask, notes)
+
+
+def _refuse_nonsense(source: Source, page: _Page) -> None:
+    """Of a value that means nothing libtiff's readers take another, each its own."""
+    for tag in sorted(_COUNTS & page.tags.entries.keys()):
+        if not _numbers(page.tags, tag):
+            raise source.damaged(f"its entry {TiffTags.lookup(tag).name} is no number")
+    for tag, allowed in ((_FILL_ORDER, (1, 2)), (_PLANAR, (1, 2)), (_PREDICTOR, (1, 2, 3))):
+        value = page.tags.number(tag, 1)
+        if value not in allowed:
+            raise source.damaged(f"its entry {TiffTags.lookup(tag).name} is {value}, which means nothing")
+    predictor = page.tags.number(_PREDICTOR, 1)
+    if page.compression in PREDICTED and ((predictor == 3) > page.is_float or (predictor == 2 and page.bits < 8)):
+        raise source.damaged(f"its Predictor {predictor} does not fit values of {page.bits} bits")
+    if page.photometric == _PALETTE and len(_numbers(page.tags, _COLORMAP)) < 3 << page.bits:
+        raise source.damaged("its palette is missing or too short")
 
 
 def _area(page: _Page) -> int:

@@ -18,10 +18,10 @@ from unhaze.errors import ImageDecodeError, UnsupportedImageError
 from unhaze.io import _tiff_codecs as codecs
 from unhaze.io._model import Source
 
-__all__ = ["Layout", "read_samples"]
+__all__ = ["PREDICTED", "Layout", "read_samples"]
 
 _HORIZONTAL, _FLOATING = 2, 3
-_WITH_PREDICTOR = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
+PREDICTED = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
 _HEADER = 8  # [bytes] with which a TIFF begins
 _NO_END = "do not end where their part of the picture does"
 _TURNED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -215,7 +215,7 @@ def _unpack(plain: NDArray[np.uint8], bits: int, shape: tuple[int, int, int]) ->
 
 
 def _samples(plain: Any, layout: Layout, shape: tuple[int, int, int]) -> NDArray[Any]:
-    predictor = layout.predictor if layout.compression in _WITH_PREDICTOR else 1
+    predictor = layout.predictor if layout.compression in PREDICTED else 1
     dtype = layout.dtype
     if predictor == _FLOATING:  # bytes of a row by significance, the highest of all values first, and differences
         height, width, depth = shape
