@@ -104,3 +104,10 @@ def test_a_profile_in_the_header_is_kept():
     data[70:74] = b"DEBM"  # MBED, least byte first
     struct.pack_into("<II", data, 14 + 112, len(data) - 14, len(icc))
     assert read_image(bytes(data) + icc).metadata.icc == icc
+
+
+def test_pixels_that_begin_within_the_header_are_refused():
+    data = bytearray(saved(scene(), "BMP"))
+    struct.pack_into("<I", data, 10, 5)
+    with pytest.raises(ImageDecodeError, match="begin within its header"):
+        read_image(bytes(data))

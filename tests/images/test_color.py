@@ -182,3 +182,8 @@ def test_grey_profiles_have_one_curve():
     curve = tone_curve(with_curves(*gamma(1.0), space=b"GRAY"))
     assert curve.forward.shape == (1, 65536)
     np.testing.assert_allclose(curve.to_srgb(GRID[None].astype(np.float32))[0], linear_to_srgb(GRID), atol=3e-4)
+
+
+@pytest.mark.parametrize("power", [0.0, -2.0])
+def test_a_curve_that_is_no_curve_is_left_aside_without_a_warning(power):
+    assert tone_curve(with_curves(parametric(3, power, 0.0, 0.0, 0.0, 0.0))) is None

@@ -337,3 +337,99 @@ def test_many_unclosed_marks_take_no_time():
 
 def test_segments_are_bytes_of_the_file():
     assert jpeg((0xE6, b"GoPro\0")).count(segment(0xE6, b"GoPro\0")) == 1
+
+
+# -------------------------------------------------------------------------------------------------- endless, incomplete
+
+
+def profile(size):
+    return struct.pack(">I", size) + bytes(12) + b"RGB " + bytes(size - 20)
+
+
+@row("jpeg-icc-parts")
+@pytest.mark.parametrize(
+    ("parts", "kept"),
+    [
+        ([(1, 2, 0, 300), (2, 2, 300, 500)], True),
+        ([(2, 2, 300, 500), (1, 2, 0, 300)], True),
+        ([(1, 2, 0, 300)], False),
+        ([(2, 2, 300, 500)], False),
+        ([(1, 3, 0, 300), (3, 3, 400, 500)], False),
+        ([(1, 1, 0, 300), (1, 1, 0, 300)], False),
+    ],
+)
+def test_a_profile_counts_only_if_all_its_parts_are_there(parts, kept):
+    whole = profile(500)
+    segments = [(0xE2, b"ICC_PROFILE\0" + bytes((i, n)) + whole[start:end]) for i, n, start, end in parts]
+    picture = read_image(jpeg(*segments))
+    assert picture.metadata.icc == (whole if kept else None)
+    assert picture.notes == (() if kept else ("Parts of the embedded colour profile are missing; it was dropped.",))
+
+
+@row("jpeg-icc-parts")
+def test_a_profile_that_is_shorter_than_it_says_is_dropped():
+    picture = read_image(jpeg((0xE2, b"ICC_PROFILE\0\1\1" + profile(500)[:400])))
+    assert picture.metadata.icc is None
+    assert picture.notes == ("The embedded colour profile is cut off and was dropped.",)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        struct.pack(">BBH", 0xFF, 0xFE, 2) * 400_000,
+        b"\xff" * 400_000,
+        b"\xff\x01" * 400_000,
+        (struct.pack(">BBH", 0xFF, 0xC4, 65_000) + bytes(64_998)) * 5,
+    ],
+    ids=["empty comments", "fill bytes", "standalone markers", "tables"],
+)
+def test_segments_without_end_take_no_time(head):
+    plain = jpeg()
+    with pytest.raises(ImageDecodeError, match=r"no end to the segments|more tables than"):
+        read_image(plain[:20] + head + plain[20:])
+
+
+def test_segments_stay_within_the_budget():
+    plain = jpeg()
+    parts = [(0xFE, b"c" * 60_000), (0xE6, b"GoPro\0" + bytes(60_000)), (0xED, b"Photoshop 3.0\0" + bytes(60_000))]
+    for part in parts:
+        data = plain[:20] + segment(*part) * 40 + plain[20:]
+        picture = read_image(data, max_metadata=300_000)
+        assert any("beyond" in note for note in picture.notes)
+        held = picture.metadata
+        assert sum(len(c) for _, c in held.segments) + len(held.comment or b"") + len(held.photoshop or b"") < 300_000
+        np.testing.assert_array_equal(picture.pixels, read_image(plain).pixels)
+
+
+def test_a_comment_too_long_for_a_jpeg_is_told():
+    picture = read_image(jpeg((0xFE, b"a" * 60_000), (0xFE, b"b" * 60_000)))
+    assert conversion_notes(picture) == ("The comment was cut at 65533 bytes, the most that a JPEG has place for.",)
+
+
+def scans_of(data):
+    """What stands before the first scan, and the scans with the tables before each."""
+    start = data.index(b"\xff\xda")
+    pieces = re.split(rb"(?=\xff\xda|\xff\xc4)", data[start:-2])[1:]
+    scans = [b""]
+    for piece in pieces:
+        scans[-1] += piece
+        scans += [b""] if piece.startswith(b"\xff\xda") else []
+    return data[:start], scans[:-1]
+
+
+@row("bad-jpeg-data")
+@pytest.mark.parametrize("channels", [0, 3])
+def test_a_progressive_jpeg_without_all_its_scans_is_told(channels):
+    data = jpeg(pixels=scene(channels=channels), progressive=True)
+    head, scans = scans_of(data)
+    assert read_image(data).notes == ()
+    assert head + b"".join(scans) + b"\xff\xd9" == data
+    for count in range(1, len(scans)):
+        picture = read_image(head + b"".join(scans[:count]) + b"\xff\xd9")
+        assert any("Scans of the progressive JPEG are missing" in note for note in picture.notes), count
+
+
+def test_thousands_of_scans_take_no_time():
+    head, scans = scans_of(jpeg(progressive=True))
+    with pytest.raises(ImageDecodeError, match="more than 500 scans"):
+        read_image(head + b"".join(scans) * 200 + b"\xff\xd9")

@@ -260,7 +260,7 @@ def test_chunks_with_a_wrong_checksum_are_dropped_with_a_note(capfd):
     bad = [chunk(b"tEXt", b"Title\0words")[:-1] + b"x", chunk(b"eXIf", exif(6))[:-4] + b"abcd"]
     picture = read_image(png(None, *bad))
     assert picture.pixels.shape == UPRIGHT
-    assert picture.notes == ("Chunks of the PNG are damaged and were dropped (tEXt, eXIf).",)
+    assert picture.notes == ("Chunks of the PNG are damaged or out of place and were dropped (tEXt, eXIf).",)
     with pytest.raises(ImageDecodeError, match="checksum"):
         read_image(png(None, chunk(b"tRNS", bytes(6))[:-1] + b"x"))
     assert capfd.readouterr() == ("", "")
@@ -289,11 +289,149 @@ def test_chunks_on_which_pixels_depend_must_make_sense(capfd):
     senseless = chunk(b"tRNS", b"\0"), chunk(b"PLTE", b"\0")
     picture = read_image(png(noise(5, 6, 3, dtype="uint16"), *senseless))
     assert picture.alpha is None
-    assert picture.notes == ("Chunks of the PNG are damaged and were dropped (tRNS, PLTE).",)
+    assert picture.notes == ("Chunks of the PNG are damaged or out of place and were dropped (tRNS, PLTE).",)
     twice = chunk(b"tRNS", b"\0\1"), chunk(b"tRNS", b"\0\2")
     picture = read_image(png(scene(channels=0), *twice))
     np.testing.assert_array_equal(picture.alpha == 0, scene(channels=0) == 1)
-    assert picture.notes == ("Chunks of the PNG are damaged and were dropped (tRNS).",)
+    assert picture.notes == ("Chunks of the PNG are damaged or out of place and were dropped (tRNS).",)
     with pytest.raises(ImageDecodeError, match="palette is missing"):
         read_image(png(scene(channels=0) % 4, kind=3, depth=8))
+    assert capfd.readouterr() == ("", "")
+
+
+# ----------------------------------------------------------------------------------------- torn files, chunk by chunk
+
+LOST, EARLY = "Chunks of the PNG are damaged or out of place and were dropped ({}).", "Chunks of the PNG end early"
+ROWS = noise(9, 11, 3)
+IHDR, IDAT, IEND = png_chunks(png(ROWS))
+PLAIN = zlib.decompress(IDAT[1])
+PIECES = [(b"IDAT", IDAT[1][start : start + 100]) for start in range(0, len(IDAT[1]), 100)]
+INDEXED = png_chunks(png(noise(9, 11) % 16, chunk(b"PLTE", bytes(range(48))), kind=3, depth=4))
+GREY_HEAD, GREY_DATA, _ = png_chunks(png(noise(9, 11)))
+ALPHA_HEAD, ALPHA_DATA, _ = png_chunks(png(noise(9, 11, 4), kind=6))
+TEXT, PALETTE = (b"tEXt", b"k\0v"), (b"PLTE", bytes(6))
+GAMMA = (b"gAMA", struct.pack(">I", 100_000))
+PROFILE = (b"iCCP", b"x\0\0" + zlib.compress(struct.pack(">I", 200) + bytes(12) + b"RGB " + bytes(180)))
+
+
+def deflated(plain):
+    return (b"IDAT", zlib.compress(plain))
+
+
+# name: chunks, and what becomes of them: a refusal's or a note's words, or None where nothing is wrong. libpng refuses
+# what is refused here and warns of what is told here; where it says nothing of damage, the comment says why it is told.
+TABLE = {
+    "whole": ([IHDR, IDAT, IEND], None),
+    "in pieces": ([IHDR, *PIECES, IEND], None),
+    "an empty piece": ([IHDR, (b"IDAT", b""), *PIECES, (b"IDAT", b""), IEND], None),
+    "no header": ([IDAT, IEND], "!header is missing"),
+    "no pixels": ([IHDR, IEND], "!truncated"),
+    "no end": ([IHDR, IDAT], "!truncated"),
+    "end first": ([IEND, IHDR, IDAT], "!header is missing"),
+    "end before pixels": ([IHDR, IEND, IDAT], "!truncated"),
+    "end with content": ([IHDR, IDAT, (b"IEND", b"abc")], LOST.format("IEND")),
+    "end twice": ([IHDR, IDAT, IEND, IEND], "12 bytes behind the picture"),  # the file is not what it was
+    "header not first": ([TEXT, IHDR, IDAT, IEND], "!header is missing"),
+    "header twice": ([IHDR, IHDR, IDAT, IEND], "!two headers"),
+    "header behind pixels": ([IHDR, IDAT, IHDR, IEND], "!two headers"),
+    "header too long": ([(b"IHDR", IHDR[1] + b"\0"), IDAT, IEND], "!header is missing"),
+    "header too short": ([(b"IHDR", IHDR[1][:12]), IDAT, IEND], "!header is missing"),
+    "palette twice": ([IHDR, PALETTE, PALETTE, IDAT, IEND], LOST.format("PLTE")),
+    "palette behind pixels": ([IHDR, IDAT, PALETTE, IEND], LOST.format("PLTE")),
+    "palette of a wrong length": ([IHDR, (b"PLTE", bytes(7)), IDAT, IEND], LOST.format("PLTE")),
+    "palette too long": ([IHDR, (b"PLTE", bytes(771)), IDAT, IEND], LOST.format("PLTE")),
+    "palette of a grey picture": ([GREY_HEAD, PALETTE, GREY_DATA, IEND], LOST.format("PLTE")),
+    "palette missing": ([INDEXED[0], *INDEXED[2:]], "!palette is missing"),
+    "palette too short": ([INDEXED[0], PALETTE, *INDEXED[2:]], "that the palette does not hold"),
+    "transparency before palette": ([INDEXED[0], (b"tRNS", b"\0"), *INDEXED[1:]], LOST.format("tRNS")),
+    "transparency behind pixels": ([IHDR, IDAT, (b"tRNS", bytes(6)), IEND], LOST.format("tRNS")),
+    "transparency twice": ([IHDR, (b"tRNS", bytes(6)), (b"tRNS", bytes(6)), IDAT, IEND], LOST.format("tRNS")),
+    "transparency beside alpha": ([ALPHA_HEAD, (b"tRNS", bytes(6)), ALPHA_DATA, IEND], LOST.format("tRNS")),
+    "pixels scattered": ([IHDR, PIECES[0], TEXT, *PIECES[1:], IEND], "stands in several places"),
+    "surplus in the chunk": ([IHDR, (b"IDAT", IDAT[1] + b"abc"), IEND], "3 bytes of picture data behind its end"),
+    "surplus chunk": ([IHDR, IDAT, (b"IDAT", b"abcdef"), IEND], "6 bytes of picture data behind its end"),
+    "two streams": ([IHDR, IDAT, IDAT, IEND], f"{len(IDAT[1])} bytes of picture data behind its end"),
+    "a byte too many": ([IHDR, deflated(PLAIN + b"\0"), IEND], "!more pixels than its header says"),
+    "a row too many": ([IHDR, deflated(PLAIN + bytes(34)), IEND], "!more pixels than its header says"),
+    "a byte missing": ([IHDR, deflated(PLAIN[:-1]), IEND], "!truncated"),
+    "checksum of the stream wrong": ([IHDR, (b"IDAT", IDAT[1][:-1] + b"?"), IEND], "!compressed data is broken"),
+    "checksum of the stream missing": ([IHDR, (b"IDAT", IDAT[1][:-4]), IEND], "!truncated"),
+    "checksum of the stream cut": ([IHDR, (b"IDAT", IDAT[1][:-2]), IEND], "!truncated"),
+    "a piece missing": ([IHDR, PIECES[0], *PIECES[2:], IEND], "!damaged"),
+    "a piece twice": ([IHDR, *PIECES[:2], *PIECES[1:], IEND], "!damaged"),
+    "pieces swapped": ([IHDR, PIECES[1], PIECES[0], *PIECES[2:], IEND], "!damaged"),
+    "stream without its head": ([IHDR, (b"IDAT", IDAT[1][2:]), IEND], "!compressed data is broken"),
+    "unknown filter": ([IHDR, deflated(b"\5" + PLAIN[1:]), IEND], "!unknown filter"),
+    "gamma behind pixels": ([IHDR, IDAT, GAMMA, IEND], LOST.format("gAMA")),
+    "gamma twice": ([IHDR, GAMMA, GAMMA, IDAT, IEND], LOST.format("gAMA")),
+    "gamma too short": ([IHDR, (b"gAMA", b"abc"), IDAT, IEND], LOST.format("gAMA")),
+    "primaries too short": ([IHDR, (b"cHRM", b"abc"), IDAT, IEND], LOST.format("cHRM")),
+    "resolution too short": ([IHDR, (b"pHYs", b"abc"), IDAT, IEND], LOST.format("pHYs")),
+    "code points too short": ([IHDR, (b"cICP", b"\1"), IDAT, IEND], LOST.format("cICP")),
+    "profile behind pixels": ([IHDR, IDAT, PROFILE, IEND], LOST.format("iCCP")),
+    "profile twice": ([IHDR, PROFILE, PROFILE, IDAT, IEND], LOST.format("iCCP")),
+    "profile cut": ([IHDR, (b"iCCP", PROFILE[1][:-6]), IDAT, IEND], EARLY),
+    "profile garbled": ([IHDR, (b"iCCP", b"x\0\0garbage"), IDAT, IEND], LOST.format("iCCP")),
+    "text cut": ([IHDR, (b"zTXt", b"k\0\0" + zlib.compress(b"words" * 50)[:-6]), IDAT, IEND], EARLY),
+    "text garbled": ([IHDR, (b"zTXt", b"k\0\0garbage"), IDAT, IEND], LOST.format("zTXt")),
+    "EXIF garbled": ([IHDR, (b"eXIf", b"abc"), IDAT, IEND], "EXIF data is damaged"),
+    "EXIF twice": ([IHDR, (b"eXIf", exif(1)), (b"eXIf", exif(6)), IDAT, IEND], LOST.format("eXIf")),
+    "animation behind pixels": ([IHDR, IDAT, (b"acTL", bytes(8)), IEND], LOST.format("acTL")),
+    "private critical chunk": ([IHDR, (b"ABCD", b"x"), IDAT, IEND], "!private kind"),
+    "no name": ([IHDR, (b"a\0b1", b"x"), IDAT, IEND], "!where a chunk should begin"),
+}
+
+
+@row("png-torn")
+@pytest.mark.parametrize("name", TABLE)
+def test_torn_files_are_refused_or_told(name, capfd):
+    chunks, wanted = TABLE[name]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*pair) for pair in chunks)
+    if wanted and wanted.startswith("!"):
+        with pytest.raises((ImageDecodeError, UnsupportedImageError), match=wanted[1:]):
+            read_image(data)
+    else:
+        picture = read_image(data)
+        assert (picture.notes == ()) if wanted is None else (wanted in picture.notes[0])
+        if chunks[0] == IHDR:
+            np.testing.assert_array_equal(picture.pixels, ROWS)
+        read_image(encode_image(picture))
+    assert capfd.readouterr() == ("", "")
+
+
+@row("png-torn")
+def test_every_cut_and_every_wrong_checksum_is_refused_or_told():
+    chunks = [IHDR, TEXT, *PIECES, (b"tIME", bytes(7)), IEND]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*pair) for pair in chunks)
+    for end in range(8, len(data)):
+        with pytest.raises(ImageDecodeError, match="truncated"):
+            read_image(data[:end])
+    place = 8
+    for name, content in chunks:
+        place += 12 + len(content)
+        torn = data[: place - 1] + bytes((data[place - 1] ^ 1,)) + data[place:]
+        if name in (b"tEXt", b"tIME"):
+            assert read_image(torn).notes[0] == LOST.format(name.decode())
+        else:
+            with pytest.raises(ImageDecodeError, match="checksum"):
+                read_image(torn)
+
+
+@row("png-torn")
+def test_chunks_without_end_take_neither_time_nor_memory():
+    def built(*chunks):
+        return b"\x89PNG\r\n\x1a\n" + chunk(*IHDR) + b"".join(chunks) + chunk(*IEND)
+
+    with pytest.raises(ImageDecodeError, match="too many chunks"):
+        read_image(built(chunk(b"tEXt", b"") * 70_000, chunk(*IDAT)))
+    with pytest.raises(ImageDecodeError, match="too many pieces"):
+        read_image(built(chunk(b"IDAT", b"") * 70_000, chunk(*IDAT)))
+
+
+@row("png-torn")
+@pytest.mark.parametrize("size", [(1, 1_000_001), (1_000_001, 1)])
+def test_a_side_longer_than_libpng_takes_is_told(size, capfd):
+    data = png(np.zeros(size[::-1], np.uint8))
+    with pytest.raises(UnsupportedImageError, match="a side of 1000001 pixels"):
+        read_image(data)
     assert capfd.readouterr() == ("", "")

@@ -55,6 +55,8 @@ def _parse(source: Source) -> _BitFields | None:
     """
     data = source.start(14 + 124)
     start, header = struct.unpack_from("<II", data.ljust(54, b"\0"), 10)
+    if 0 < start < 14 + header:
+        raise source.damaged("its pixels are said to begin within its header")
     if header < 40 or len(data) < 54:
         return None
     width, height, _, bits, compression, _, across, down = struct.unpack_from("<iiHHIIii", data, 18)

@@ -16,6 +16,7 @@ from unhaze.images.budget import METADATA_LIMIT, Budget, TooMuchError
 __all__ = [
     "EXIF_IFD",
     "GPS_IFD",
+    "LARGEST_VALUE",
     "ORIENTATION",
     "SUB_IFDS",
     "Directory",
@@ -41,10 +42,10 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _WORDS = {5: 4, 10: 4}  # rationals are pairs, so what is swapped is half an element
 _DIRECTORY_TAGS = {EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD}
-_POINTERS, _WIDE_POINTERS = {_LONG, 13}, {_LONG8, 18}  # 13 and 18 as libtiff writes them
+_POINTERS, _WIDE_POINTERS, _SHORT = {_LONG, 13}, {_LONG8, 18}, 3  # 13 and 18 as libtiff writes them
 _NAMES = {EXIF_IFD: "camera data", GPS_IFD: "GPS", INTEROPERABILITY_IFD: "interoperability"}
 _MAX_DEPTH = 3
-_LARGEST_VALUE = METADATA_LIMIT // 2  # [bytes] only Photoshop's layers are larger, and nobody asks for these
+LARGEST_VALUE = METADATA_LIMIT // 2  # [bytes] only Photoshop's layers are larger, and nobody asks for these
 _ENTRY_BYTES = 200  # what an entry takes in memory beside its value
 
 ReadAt = Callable[[int, int], bytes]
@@ -72,6 +73,7 @@ class Directory:
     order: str
     entries: dict[int, Entry] = field(default_factory=dict)
     next_pointer: int = 0  # offset of the field that points to the next directory
+    too_large: list[int] = field(default_factory=list)  # tags whose values were left out
 
     def number(self, tag: int, default: int = 0) -> int:
         """First value of an integer tag."""
@@ -127,8 +129,9 @@ def read_directory(
         place, size = position + head_size, _SIZES.get(kind, 0) * number
         if size > layout.inline:
             (place,) = _unpack(read_at, place, order + layout.pointer)
-        if size > _LARGEST_VALUE:
+        if size > LARGEST_VALUE:
             number, size = 0, 0
+            directory.too_large.append(tag)
         budget.take(size + _ENTRY_BYTES)
         value = read_at(place, size)
         if len(value) < size:
@@ -226,6 +229,7 @@ class _Mender:
         self._visited.add(start)
         (count,) = struct.unpack_from(order + "H", blob, start)
         whole = min(count, (len(blob) - start - 2) // 12)
+        before = bytes(blob[start + 2 : start + 2 + 12 * whole])
         kept, bad = self._sort(start + 2, whole, depth)
         # what a stray pointer leads to is no directory: it must not be written over
         if len(kept) < (1 if depth == 0 else max(whole / 2, 1)):
@@ -233,7 +237,7 @@ class _Mender:
         if whole < count:
             bad.append(f"{count - whole} tags behind the end")
         end = start + 2 + 12 * count
-        if bad or end + 4 > len(blob):
+        if b"".join(kept) != before or end + 4 > len(blob):
             following = bytes(blob[end : end + 4]).ljust(4, b"\0")
             table = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
             table += bytes(12 * (whole - len(kept))) if whole == count else b""
@@ -252,6 +256,9 @@ class _Mender:
             good = inside and tag not in seen
             budget -= size if inside else 0
             if good and tag in _DIRECTORY_TAGS and depth < _MAX_DEPTH:
+                if kind == _SHORT and number == 1:  # a short pointer; readers expect a long one
+                    (pointer,) = struct.unpack_from(self.order + "H", entry, 8)
+                    kind, entry = _LONG, struct.pack(self.order + "HHII", tag, _LONG, 1, pointer)
                 good = number == 1 and self._mend_child(kind, pointer, depth)
             seen.add(tag)
             kept += [entry] if good else []

@@ -37,6 +37,9 @@ _HUFFMAN_OR_ARITHMETIC = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # the others are lossle
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _OTHER_KINDS = {0xF7: "JPEG-LS", 0xC3: "lossless JPEG", 0xC7: "lossless JPEG", 0xCB: "lossless JPEG"}
 _DECODING = {_DQT, _DHT, _DAC, _DRI, *_FRAMES}  # segments without which there are no pixels
+_MAX_SCANS = 500  # of a progressive JPEG: each goes through the whole picture; 10 are usual, and 500 djpeg's advice
+_MAX_TABLES = 1 << 18  # [bytes] of all segments needed for decoding; a table of each kind at each place takes 3 kB
+_MAX_STEPS = 1 << 18  # segments, fill bytes and bytes of junk before the first scan; cameras write some hundreds
 _MAX_JUNK = 1 << 16  # [bytes] that may stand before the file and between its segments
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -48,6 +51,7 @@ _UNDERSTOOD = (  # application segments that are read, written or spoken of one 
     *((_APP2, prefix) for prefix in (_ICC, _MPF, _GAIN_MAP)),
     *((_APP0, _JFIF), (_APP11, b"JP"), (_APP13, _PHOTOSHOP), (_APP13, b"Adobe_CM"), (_APP14, _ADOBE)),
 )
+_SEGMENT_BYTES = 200  # what a segment takes in memory beside its content
 _LABEL = 64  # [bytes] in which a preview begins, behind the name of its maker
 _THERMAL = (b"FLIR\0", b"DJI")  # measured values, whatever picture lies beside them
 
@@ -105,7 +109,7 @@ class _Header:
 
 def identify(source: Source) -> ImageInfo:
     """Size and type from the frame header."""
-    header = _read_header(source)
+    source.header = header = _read_header(source)
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
@@ -114,13 +118,16 @@ def identify(source: Source) -> ImageInfo:
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a JPEG; of a multi-picture file the first picture."""
-    header = _read_header(source)
+    header: _Header = source.header or _read_header(source)
     source.check_size(header.width, header.height, max_pixels)
     data = source.data()
     end = _find_end(data, header.scan)
     if end is None:
         raise source.truncated()
-    decoded = _decode(source, header, _scans(header, data, end))
+    scans = _scans(header, data, end)
+    missing = _check_scans(source, header, scans)
+    decoded = _decode(source, header, scans)
+    decoded.notes += missing
     decoded.encoding = _encoding(header)
     decoded.metadata = _read_metadata(header, decoded)
     _note_what_is_lost(header, data, end, decoded)
@@ -131,7 +138,7 @@ def _segments(source: Source, header: _Header) -> Iterator[tuple[int, int, bytes
     """Marker, offset behind the marker and content of each segment, up to and including the first scan header."""
     header.start = max(source.start(_MAX_JUNK).find(b"\xff\xd8\xff"), 0)
     position, header.junk = header.start + 2, header.start
-    while True:
+    for _ in range(_MAX_STEPS):
         prefix = source.read_at(position, 2)
         if len(prefix) < 2:
             raise source.truncated()
@@ -157,11 +164,17 @@ def _segments(source: Source, header: _Header) -> Iterator[tuple[int, int, bytes
         if prefix[1] == _SOS:
             return
         position += length
+    raise source.damaged("there is no end to the segments before its picture")
 
 
 def _read_header(source: Source) -> _Header:
-    header = _Header()
+    header, tables = _Header(), 0
     for marker, position, content in _segments(source, header):
+        if marker in _DECODING:
+            tables += len(content)
+            if tables > _MAX_TABLES:
+                raise source.damaged("it has more tables than a decoder can use")
+            header.decoding.append((marker, content))
         if marker in _OTHER_KINDS:
             raise UnsupportedImageError(
                 f"{source.name} is a {_OTHER_KINDS[marker]} file, which is not read; convert it to PNG or TIFF first."
@@ -172,10 +185,8 @@ def _read_header(source: Source) -> _Header:
             _parse_tables(header, content)
         elif marker == _SOS:
             header.scan = position
-        elif marker == _COM or 0xE0 <= marker <= 0xEF:
+        elif (marker == _COM or 0xE0 <= marker <= 0xEF) and _is_kept(source, header, marker, content):
             header.segments.append((marker, content))
-        if marker in _DECODING:
-            header.decoding.append((marker, content))
     if not header.frame:
         raise source.damaged("it has no frame header")
     if header.frame not in _HUFFMAN_OR_ARITHMETIC or header.precision != 8:
@@ -188,6 +199,14 @@ def _read_header(source: Source) -> _Header:
             f"{source.name} is a JPEG with {len(header.components)} colour components; convert it to PNG or TIFF first."
         )
     return header
+
+
+def _is_kept(source: Source, header: _Header, marker: int, content: bytes) -> bool:
+    """Whether there is room for a segment; the two that say what the colours are always have."""
+    for of_colours, prefix in ((_APP0, _JFIF), (_APP14, _ADOBE)):
+        if marker == of_colours and content.startswith(prefix) and header.first(marker, prefix) is None:
+            return True
+    return source.budget.admits(len(content) + _SEGMENT_BYTES)
 
 
 def _parse_frame(header: _Header, marker: int, content: bytes, source: Source) -> None:
@@ -249,6 +268,35 @@ def _decode(source: Source, header: _Header, scans: bytes) -> Decoded:
     image = Image.fromarray(pixels, "CMYK")
     converted, note = _metadata.cmyk_to_srgb(image, _join_icc(header))
     return Decoded(converted, notes=[*notes, note])
+
+
+def _check_scans(source: Source, header: _Header, scans: bytes) -> list[str]:
+    """A note where a progressive JPEG lacks scans, of which libjpeg says nothing; refuses thousands of them.
+
+    Each scan gives some coefficients of some components down to a bit (ITU-T T.81, G.1.1.1); all are needed to bit 0.
+    """
+    if header.frame not in _PROGRESSIVE:
+        return []
+    missing = {component[0]: set(range(64)) for component in header.components}
+    position = count = 0
+    while (found := _MARKER_IN_SCAN.search(scans, position)) is not None:
+        marker, start = scans[found.end() - 1], found.end()
+        if marker == _EOI:
+            break
+        length = int.from_bytes(scans[start : start + 2], "big")
+        content, position = scans[start + 2 : start + length], start + max(length, 2)
+        if marker != _SOS or len(content) < 4 or len(content) < 4 + 2 * content[0]:
+            continue
+        count += 1
+        if count > _MAX_SCANS:
+            raise source.damaged(f"it is made of more than {_MAX_SCANS} scans")
+        first, last, bits = content[-3:]
+        if bits & 15 == 0:
+            for identity in content[1 : 1 + 2 * content[0] : 2]:
+                missing.get(identity, set()).difference_update(range(first, last + 1))
+    if any(missing.values()):
+        return ["Scans of the progressive JPEG are missing: it is less fine than it was; look at the result."]
+    return []
 
 
 def _scans(header: _Header, data: bytes, end: int) -> bytes:
@@ -322,8 +370,10 @@ def _subsampling(header: _Header) -> str:
 
 
 def _join_icc(header: _Header) -> bytes | None:
+    """The profile, if all its parts are there: each says which it is, and how many there are."""
     parts = sorted(s[len(_ICC) :] for m, s in header.segments if m == _APP2 and s.startswith(_ICC))
-    return b"".join(part[2:] for part in parts) or None
+    whole = all(part[:2] == bytes((i + 1, len(parts) & 255)) for i, part in enumerate(parts))
+    return b"".join(part[2:] for part in parts) or None if whole else None
 
 
 def _read_metadata(header: _Header, decoded: Decoded) -> Metadata:
@@ -379,6 +429,8 @@ def _aspect(jfif: bytes | None) -> tuple[int, int] | None:
 
 def _note_what_is_lost(header: _Header, data: bytes, end: int, decoded: Decoded) -> None:
     xmp = decoded.metadata.xmp or b""
+    if header.first(_APP2, _ICC) is not None and _join_icc(header) is None:
+        decoded.notes.append("Parts of the embedded colour profile are missing; it was dropped.")
     video = data.find(b"ftyp", end) >= 0
     gain_map = header.first(_APP2, _GAIN_MAP) is not None
     if gain_map or b"hdrgm:Version" in xmp or b"apple.com/HDRGainMap" in xmp:
@@ -424,6 +476,8 @@ def notes(picture: Picture, metadata: Metadata) -> list[str]:
     lines = []
     if metadata.exif and len(metadata.exif) > _MAX_EXIF:
         lines.append("The EXIF data is too large for a JPEG and was dropped.")
+    if metadata.comment and len(metadata.comment) > _MAX_SEGMENT:
+        lines.append(f"The comment was cut at {_MAX_SEGMENT} bytes, the most that a JPEG has place for.")
     if metadata.xmp and len(_XMP) + len(metadata.xmp) > _MAX_SEGMENT:
         lines.append("The XMP data is too large for a JPEG and was dropped.")
     if picture.encoding.jpeg_subsampling == _UNUSUAL and picture.pixels.ndim == 3:

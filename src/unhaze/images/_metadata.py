@@ -63,7 +63,7 @@ def finish(decoded: Decoded, *, turned: bool) -> Metadata:
         exif=_finish_exif(metadata.exif, decoded.notes, turned=turned),
         xmp=_finish_xmp(metadata.xmp, turned=turned),
         icc=_finish_icc(metadata.icc, decoded),
-        photoshop=_finish_photoshop(metadata.photoshop),
+        photoshop=_finish_photoshop(metadata.photoshop, decoded.notes),
         dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
         aspect=metadata.aspect[::-1] if metadata.aspect and turned else metadata.aspect,
     )
@@ -116,10 +116,13 @@ def _finish_icc(icc: bytes | None, decoded: Decoded) -> bytes | None:
     if icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
         decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
         return None
+    if int.from_bytes(icc[:4], "big") > len(icc):
+        decoded.notes.append("The embedded colour profile is cut off and was dropped.")
+        return None
     return icc
 
 
-def _finish_photoshop(resources: bytes | None) -> bytes | None:
+def _finish_photoshop(resources: bytes | None, notes: list[str]) -> bytes | None:
     """Image resources without the thumbnail (Adobe Photoshop File Formats, "Image Resource Blocks")."""
     kept, position, data = [], 0, resources or b""
     while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
@@ -129,6 +132,9 @@ def _finish_photoshop(resources: bytes | None) -> bytes | None:
             break
         (size,) = struct.unpack_from(">I", data, position + 6 + name)
         end = position + 10 + name + size + size % 2
+        if end - size % 2 > len(data):
+            notes.append("A part of the Photoshop resources (IPTC captions) is cut off and was dropped.")
+            break
         if identity not in _PHOTOSHOP_THUMBNAILS:
             kept.append(data[position:end])
         position = end

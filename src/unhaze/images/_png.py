@@ -41,6 +41,23 @@ _UNDERSTOOD = {*_COLOUR_SPACE, *_CRITICAL, b"tRNS", b"iCCP", b"eXIf", b"pHYs", b
 _KEPT = {b"bKGD", b"oFFs", b"sCAL", b"sTER", b"mDCV"}  # true of the result too, though a stranger could not know
 _OF_PLACES = {b"oFFs", b"sCAL"}  # across and down: not true of a picture that was turned
 _OF_NO_USE = {b"hIST", b"iDOT", b"fcTL", b"fdAT"}  # of a palette, of this very stream, of an animation
+# the length that a chunk must have, if there is but one; what may stand but once; and what comes too late behind the
+# pixels, where no other reader heeds it (sections 5.6 and 11.3)
+_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9, b"acTL": 8, b"tIME": 7, b"oFFs": 9}
+_ONCE = {*_LENGTHS, b"iCCP", b"eXIf", b"sBIT", b"bKGD", b"hIST", b"mDCV", b"cLLI", b"sCAL", b"sTER", b"PLTE", b"tRNS"}
+_BEFORE_PIXELS = {
+    *_COLOUR_SPACE,
+    b"iCCP",
+    b"sBIT",
+    b"bKGD",
+    b"hIST",
+    b"mDCV",
+    b"cLLI",
+    b"pHYs",
+    b"acTL",
+    b"PLTE",
+    b"tRNS",
+}
 _SAFE_TO_COPY = 32  # in the last letter of a name
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
 _KINDS = {
@@ -52,6 +69,9 @@ _XMP_KEYWORD, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _READ_RAW_PROFILES = {_RAW_PROFILE + kind for kind in ("exif", "APP1", "xmp", "iptc", "8bim", "icc", "icm")}
 _METRE = 1 / 0.0254  # inches
+_LONGEST_SIDE = 1_000_000  # [px] of libpng, which says so to the terminal alone
+_MAX_CHUNKS = 1 << 16  # beside those of pixels, of which there may be one for each kB; libpng keeps 1000
+_SMALLEST_PIECE = 1 << 10  # [bytes]
 _LONGEST_NAME = 200  # [bytes] of a keyword, the flags and the language of a text chunk
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PAETH = 4  # the highest filter type
@@ -71,7 +91,10 @@ class _Layout:
     budget: Budget = field(default_factory=Budget)
     behind: list[tuple[bytes, bytes]] = field(default_factory=list)  # behind the pixels
     damaged: list[bytes] = field(default_factory=list)  # names of chunks whose checksum does not match
+    cut_off: list[bytes] = field(default_factory=list)  # names of chunks whose compressed data ends early
     pixel_data: list[tuple[int, int]] = field(default_factory=list)  # offset and length of the data chunks
+    scattered: bool = False  # whether other chunks stand between those
+    surplus: int = 0  # [bytes] in them behind the end of the compressed data
     end: int = 0  # of what was read
     _texts: list[tuple[str, str]] = field(default_factory=list)
     _parsed: int = 0  # how many chunks have been looked through for texts
@@ -102,7 +125,7 @@ class _Layout:
 
     def texts(self) -> list[tuple[str, str]]:
         """Keyword and text of each text chunk; each is inflated once."""
-        pairs = (_parse_text(name, content, self.budget) for name, content in self.chunks[self._parsed :])
+        pairs = (_parse_text(name, content, self) for name, content in self.chunks[self._parsed :])
         self._texts += [pair for pair in pairs if pair is not None]
         self._parsed = len(self.chunks)
         return self._texts
@@ -140,6 +163,12 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a PNG that is not animated."""
     header: _Layout = source.header or _read_layout(source)
     source.check_size(header.width, header.height, max_pixels)
+    longest = max(header.width, header.height)
+    if longest > _LONGEST_SIDE:
+        raise UnsupportedImageError(
+            f"{source.name} has a side of {longest} pixels, more than the {_LONGEST_SIDE} of a PNG that are read; cut "
+            "it into parts first."
+        )
     layout = _read_layout(source, header)
     frames = layout.first(b"acTL")
     if frames is not None and int.from_bytes(frames[:4], "big") > 1:
@@ -162,6 +191,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
 def _read_layout(source: Source, header: _Layout | None = None) -> _Layout:
     """Walk the chunks up to the first with pixels; with what that gave, on through the others and their checksums."""
     position, layout = (len(SIGNATURE), None) if header is None else (header.end, header)
+    count = 0  # of chunks other than those of pixels
     while True:
         head = source.read_at(position, 8)
         if len(head) < 8:
@@ -176,8 +206,17 @@ def _read_layout(source: Source, header: _Layout | None = None) -> _Layout:
             _check(source, position, length)
             if layout is None:
                 raise source.damaged("its header is missing")
+            if layout.pixel_data and sum(layout.pixel_data[-1]) + 12 != position + 8:
+                layout.scattered = True
             layout.pixel_data.append((position + 8, length))
+            if len(layout.pixel_data) > max(_MAX_CHUNKS, source.size // _SMALLEST_PIECE):
+                raise source.damaged("its picture data is cut into too many pieces")
+        elif not name.isalpha():
+            raise source.damaged("something else stands where a chunk should begin")
         else:
+            count += 1
+            if count > _MAX_CHUNKS:
+                raise source.damaged("it has too many chunks")
             known = layout is None or name[0] & 32 == 0 or source.budget.admits(max(0, length - _LONGEST_NAME))
             if not known:
                 position += 12 + length
@@ -190,8 +229,11 @@ def _read_layout(source: Source, header: _Layout | None = None) -> _Layout:
             if layout is None:
                 layout = _parse_header(source, name, content)
                 layout.budget = source.budget
+            elif name == b"IHDR":
+                raise source.damaged("it has two headers")
             elif name == b"IEND":
-                layout.end = position + 12
+                layout.end = position + 12 + length
+                layout.damaged += [name] if length else []
                 return layout
             elif not whole or not _makes_sense(name, content, layout):
                 layout.damaged.append(name)
@@ -204,15 +246,17 @@ def _read_layout(source: Source, header: _Layout | None = None) -> _Layout:
 
 
 def _makes_sense(name: bytes, content: bytes, layout: _Layout) -> bool:
-    """Whether a chunk on which the pixels depend stands where it may, once, and with the length of its kind."""
-    if name not in (b"PLTE", b"tRNS"):
-        return True
-    if layout.pixel_data or layout.first(name) is not None:
+    """Whether a chunk stands where it may, as often as it may, and has a length of its kind."""
+    if layout.pixel_data and name in _BEFORE_PIXELS:
+        return False
+    if name in _ONCE and any(name == other for other, _ in (*layout.chunks, *layout.behind)):
         return False
     if name == b"PLTE":
-        return len(content) % 3 == 0 and 3 <= len(content) <= 768
-    lengths = {_GREY: (2,), _RGB: (6,), _PALETTE: range(1, len(layout.first(b"PLTE") or b"") // 3 + 1)}
-    return len(content) in lengths.get(layout.kind, ())
+        return len(content) % 3 == 0 and 3 <= len(content) <= 768 and layout.kind not in (_GREY, _GREY_ALPHA)
+    if name == b"tRNS":
+        lengths = {_GREY: (2,), _RGB: (6,), _PALETTE: range(1, len(layout.first(b"PLTE") or b"") // 3 + 1)}
+        return len(content) in lengths.get(layout.kind, ())
+    return len(content) == _LENGTHS.get(name, len(content))
 
 
 def _check(source: Source, position: int, length: int) -> None:
@@ -241,9 +285,12 @@ def _check_pixel_data(source: Source, layout: _Layout) -> None:
     """Inflate the pixel data without keeping it; refuse what libpng would complain about."""
     sizes = _row_sizes(layout)
     wanted = sum(size * rows for size, rows in sizes)
-    inflater, count = zlib.decompressobj(), 0
+    inflater, count, needed = zlib.decompressobj(), 0, []
     data = memoryview(source.data())
     for offset, length in layout.pixel_data:
+        if inflater.eof:
+            layout.surplus += length
+            continue
         piece: memoryview | bytes = data[offset : offset + length]
         while len(piece) and not inflater.eof:
             try:
@@ -256,6 +303,10 @@ def _check_pixel_data(source: Source, layout: _Layout) -> None:
             if count > wanted:
                 raise source.damaged("it holds more pixels than its header says")
             piece = inflater.unconsumed_tail
+        behind = len(inflater.unused_data)
+        layout.surplus += behind
+        needed.append((offset, length - behind))
+    layout.pixel_data = needed
     if count < wanted or not inflater.eof:
         raise source.truncated()
 
@@ -300,13 +351,17 @@ def _bare(source: Source, layout: _Layout) -> Source:
         not source.budget.exceeded
         and not layout.behind
         and not layout.damaged
+        and not layout.surplus
         and {name for name, _ in layout.chunks} <= needed
     ):
         return source
     parts: list[bytes | memoryview] = [data[: len(SIGNATURE) + 25]]
     parts += [_chunk(name, content) for name, content in layout.chunks if name in needed]
     view = memoryview(data)
-    parts += [view[offset - 8 : offset + length + 4] for offset, length in layout.pixel_data]
+    if layout.surplus:
+        parts += [_chunk(b"IDAT", view[offset : offset + length]) for offset, length in layout.pixel_data]
+    else:
+        parts += [view[offset - 8 : offset + length + 4] for offset, length in layout.pixel_data]
     return Source(io.BytesIO(b"".join([*parts, _chunk(b"IEND", b"")])), source.name, source.suffix)
 
 
@@ -319,15 +374,24 @@ def _decode_with_pillow(source: Source, layout: _Layout) -> Decoded:
             top = (1 << layout.depth) - 1
             value = int.from_bytes((key or b"")[:2], "big") * 255 // top
             return Decoded(pixels, None if key is None else np.where(pixels == value, 0, 255).astype(np.uint8))
+        missing = _missing_colours(image, layout)
         mode = ("L" if layout.grey else "RGB") + ("A" if layout.transparent else "")
         stored = np.array(image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise source.damaged() from error
-    return Decoded(*split_channels(stored, grey=layout.grey))
+    return Decoded(*split_channels(stored, grey=layout.grey), notes=missing)
+
+
+def _missing_colours(image: PngImagePlugin.PngImageFile, layout: _Layout) -> list[str]:
+    """A note on pixels that name a colour behind the end of the palette; all decoders make them black."""
+    if layout.kind != _PALETTE:
+        return []
+    count = int((np.asarray(image) >= len(layout.first(b"PLTE") or b"") // 3).sum())
+    return [f"{count} pixels have a colour that the palette does not hold; they are shown black."] if count else []
 
 
 def _read_metadata(layout: _Layout) -> Metadata:
-    icc = _parse_icc(layout.first(b"iCCP"), layout.budget)  # first: the colours depend on it
+    icc = _parse_icc(layout)  # first: the colours depend on it
     icc = icc or layout.raw_profile("icc") or layout.raw_profile("icm")
     resources = layout.raw_profile("8bim") or layout.raw_profile("iptc")
     if resources and not resources.startswith(b"8BIM"):
@@ -390,7 +454,14 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
     notes, kept = decoded.notes, {name for name, _ in decoded.encoding.png_chunks}
     if layout.damaged:
         names = ", ".join(dict.fromkeys(map(_readable, layout.damaged)))
-        notes.append(f"Chunks of the PNG are damaged and were dropped ({names}).")
+        notes.append(f"Chunks of the PNG are damaged or out of place and were dropped ({names}).")
+    if layout.cut_off:
+        names = ", ".join(dict.fromkeys(map(_readable, layout.cut_off)))
+        notes.append(f"Chunks of the PNG end early; what they hold was kept ({names}).")
+    if layout.scattered:
+        notes.append("The picture data of the PNG stands in several places; look at the result.")
+    if layout.surplus:
+        notes.append(f"{layout.surplus} bytes of picture data behind its end were left out.")
     lost = {name: None for name, _ in layout.chunks if name not in _UNDERSTOOD | _OF_NO_USE | kept}
     if b"caBX" in lost:
         notes.append("The content credentials were dropped; they do not hold for changed pixels.")
@@ -406,18 +477,30 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
         notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
 
 
-def _parse_text(name: bytes, content: bytes, budget: Budget) -> tuple[str, str] | None:
+def _parse_text(name: bytes, content: bytes, layout: _Layout) -> tuple[str, str] | None:
     if name not in (b"tEXt", b"zTXt", b"iTXt"):
         return None
     keyword, _, rest = content.partition(b"\0")
     try:
         if name == b"iTXt":
             compressed, (_, _, value) = rest[:1] == b"\1", rest[2:].split(b"\0", 2)
-            return keyword.decode("latin-1"), _decode_text(budget.inflate(value) if compressed else value)
-        value = budget.inflate(rest[1:]) if name == b"zTXt" else rest
-    except (zlib.error, ValueError, TooMuchError):
+            return keyword.decode("latin-1"), _decode_text(_inflate(name, value, layout) if compressed else value)
+        value = _inflate(name, rest[1:], layout) if name == b"zTXt" else rest
+    except TooMuchError:
+        return None
+    except (zlib.error, ValueError):
+        layout.damaged.append(name)
         return None
     return keyword.decode("latin-1"), value.decode("latin-1")
+
+
+def _inflate(name: bytes, data: bytes, layout: _Layout) -> bytes:
+    """Decompress what a chunk holds; where it ends early, what there is is kept, and the chunk is told."""
+    before = layout.budget.cut_off
+    inflated = layout.budget.inflate(data)
+    if layout.budget.cut_off > before:
+        layout.cut_off.append(name)
+    return inflated
 
 
 def _decode_text(value: bytes) -> str:
@@ -434,12 +517,16 @@ def _parse_raw_profile(value: str) -> bytes | None:
         return None
 
 
-def _parse_icc(content: bytes | None, budget: Budget) -> bytes | None:
+def _parse_icc(layout: _Layout) -> bytes | None:
+    content = layout.first(b"iCCP")
     if content is None:
         return None
     try:
-        return budget.inflate(content.partition(b"\0")[2][1:])
-    except (zlib.error, TooMuchError):
+        return _inflate(b"iCCP", content.partition(b"\0")[2][1:], layout)
+    except TooMuchError:
+        return None
+    except zlib.error:
+        layout.damaged.append(b"iCCP")
         return None
 
 
@@ -507,8 +594,9 @@ def _encode_grey_alpha(pixels: Pixels, alpha: Pixels) -> memoryview:
     return memoryview(SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks))
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+def _chunk(name: bytes, content: bytes | memoryview) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(name))
+    return b"".join((struct.pack(">I", len(content)), name, content, struct.pack(">I", checksum)))
 
 
 def _ancillary(kept: list[tuple[bytes, bytes]], metadata: Metadata) -> bytes:

@@ -72,4 +72,4 @@ def _open(source: Source) -> Any:
     try:
         return rawpy.imread(io.BytesIO(source.data()))
     except rawpy.LibRawError as error:
-        raise source.damaged(f"LibRaw says: {str(error).strip(chr(39))}") from error
+        raise source.damaged(f"LibRaw says: {str(error).removeprefix('b').strip(chr(39))}") from error

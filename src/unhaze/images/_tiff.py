@@ -13,7 +13,6 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -27,7 +26,7 @@ from unhaze.images import _exif, _metadata, _tiff_codecs
 from unhaze.images._arrays import merge_alpha, premultiply, split_channels, to_uint8, unpremultiply
 from unhaze.images._exif import Directory, Entry, ExifError
 from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
-from unhaze.images._tiff_segments import Layout, read_samples
+from unhaze.images._tiff_segments import PREDICTED, Layout, read_samples
 from unhaze.images.budget import Budget
 
 __all__ = ["encode", "identify", "is_raw", "notes", "read"]
@@ -36,6 +35,7 @@ _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254
 _DESCRIPTION, _STRIPS, _SAMPLES, _STRIP_BYTES, _PLANAR = 270, 273, 277, 279, 284
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _COLORMAP, _TILES, _TILE_BYTES = 282, 283, 296, 320, 324, 325
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
+_JPEG_PREVIEW = 513
 _FILL_ORDER, _PREDICTOR, _JPEG_TABLES, _SUBSAMPLING = 266, 317, 347, 530
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _XMP, _DEPTH = 338, 339, 700, 32997
 _IPTC, _PHOTOSHOP, _ICC, _LAYERS, _DNG_VERSION, _NODATA = 33723, 34377, 34675, 37724, 50706, 42113
@@ -47,6 +47,8 @@ _STRUCTURE = {
     50838, 50839,
 }  # fmt: skip
 _SAID_FOR_ALL_PAGES = {_XMP, _IPTC, _PHOTOSHOP, _ICC}  # by the first directory, where the picture is in another
+_COUNTS = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _ROWS_PER_STRIP, _PLANAR,
+           _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}  # fmt: skip
 _SAYS_LITTLE = {_exif.ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 4, 5, 6, 8
@@ -138,16 +140,14 @@ def is_raw(source: Source) -> bool:
         first = next(_directories(source, budget), None)
         if first is None:
             return False
-        children = _numbers(first.tags, _exif.SUB_IFDS)[:16]
-        order, big = _byte_order(source)
-        below = [
-            _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
-            for offset in children
-        ]
+        below, unreadable = _sub_directories(source, first, budget)
     except (ExifError, ImageDecodeError):
         return False
-    kinds = {directory.number(_PHOTOMETRIC) for directory in (first.tags, *below)}
-    return _DNG_VERSION in first.tags.entries or bool(kinds & {_CFA, _LINEAR_RAW})
+    kinds = {page.tags.number(_PHOTOMETRIC) for page in (first, *below)}
+    raw = _DNG_VERSION in first.tags.entries or bool(kinds & {_CFA, _LINEAR_RAW})
+    if raw and unreadable and all(page.is_thumbnail for page in (first, *below)):
+        raise source.damaged("the picture below its thumbnail cannot be found")  # LibRaw would develop the thumbnail
+    return raw
 
 
 def identify(source: Source) -> ImageInfo:
@@ -167,14 +167,15 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     page = chosen.page
     source.check_size(*page.size, max_pixels)
     _refuse_unknown(source, page)
-    samples = read_samples(source, _layout(source, page))
+    samples, faults = read_samples(source, _layout(source, page))
     decoded = _decode(samples, page) if page.plain else _convert(samples, page)
     del samples
     if chosen.mask is not None:
-        shown = read_samples(source, _layout(source, chosen.mask))[..., 0]
+        shown, of_mask = read_samples(source, _layout(source, chosen.mask))
+        faults += of_mask
         top = np.iinfo(decoded.pixels.dtype).max if decoded.pixels.dtype.kind == "u" else 1.0
-        decoded.alpha = np.multiply(shown, top, dtype=decoded.pixels.dtype)
-    decoded.notes[:0] = chosen.notes + _read_details(source, page)
+        decoded.alpha = np.multiply(shown[..., 0], top, dtype=decoded.pixels.dtype)
+    decoded.notes[:0] = chosen.notes + faults + _read_details(source, page)
     decoded.orientation = _orientation(page.tags)
     decoded.metadata = _read_metadata(page)
     decoded.encoding = Encoding(
@@ -207,16 +208,25 @@ def _directories(source: Source, budget: Budget) -> Iterator[_Page]:
         place = tags.next_pointer
 
 
-def _sub_directories(source: Source, page: _Page, budget: Budget) -> list[_Page]:
-    """Pictures below a page: pyramid levels, or the picture where the page is its thumbnail."""
+def _sub_directories(source: Source, page: _Page, budget: Budget) -> tuple[list[_Page], int]:
+    """Pictures below a page: pyramid levels, or the picture where the page is its thumbnail; and how many are lost."""
     order, big = _byte_order(source)
-    found = []
-    for offset in _numbers(page.tags, _exif.SUB_IFDS)[:_MAX_SUB_DIRECTORIES]:
-        with suppress(ExifError):  # most are copies that nobody will miss
+    found, lost = [], 0
+    entry = page.tags.entries.get(_exif.SUB_IFDS)
+    offsets = _numbers(page.tags, _exif.SUB_IFDS)
+    for offset in offsets[:_MAX_SUB_DIRECTORIES]:
+        try:
             tags = _exif.read_directory(source.read_at, offset, order, big=big, depth=_ALONE, budget=budget)
-            general = {t: e for t, e in page.tags.entries.items() if t not in _STRUCTURE or t in _SAID_FOR_ALL_PAGES}
-            found.append(_Page(replace(tags, entries=general | tags.entries), offset))
-    return found
+        except ExifError:
+            lost += 1
+            continue
+        general = {t: e for t, e in page.tags.entries.items() if t not in _STRUCTURE or t in _SAID_FOR_ALL_PAGES}
+        below = _Page(replace(tags, entries=general | tags.entries), offset)
+        if _area(below) and tags.entries.keys() & {_STRIPS, _TILES, _JPEG_PREVIEW}:
+            found.append(below)
+        else:
+            lost += 1
+    return found, lost + (entry is not None and not offsets)
 
 
 def _read_details(source: Source, page: _Page) -> list[str]:
@@ -265,7 +275,12 @@ def _choose(source: Source) -> _Choice:
         count = max(len(full), _stack_size(full[0]))
         raise UnsupportedImageError(f"{source.name} holds {count} pictures; split the TIFF into single pages first.")
     chosen, notes = full[0], []
-    below = [page for page in _sub_directories(source, chosen, budget) if not page.is_thumbnail and not page.is_mask]
+    below, lost = _sub_directories(source, chosen, budget)
+    below = [page for page in below if not page.is_thumbnail and not page.is_mask]
+    if lost and chosen.is_thumbnail and not below:
+        raise source.damaged("the picture below its thumbnail cannot be found")
+    if lost:
+        notes.append("Pictures below the first page cannot be found; look whether this is the one you mean.")
     largest = max(below, key=_area, default=chosen)
     if _area(largest) > _area(chosen):
         if sum(_area(page) == _area(largest) for page in below) > 1:
@@ -289,7 +304,30 @@ def _choose(source: Source) -> _Choice:
     for page in (chosen, mask):
         if page is not None:
             _refuse_twice(source, page)
+            _refuse_nonsense(source, page)
+    if chosen.is_thumbnail:
+        notes.append("The file says of its only picture that it is a smaller copy of another.")
+    large = [tag for page in pages for tag in page.tags.too_large if tag != _LAYERS]
+    if large:
+        names = ", ".join(TiffTags.lookup(tag).name for tag in dict.fromkeys(large))
+        notes.append(f"Tags of more than {_exif.LARGEST_VALUE >> 20} MB were dropped ({names}).")
     return _Choice(chosen, mask, notes)
+
+
+def _refuse_nonsense(source: Source, page: _Page) -> None:
+    """Of a value that means nothing libtiff's readers take another, each its own; but all take 0 for the usual."""
+    for tag in sorted(_COUNTS & page.tags.entries.keys()):
+        if not _numbers(page.tags, tag):
+            raise source.damaged(f"its entry {TiffTags.lookup(tag).name} is no number")
+    for tag, allowed in ((_FILL_ORDER, (0, 1, 2)), (_PLANAR, (0, 1, 2)), (_PREDICTOR, (1, 2, 3))):
+        value = page.tags.number(tag, 1)
+        if value not in allowed:
+            raise source.damaged(f"its entry {TiffTags.lookup(tag).name} is {value}, which means nothing")
+    predictor = page.tags.number(_PREDICTOR, 1)
+    if page.compression in PREDICTED and ((predictor == 3) > page.is_float or (predictor == 2 and page.bits < 8)):
+        raise source.damaged(f"its Predictor {predictor} does not fit values of {page.bits} bits")
+    if page.photometric == _PALETTE and len(_numbers(page.tags, _COLORMAP)) < 3 << page.bits:
+        raise source.damaged("its palette is missing or too short")
 
 
 def _area(page: _Page) -> int:

@@ -14,12 +14,19 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
+
+from unhaze.errors import ImageDecodeError, ImageTooLargeError, UnsupportedImageError
+from unhaze.images import _png
+from unhaze.images._arrays import merge_alpha
+from unhaze.images._picture import Source
 
 __all__ = [
     "BYTE_CODECS",
@@ -33,6 +40,7 @@ __all__ = [
 ]
 
 Bytes = NDArray[np.uint8]
+Plain = tuple[Any, bool]  # the bytes, and whether the compressed data ends with them and as it should
 
 JPEG = 7
 _WEBP, _LERC = "WebP", "LERC"
@@ -62,8 +70,8 @@ def name_of(compression: int) -> str:
 # -- bytes ------------------------------------------------------------------------------------------------------------
 
 
-def _stored(data: bytes, size: int) -> Any:
-    return _exactly(data[:size], size)
+def _stored(data: bytes, size: int) -> Plain:
+    return _exactly(data[:size], size), True
 
 
 def _exactly(data: Any, size: int) -> Any:
@@ -72,41 +80,45 @@ def _exactly(data: Any, size: int) -> Any:
     return data
 
 
-def _inflate(data: bytes, size: int) -> bytes:
+def _inflate(data: bytes, size: int) -> Plain:
     stream = zlib.decompressobj()
     try:
         inflated = stream.decompress(data, size)
-        stream.decompress(stream.unconsumed_tail, 1)  # reads on to the checksum
+        more = stream.decompress(stream.unconsumed_tail, 1)  # reads on to the checksum
     except zlib.error as error:
         raise DamagedSegmentError(str(error)) from error
-    result: bytes = _exactly(inflated, size)
-    return result
+    return _exactly(inflated, size), stream.eof and not more
 
 
-def _unxz(data: bytes, size: int) -> bytes:
+def _unxz(data: bytes, size: int) -> Plain:
+    stream = lzma.LZMADecompressor()
     try:
-        result: bytes = _exactly(lzma.LZMADecompressor().decompress(data, size), size)
-    except lzma.LZMAError as error:
+        plain = _exactly(stream.decompress(data, size), size)
+        more = b"" if stream.eof else stream.decompress(b"", 1)
+    except (lzma.LZMAError, EOFError) as error:
         raise DamagedSegmentError(str(error)) from error
-    return result
+    return plain, stream.eof and not more
 
 
-def _unzstd(data: bytes, size: int) -> Any:
+def _unzstd(data: bytes, size: int) -> Plain:
     try:
         zstd = import_module("compression.zstd")
     except ImportError:
         codecs = _imagecodecs()
         try:
-            return _exactly(codecs.zstd_decode(data, out=bytearray(size)), size)
+            return _exactly(codecs.zstd_decode(data, out=bytearray(size)), size), True  # an error where more comes out
         except codecs.ZstdError as error:
             raise DamagedSegmentError(str(error)) from error
+    stream = zstd.ZstdDecompressor()
     try:
-        return _exactly(zstd.ZstdDecompressor().decompress(data, size), size)
+        plain = _exactly(stream.decompress(data, size), size)
+        more = b"" if stream.eof else stream.decompress(b"", 1)
     except (zstd.ZstdError, EOFError) as error:
         raise DamagedSegmentError(str(error)) from error
+    return plain, stream.eof and not more
 
 
-def _unpack_bits(data: bytes, size: int) -> bytes:
+def _unpack_bits(data: bytes, size: int) -> Plain:
     unpacked, position = bytearray(), 0
     while len(unpacked) < size:
         if position + 1 >= len(data):
@@ -119,7 +131,10 @@ def _unpack_bits(data: bytes, size: int) -> bytes:
             if head > 128:  # 128 does nothing
                 unpacked += data[position + 1 : position + 2] * (257 - head)
             position += 1 + (head > 128)
-    return bytes(unpacked[:size])
+    padding = (
+        data[position + 1 :].strip(b"\x80") if position % 2 else data[position:].strip(b"\x80")
+    )  # to an even place
+    return bytes(unpacked[:size]), len(unpacked) == size and not padding
 
 
 # -- LZW --------------------------------------------------------------------------------------------------------------
@@ -140,7 +155,7 @@ _LONG_STRINGS = 32  # mean length from which strings are joined one after the ot
 _SHORT_BLOCK, _MAX_SHORT_BLOCKS = 64, 4096  # no writer clears its table so often; decoding that would take hours
 
 
-def _unlzw(data: bytes, size: int) -> Bytes:
+def _unlzw(data: bytes, size: int) -> Plain:
     """LZW with the highest bit first, whole arrays at a time: 0.8 s for 12 million RGB pixels, libtiff takes 0.2 s.
 
     Between two clears the places of all codes are known beforehand. The string of a code is the output at the place
@@ -150,7 +165,7 @@ def _unlzw(data: bytes, size: int) -> Bytes:
     if data[:1] == b"\0" and data[1:2] and data[1] & 1:
         raise DamagedSegmentError("an LZW of before TIFF 5")
     raw = np.frombuffer(data + b"\0\0\0", np.uint8)
-    result, filled, bit, short = np.empty(size, np.uint8), 0, 0, 0
+    result, filled, bit, short, ended = np.empty(size, np.uint8), 0, 0, 0, False
     while filled < size:
         count = min(int(np.searchsorted(_STARTS, 8 * len(data) - bit, "right")) - 1, _MAX_CODES)
         codes = _codes(raw, bit, min(count, _WINDOW))
@@ -160,17 +175,31 @@ def _unlzw(data: bytes, size: int) -> Bytes:
             marks = np.flatnonzero((codes == _CLEAR) | (codes == _END))
         stop = int(marks[0]) if marks.size else len(codes)
         if stop:
-            strings = _strings(codes[:stop], size - filled)
+            strings, used = _strings(codes[:stop], size - filled)
             result[filled : filled + len(strings)] = strings
             filled += len(strings)
+            if used < stop:
+                return result, used >= 0 and _ends(raw, bit, used)
         if filled < size and (not marks.size or codes[stop] == _END):
             raise DamagedSegmentError(f"{filled} of {size} bytes")
+        ended = _ends(raw, bit, stop)
         if marks.size:
             bit += int(_STARTS[stop + 1])
+            ended = ended or _ends(raw, bit, 0)  # behind a clear
         short += stop < _SHORT_BLOCK
         if short > _MAX_SHORT_BLOCKS:
             raise DamagedSegmentError("the table is cleared too often")
-    return result
+    return result, ended
+
+
+def _ends(raw: Bytes, bit: int, index: int) -> bool:
+    """Whether the code of an index, counted from a clear at a place [bit], is the end; behind the data are zeros.
+
+    libtiff before 4.1 wrote it with a bit less where the width changes with it.
+    """
+    place, width = bit + int(_STARTS[index]), int(_WIDTHS[min(index, _MAX_CODES - 1)])
+    word = int.from_bytes(raw[place >> 3 : (place >> 3) + 3].tobytes(), "big")
+    return any((word >> (24 - (place & 7) - w)) & ((1 << w) - 1) == _END for w in (width, width - 1))
 
 
 def _codes(raw: Bytes, bit: int, count: int) -> NDArray[np.int32]:
@@ -182,8 +211,11 @@ def _codes(raw: Bytes, bit: int, count: int) -> NDArray[np.int32]:
     return codes
 
 
-def _strings(codes: NDArray[np.int32], limit: int) -> Bytes:
-    """What codes after a clear stand for, at most ``limit`` bytes. Code k may name the string that it completes."""
+def _strings(codes: NDArray[np.int32], limit: int) -> tuple[Bytes, int]:
+    """What codes after a clear stand for, at most ``limit`` bytes, and how many codes that takes; -1 for part of one.
+
+    Code k may name the string that it completes.
+    """
     unknown = np.flatnonzero(codes > _HIGHEST[: len(codes)])
     codes = codes[: unknown[0]] if unknown.size else codes  # behind the end of the strip anything may stand
     if not len(codes):
@@ -197,23 +229,27 @@ def _strings(codes: NDArray[np.int32], limit: int) -> Bytes:
     lengths += 1
     starts = np.cumsum(lengths) - lengths
     total = int(starts[-1] + lengths[-1])
+    used = int(np.searchsorted(starts, limit))
     if total > limit:
-        used = int(np.searchsorted(starts, limit))
+        whole = used < len(codes) and int(starts[used]) == limit
         codes, is_string, parent = codes[:used], is_string[:used], parent[:used]
         lengths, starts = lengths[:used], starts[:used]
         total = limit
+    else:
+        whole = True
     if unknown.size and total < limit:
         raise DamagedSegmentError("a code not yet in the table")
     lengths[-1] = total - starts[-1]
+    used = used if whole else -1
     if total > _LONG_STRINGS * len(codes):
-        return _joined(codes, starts.take(parent).tolist(), lengths.tolist())
+        return _joined(codes, starts.take(parent).tolist(), lengths.tolist()), used
     origin = np.arange(total)
     origin -= np.repeat(starts - starts.take(parent), lengths)
     letters = np.zeros(total, np.uint8)
     letters[starts[~is_string]] = codes[~is_string]
     while not np.array_equal(further := origin.take(origin), origin):
         origin = further
-    return letters.take(origin)
+    return letters.take(origin), used
 
 
 def _joined(codes: NDArray[np.int32], origins: list[int], lengths: list[int]) -> Bytes:
@@ -227,7 +263,7 @@ def _joined(codes: NDArray[np.int32], origins: list[int], lengths: list[int]) ->
     return np.frombuffer(joined, np.uint8)
 
 
-BYTE_CODECS: dict[int, Callable[[bytes, int], Any]] = {
+BYTE_CODECS: dict[int, Callable[[bytes, int], Plain]] = {
     1: _stored,
     5: _unlzw,
     8: _inflate,
@@ -237,7 +273,8 @@ BYTE_CODECS: dict[int, Callable[[bytes, int], Any]] = {
     34926: _unzstd,
     50000: _unzstd,
 }
-"""By number: a decoder of bytes, called with the data and the size that they must give."""
+"""By number: a decoder of bytes, called with the data and the size that they must give; more of them are left out, but
+said, and so is an end that is missing: libtiff and tifffile read such files, in silence."""
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
@@ -252,7 +289,8 @@ PICTURE_CODECS = {
     50002: "jpegxl",
     52546: "jpegxl",
 }
-"""By number: name of a decoder of imagecodecs that gives an array. Its JPEG XR takes half a file for a whole one."""
+"""By number: name of a decoder of imagecodecs that gives an array, or of the own one of PNG. The JPEG XR of imagecodecs
+takes half a file for a whole one."""
 
 
 def _imagecodecs() -> Any:
@@ -264,8 +302,10 @@ def _imagecodecs() -> Any:
 
 def decode_picture(compression: int, data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """A strip or tile as (H, W, S), by one of ``PICTURE_CODECS``, which refuses another shape or type."""
-    codecs = _imagecodecs()
     name = PICTURE_CODECS[compression]
+    if name == "png":
+        return _decode_png(data, shape, dtype)
+    codecs = _imagecodecs()
     if not getattr(codecs, name.upper()).available:
         raise MissingCodecError
     if name == "jpeg2k":
@@ -278,6 +318,18 @@ def decode_picture(compression: int, data: bytes, shape: tuple[int, int, int], d
     return decoded.reshape(shape)
 
 
+def _decode_png(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """By the reader of PNG files, which knows what libpng tells the terminal alone."""
+    try:
+        decoded = _png.read(Source(io.BytesIO(data), "The PNG", ""), shape[0] * shape[1])
+        samples = merge_alpha(decoded.pixels, decoded.alpha)
+    except (ImageDecodeError, UnsupportedImageError, ImageTooLargeError) as error:
+        raise DamagedSegmentError(str(error)) from error
+    if samples.reshape(*samples.shape[:2], -1).shape != shape or samples.dtype != dtype:
+        raise DamagedSegmentError(f"{samples.shape} {samples.dtype}")
+    return samples.reshape(shape)
+
+
 def _check_jpeg2k_size(data: bytes, shape: tuple[int, int, int]) -> None:
     """Its decoder fills memory of its own with as much as the header claims (ISO/IEC 15444-1, A.5.1)."""
     place = data.find(b"\xff\x4f\xff\x51")
@@ -288,13 +340,16 @@ def _check_jpeg2k_size(data: bytes, shape: tuple[int, int, int]) -> None:
         raise DamagedSegmentError(f"{right - left} x {bottom - top}")
 
 
-def decode_jpeg(data: bytes, tables: bytes, shape: tuple[int, int, int], *, ycc: bool) -> NDArray[np.uint8]:
-    """A strip or tile in JPEG as (H, W, S).
+def decode_jpeg(
+    data: bytes, tables: bytes, shape: tuple[int, int, int], most: int, *, ycc: bool
+) -> tuple[NDArray[np.uint8], str | None]:
+    """A strip or tile in JPEG as (H, W, S), with all rows it has, and what libjpeg has to say against it.
 
     Args:
         data: Abbreviated or whole JPEG.
         tables: Content of the tag JPEGTables; empty if there is none.
         shape: H, W and S; the JPEG may have more rows.
+        most: The highest H of any strip.
         ycc: Whether three components are YCbCr, which become RGB; otherwise they stay what they are.
     """
     # what the file says of its colours counts, not markers of the stream: these go, and one that agrees comes
@@ -305,11 +360,25 @@ def decode_jpeg(data: bytes, tables: bytes, shape: tuple[int, int, int], *, ycc:
     try:
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(whole))
         width, height = image.size
-        if width != shape[1] or not shape[0] <= height <= shape[0] + 16 or len(image.getbands()) != shape[2]:
+        if width != shape[1] or not shape[0] <= height <= max(most, shape[0] + 16) or len(image.getbands()) != shape[2]:
             raise DamagedSegmentError(f"{width} x {height} x {len(image.getbands())}")
-        return np.array(image).reshape(height, *shape[1:])[: shape[0]]
+        pixels = np.array(image).reshape(height, *shape[1:])
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, KeyError, IndexError) as error:
         raise DamagedSegmentError(str(error)) from error
+    return pixels, _verdict(whole, "CMYK" if shape[2] == 4 else "GRAY")  # of others brightness says enough
+
+
+def _verdict(jpeg: bytes, kind: str) -> str | None:
+    """What Pillow keeps to itself: the warning of libjpeg about data that it decodes all the same."""
+    try:
+        simplejpeg.decode_jpeg(jpeg, kind)
+    except ValueError as warning:
+        with suppress(ValueError):  # a kind of JPEG that TurboJPEG does not read
+            simplejpeg.decode_jpeg(jpeg, kind, strict=False)
+            if "remature end" in str(warning):
+                raise DamagedSegmentError(str(warning)) from warning
+            return str(warning)
+    return None
 
 
 def _jpeg_segments(data: bytes) -> tuple[bytes, int]:

@@ -6,6 +6,8 @@ damaged or says too little.
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +18,12 @@ from unhaze.errors import ImageDecodeError, UnsupportedImageError
 from unhaze.images import _tiff_codecs as codecs
 from unhaze.images._picture import Source
 
-__all__ = ["Layout", "read_samples"]
+__all__ = ["PREDICTED", "Layout", "read_samples"]
 
 _HORIZONTAL, _FLOATING = 2, 3
-_WITH_PREDICTOR = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
+PREDICTED = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
+_HEADER = 8  # [bytes] with which a TIFF begins
+_NO_END = "do not end where their part of the picture does"
 _TURNED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
@@ -92,8 +96,8 @@ class Layout:
         return self.across * self.down * (self.samples if self.planar else 1)
 
 
-def read_samples(source: Source, layout: Layout) -> NDArray[Any]:
-    """All samples, (H, W, S) in the byte order of the machine.
+def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str]]:
+    """All samples, (H, W, S) in the byte order of the machine, and notes on what is wrong with them.
 
     Raises:
         ImageDecodeError: A strip or tile is damaged or cut off.
@@ -104,6 +108,7 @@ def read_samples(source: Source, layout: Layout) -> NDArray[Any]:
     if not known:
         raise UnsupportedImageError(f"{source.name} is compressed with {name}, which is not read; save it with LZW.")
     result = np.empty((layout.height, layout.width, layout.samples), layout.dtype)
+    faults: Counter[str] = Counter()
     for index in range(layout.count):
         plane, place = divmod(index, layout.across * layout.down)
         row, column = (n * s for n, s in zip(divmod(place, layout.across),
@@ -120,7 +125,7 @@ def read_samples(source: Source, layout: Layout) -> NDArray[Any]:
             continue
         height = layout.segment_height if layout.tiled else rows
         try:
-            segment = _read_segment(source, layout, index, height)
+            segment, fault = _read_segment(source, layout, index, height)
         except codecs.MissingCodecError as error:
             raise UnsupportedImageError(
                 f"{source.name} is compressed with {name}, which is not read without imagecodecs; install it with: pip "
@@ -129,7 +134,30 @@ def read_samples(source: Source, layout: Layout) -> NDArray[Any]:
         except codecs.DamagedSegmentError as error:
             raise _damaged(source, layout, index) from error
         target[...] = segment[:rows, :columns]
-    return result
+        if fault:
+            faults[fault] += 1
+    kind = "tiles" if layout.tiled else "strips"
+    notes = [f"{n} of {layout.count} {kind} {fault}; look at the result." for fault, n in sorted(faults.items())]
+    if _overlap(layout):
+        notes.append(f"The {kind} of the picture overlap in the file; look at the result.")
+    return result, notes
+
+
+def _overlap(layout: Layout) -> bool:
+    """Whether two segments share a part of their bytes (not all: writers store what repeats once), or the header's."""
+    starts = np.array(layout.offsets[: layout.count], np.uint64)
+    if layout.compression == 1:
+        whole = np.full(len(starts), _size(layout, layout.segment_height), np.uint64)
+        lengths = (
+            whole
+            if layout.tiled
+            else np.minimum(whole, _size(layout, layout.height % layout.segment_height or layout.segment_height))
+        )  # the shortest: the last strip
+    else:
+        lengths = np.array(layout.lengths[: layout.count], np.uint64)
+    pairs = np.unique(np.stack([starts, lengths], axis=1)[lengths > 0], axis=0)
+    starts, ends = pairs[:, 0], pairs.sum(axis=1)
+    return bool((starts[1:] < ends[:-1]).any() or ((starts < _HEADER) & (starts > 0)).any())
 
 
 def _damaged(source: Source, layout: Layout, index: int) -> ImageDecodeError:
@@ -137,8 +165,8 @@ def _damaged(source: Source, layout: Layout, index: int) -> ImageDecodeError:
     return source.damaged(f"{kind} {index + 1} of {layout.count} cannot be decoded")
 
 
-def _read_segment(source: Source, layout: Layout, index: int, height: int) -> NDArray[Any]:
-    """One segment as (height, segment_width, depth)."""
+def _read_segment(source: Source, layout: Layout, index: int, height: int) -> tuple[NDArray[Any], str]:
+    """One segment as (height, segment_width, depth), and what is wrong with it."""
     width, depth = layout.segment_width, layout.depth
     shape = (height, width, depth)
     size = _size(layout, height)
@@ -147,17 +175,27 @@ def _read_segment(source: Source, layout: Layout, index: int, height: int) -> ND
         raise source.truncated()
     data = source.read_at(layout.offsets[index], length)
     if layout.compression == codecs.JPEG:
-        return codecs.decode_jpeg(data, layout.jpeg_tables, shape, ycc=layout.ycc)
+        most = layout.segment_height
+        pixels, warning = codecs.decode_jpeg(data, layout.jpeg_tables, shape, most, ycc=layout.ycc)
+        fault = "" if len(pixels) in (height, most) else _NO_END
+        return pixels, f"are damaged in places ({warning})" if warning else fault
     if layout.compression in codecs.PICTURE_CODECS:
-        return codecs.decode_picture(layout.compression, data, shape, layout.dtype)
+        return codecs.decode_picture(layout.compression, data, shape, layout.dtype), ""
     if layout.turned_bits:
         data = data.translate(_TURNED_BITS)
-    plain = codecs.BYTE_CODECS[layout.compression](data, size)
+    decode = codecs.BYTE_CODECS[layout.compression]
+    plain, ended = decode(data, size)
+    if not ended and height < layout.segment_height:  # some writers fill the last strip up to the height of the others
+        with suppress(codecs.DamagedSegmentError):
+            _, ended = decode(data, _size(layout, layout.segment_height))
+    if layout.compression == 1:
+        ended = layout.lengths[index] in (0, size, _size(layout, layout.segment_height))
+    fault = "" if ended else _NO_END
     if layout.ycc and layout.subsampling != (1, 1):
-        return _without_subsampling(np.frombuffer(plain, np.uint8), layout, height)
+        return _without_subsampling(np.frombuffer(plain, np.uint8), layout, height), fault
     if layout.bits < 8:
-        return _unpack(np.frombuffer(plain, np.uint8), layout.bits, shape)
-    return _samples(plain, layout, shape)
+        return _unpack(np.frombuffer(plain, np.uint8), layout.bits, shape), fault
+    return _samples(plain, layout, shape), fault
 
 
 def _size(layout: Layout, height: int) -> int:
@@ -177,7 +215,7 @@ def _unpack(plain: NDArray[np.uint8], bits: int, shape: tuple[int, int, int]) ->
 
 
 def _samples(plain: Any, layout: Layout, shape: tuple[int, int, int]) -> NDArray[Any]:
-    predictor = layout.predictor if layout.compression in _WITH_PREDICTOR else 1
+    predictor = layout.predictor if layout.compression in PREDICTED else 1
     dtype = layout.dtype
     if predictor == _FLOATING:  # bytes of a row by significance, the highest of all values first, and differences
         height, width, depth = shape

@@ -27,6 +27,8 @@ _PIXEL_CHUNKS = {b"VP8 ", b"VP8L"}
 _KNOWN_CHUNKS = {*_PIXEL_CHUNKS, b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP"}
 _ANIMATION_FLAG, _ALPHA_FLAG = 0x02, 0x10
 
+_SHORTEST = 32  # [bytes] of a header; of less OpenCV complains to the terminal
+
 
 @dataclass(slots=True)
 class _Layout:
@@ -60,6 +62,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     source.check_size(layout.width, layout.height, max_pixels)
     if layout.frames:
         raise UnsupportedImageError(f"{source.name} is an animated WebP; extract the frames first.")
+    if source.size < _SHORTEST:
+        raise source.truncated()
     stored = _opencv.decode(source, cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise source.damaged()

@@ -56,12 +56,14 @@ class Budget:
 
     Attributes:
         exceeded: Whether something was too much.
+        cut_off: How many streams ended before their end.
     """
 
     def __init__(self, limit: int = METADATA_LIMIT, part: int = PART_LIMIT) -> None:
         self.limit = self.left = limit
         self.part = part
         self.exceeded = False
+        self.cut_off = 0
 
     def take(self, count: int) -> None:
         """Count bytes that are about to be held.
@@ -90,11 +92,13 @@ class Budget:
             zlib.error: The stream is damaged.
         """
         limit = min(self.left, self.part)
-        inflated = zlib.decompressobj().decompress(data, limit + 1)
+        stream = zlib.decompressobj()
+        inflated = stream.decompress(data, limit + 1)
         self.left -= min(len(inflated), limit)  # also where it is too much: the work is done, and is not done for ever
         if len(inflated) > limit:
             self.exceeded = True
             raise TooMuchError
+        self.cut_off += not stream.eof
         return inflated
 
 

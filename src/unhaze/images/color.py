@@ -159,6 +159,8 @@ def _evaluate(tag: bytes) -> NDArray[Any]:
 def _parametric(kind: int, parameters: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
     """Table 68: a power above a bound, a line (in kinds 1 and 2 a constant) below."""
     g, a, b, c, d, e, f = np.pad(parameters, (0, 7 - len(parameters)))
+    if g <= 0:
+        raise ValueError(f"no curve: its power is {g}")
     match kind:
         case 0:
             y = x**g

@@ -1,0 +1,267 @@
+"""TIFF: strips and tiles that do not end where they should, and directories that cannot be found."""
+
+import io
+import re
+import struct
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import tifffile
+from tests.io.test_images import lines, tiff_by_hand
+from tests.pictures import exif, exif_facts, jpeg, jpeg_exif, opened, row, scene
+
+from unhaze.errors import ImageDecodeError
+from unhaze.images import _exif
+from unhaze.images.files import encode_image, identify, read_image
+
+HEIGHT, WIDTH, STRIP = 48, 64, 16
+NO_END = "3 of 3 strips do not end where their part of the picture does; look at the result."
+ONE_NO_END = NO_END.replace("3 of", "1 of")
+COMPRESSIONS = [None, "lzw", "packbits", "deflate", "lzma", "zstd", "jpeg", "jpeg2000", "webp", "png", "lerc"]
+SILENT = (None, "lzw", "packbits", "deflate", "lzma", "jpeg")  # what libtiff and tifffile decode without a word
+
+
+def stored(compression, **options):
+    """A picture in three strips."""
+    if compression not in (None, "packbits", "deflate"):
+        pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file, scene(HEIGHT, WIDTH), photometric="rgb", metadata=None, rowsperstrip=STRIP, compression=compression,
+        **options,
+    )  # fmt: skip
+    return bytearray(file.getvalue())
+
+
+def entry(data, tag):
+    """Where the entry of a tag is."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    return next(place for place in places if struct.unpack_from("<H", data, place) == (tag,))
+
+
+def set_tag(data, tag, value):
+    struct.pack_into("<HII", data, entry(data, tag) + 2, 4, 1, value)
+
+
+def change_lengths(data, change):
+    """Change the length of the first strip."""
+    kind, _, place = struct.unpack_from("<HII", data, entry(data, 279) + 2)
+    code = {3: "<H", 4: "<I", 16: "<Q"}[kind]
+    (length,) = struct.unpack_from(code, data, place)
+    struct.pack_into(code, data, place, length + change)
+
+
+# --------------------------------------------------------------------------------------------- strips without their end
+
+
+@row("tiff-no-end")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_strips_that_hold_more_than_the_picture(compression):
+    data = stored(compression)
+    set_tag(data, 257, 36)
+    set_tag(data, 278, 12)
+    if compression not in SILENT:
+        with pytest.raises(ImageDecodeError, match="strip 1 of 3 cannot be decoded"):
+            read_image(bytes(data))
+        return
+    picture = read_image(bytes(data))
+    assert picture.notes == (NO_END,)
+    if compression != "jpeg":  # the rest is what libtiff and tifffile give
+        np.testing.assert_array_equal(picture.pixels[:12], scene(HEIGHT, WIDTH)[:12])
+        np.testing.assert_array_equal(picture.pixels[12:24], scene(HEIGHT, WIDTH)[16:28])
+
+
+@row("tiff-no-end")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("height", [HEIGHT, 47, 40, 33])
+def test_a_last_strip_filled_up_is_as_good_as_one_cut(compression, height):
+    data = stored(compression)
+    set_tag(data, 257, height)
+    if compression not in SILENT and height < HEIGHT:
+        with pytest.raises(ImageDecodeError, match="strip 3 of 3 cannot be decoded"):
+            read_image(bytes(data))
+        return
+    picture = read_image(bytes(data))
+    assert picture.notes == ()
+    assert np.abs(picture.pixels.astype(int) - scene(HEIGHT, WIDTH)[:height]).max() <= (8 if compression else 0)
+
+
+@row("tiff-no-end")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("cut", [1, 4])
+def test_a_strip_that_loses_its_end(compression, cut):
+    """The mark of the end, a checksum: what libtiff and tifffile do not miss."""
+    data = stored(compression)
+    change_lengths(data, -cut)
+    with suppress(ImageDecodeError):
+        picture = read_image(bytes(data))
+        assert compression in SILENT
+        assert picture.notes == (ONE_NO_END,)
+        np.testing.assert_array_equal(picture.pixels, scene(HEIGHT, WIDTH))
+
+
+@row("tiff-no-end")
+@pytest.mark.parametrize("levels", [2, 256])
+def test_the_end_of_lzw_is_found_at_every_length(levels):
+    """Of two writers; libtiff before 4.1 wrote an end of too few bits where the width changes."""
+    codecs = pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    values = np.random.default_rng(levels).integers(0, levels, 6000, np.uint8)
+    for count in (*range(1, 20), *range(250, 262), *range(500, 520, 3), *range(1000, 6000, 313)):
+        line = values[:count][None]
+        packed = codecs.lzw_encode(line.tobytes())
+        data = tiff_by_hand(lines(line, 5), [packed])
+        assert read_image(data).notes == ()
+        if count > 1:
+            shorter = tiff_by_hand(lines(line[:, :-1], 5), [packed])
+            assert read_image(shorter).notes == (ONE_NO_END.replace("of 3", "of 1"),)
+    old = [256, *([7] * 254)]  # then the reader expects 10 bits
+    bits = "".join(f"{code:09b}" for code in [*old, 257])
+    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    line = np.full((1, 254), 7, np.uint8)
+    assert read_image(tiff_by_hand(lines(line, 5), [packed])).notes == ()
+
+
+@row("tiff-no-end")
+def test_a_jpeg_strip_that_libjpeg_warns_of():
+    data = stored("jpeg")
+    (place,) = struct.unpack_from("<I", data, entry(data, 273) + 8)
+    (start,) = struct.unpack_from("<I", data, place)
+    end = data.index(b"\xff\xd9", data.index(b"\xff\xda", start))
+    data[end - 8 : end] = bytes(8)
+    (note,) = read_image(bytes(data)).notes
+    assert re.fullmatch(r"1 of 3 strips are damaged in places \(.*extraneous bytes.*\); look at the result\.", note)
+
+
+@row("tiff-no-end")
+def test_strips_that_share_a_part_of_their_bytes():
+    data = stored(None)
+    kind, count, place = struct.unpack_from("<HII", data, entry(data, 273) + 2)
+    assert (kind, count) == (4, 3)
+    first, second, third = struct.unpack_from("<3I", data, place)
+    for places, overlap in (
+        ((first, second - 100, third), True),
+        ((first, first, third), False),  # what repeats may be stored once
+        ((first, second, 4), True),
+        ((third, second, first), False),
+    ):
+        struct.pack_into("<3I", data, place, *places)
+        assert any("overlap" in note for note in read_image(bytes(data)).notes) == overlap
+
+
+# ---------------------------------------------------------------------------------------------------------- directories
+
+
+def below_a_thumbnail(first_type, pointers, kind=4):
+    small, large = scene(12, 16), scene(HEIGHT, WIDTH)
+    strips = [small.tobytes(), large.tobytes()]
+    tail = [(tag, *value) for tag, value in {256: (3, [WIDTH]), 257: (3, [HEIGHT])}.items()]
+    full = [*tail, *[e for e in lines(large) if e[0] not in (256, 257, 273, 279)],
+            (273, 4, [8 + len(strips[0])]), (279, 4, [len(strips[1])])]  # fmt: skip
+    entries = [e for e in lines(small, _254=(4, [first_type]), _330=(kind, pointers)) if e[0] not in (273, 279)]
+    entries += [(273, 4, [8]), (279, 4, [len(strips[0])])]
+    return tiff_by_hand(sorted(entries), strips, below=[sorted(full)])
+
+
+@row("tiff-largest-below")
+@pytest.mark.parametrize(("pointers", "kind"), [([10**6], 4), ([9], 4), ([0], 4), ([7.0], 12), ([70], 3)])
+def test_a_thumbnail_is_not_taken_for_the_picture_that_cannot_be_found(pointers, kind):
+    found = read_image(below_a_thumbnail(1, "below"))
+    assert found.pixels.shape == (HEIGHT, WIDTH, 3)
+    torn = below_a_thumbnail(1, pointers, kind)
+    for look in (identify, read_image):
+        with pytest.raises(ImageDecodeError, match="the picture below its thumbnail cannot be found"):
+            look(torn)
+    told = read_image(below_a_thumbnail(0, pointers, kind))
+    assert told.pixels.shape == (12, 16, 3)
+    assert "look whether this is the one you mean" in told.notes[0]
+
+
+@row("tiff-largest-below")
+def test_a_dng_whose_picture_cannot_be_found_is_refused():
+    small = scene(12, 16)
+    entries = lines(small, _254=(4, [1]), _330=(4, [10**6]), _50706=(1, [1, 4, 0, 0]))
+    with pytest.raises(ImageDecodeError, match="the picture below its thumbnail cannot be found"):
+        read_image(tiff_by_hand(entries, [small.tobytes()]))
+
+
+@row("tiff-largest-below")
+def test_a_page_that_says_it_is_a_copy_is_told():
+    pixels = scene(12, 16)
+    picture = read_image(tiff_by_hand(lines(pixels, _254=(4, [1])), [pixels.tobytes()]))
+    assert picture.notes == ("The file says of its only picture that it is a smaller copy of another.",)
+
+
+@row("tiff-huge-tag")
+@pytest.mark.parametrize(("tag", "name"), [(270, "ImageDescription"), (65000, "unknown")])
+def test_a_huge_tag_is_told(tag, name, monkeypatch):
+    monkeypatch.setattr(_exif, "LARGEST_VALUE", 2 << 20)
+    pixels = scene(12, 16)
+    entries = sorted([*lines(pixels), (tag, 2, b"x" * (3 << 20))])
+    assert read_image(tiff_by_hand(entries, [pixels.tobytes()])).notes == (
+        f"Tags of more than 2 MB were dropped ({name}).",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- EXIF
+
+
+@row("exif-short-pointer")
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_short_pointers_of_exif_are_followed_and_written_as_they_should_be(order):
+    blob = exif(6, order, pointer=3)
+    picture = read_image(jpeg(jpeg_exif(blob)))
+    assert picture.notes == ()
+    assert picture.pixels.shape == (64, 48, 3)
+    for format in ("jpeg", "png", "tiff"):
+        again = encode_image(picture, format)
+        read = opened(again).getexif()
+        assert read.get_ifd(34665)[36867] == "2026:05:01 10:11:12", format
+        assert tuple(map(float, read.get_ifd(34853)[2])) == (46.0, 57.0, 12.34), format
+    assert exif_facts(picture.metadata.exif)["latitude"] == (46.0, 57.0, 12.34)
+
+
+@row("exif-short-pointer")
+def test_short_pointers_of_a_tiff_are_followed():
+    pixels = scene(12, 16)
+    entries = lines(pixels, _34665=(3, "below"), _34853=(3, "below"))
+    below = [[(36867, 2, b"2026:05:01 10:11:12\0"), (40965, 3, "below")], [(1, 2, b"N\0")], [(1, 2, b"R98\0")]]
+    below[1], below[2] = below[2], below[1]
+    picture = read_image(tiff_by_hand(entries, [pixels.tobytes()], below=below))
+    assert picture.notes == ()
+    read = opened(encode_image(picture)).getexif()
+    assert read.get_ifd(34665)[36867] == "2026:05:01 10:11:12"
+    assert read.get_ifd(34853)[1] == "N"
+
+
+# ------------------------------------------------------------------------------------------- values that mean nothing
+
+
+@row("tiff-contradiction")
+@pytest.mark.parametrize(
+    ("tag", "value", "what"),
+    [
+        (259, (2, b"ab\0"), "Compression is no number"),
+        (262, (12, [2.0]), "PhotometricInterpretation is no number"),
+        (266, (3, [0]), "FillOrder is 0"),
+        (284, (3, [65535]), "PlanarConfiguration is 65535"),
+        (317, (3, [9]), "Predictor is 9"),
+        (317, (3, [3]), "Predictor 3 does not fit"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(tag, value, what):
+    pixels = scene(12, 16)
+    entries = lines(pixels, 8, **{f"_{tag}": value})
+    with pytest.raises(ImageDecodeError, match=what):
+        read_image(tiff_by_hand(entries, [zlib.compress(pixels.tobytes())]))
+
+
+@row("tiff-contradiction")
+@pytest.mark.parametrize("more", [{}, {"_320": (3, [7] * 10)}])
+def test_a_palette_that_is_missing_is_not_taken_for_black(more):
+    indices = scene(12, 16, 0)
+    with pytest.raises(ImageDecodeError, match="palette is missing"):
+        read_image(tiff_by_hand(lines(indices, _262=(3, [3]), **more), [indices.tobytes()]))
