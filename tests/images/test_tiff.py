@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import tifffile
-from tests.io.test_images import lines, tiff_by_hand
+from tests.images.test_files import lines, tiff_by_hand
 from tests.pictures import exif, exif_facts, jpeg, jpeg_exif, opened, row, scene
 
 from unhaze.errors import ImageDecodeError
@@ -246,7 +246,7 @@ def test_short_pointers_of_a_tiff_are_followed():
     [
         (259, (2, b"ab\0"), "Compression is no number"),
         (262, (12, [2.0]), "PhotometricInterpretation is no number"),
-        (266, (3, [0]), "FillOrder is 0"),
+        (266, (3, [7]), "FillOrder is 7"),
         (284, (3, [65535]), "PlanarConfiguration is 65535"),
         (317, (3, [9]), "Predictor is 9"),
         (317, (3, [3]), "Predictor 3 does not fit"),
