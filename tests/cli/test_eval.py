@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,8 +15,6 @@ from unhaze.cli._app import exit_code
 from unhaze.cli.eval import eval_
 from unhaze.cli.metric import metric
 from unhaze.errors import UnhazeError
-
-SAMPLES = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -216,12 +213,37 @@ def test_killed_and_started_again_gives_the_same_report(tmp_path, environment):
         assert resumed[name].replace(b"a/out -j 2", b"b/out -j 1") == direct[name], name
 
 
-def test_samples_give_table_plots_and_report(call, tmp_path):
-    if not SAMPLES.exists():
-        pytest.skip("the sample pictures are not at hand")
+def framed_like_sots_indoor(folder):
+    """One clear picture of 640x480 px with the white frame of the data set, and a hazy one of 620x460 px without."""
+    ramp = np.mgrid[:480, :640].sum(axis=0)[..., None]
+    clear = ((ramp // 8 + np.array([0, 40, 90])) % 200 + 20).astype(np.uint8)
+    hazy = clear[10:-10, 10:-10]
+    clear[:10] = clear[-10:] = clear[:, :10] = clear[:, -10:] = 255
+    save(folder / "gt/1400.png", clear)
+    save(folder / "hazy/1400_1.png", (0.6 * hazy + 90).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture
+def made_like_sots_indoor(tmp_path):
+    (tmp_path / "sots").mkdir()
+    return framed_like_sots_indoor(tmp_path / "sots")
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param("made_like_sots_indoor", id="made"),
+        pytest.param("development_data", id="reside", marks=pytest.mark.development_data),
+    ],
+)
+def test_samples_give_table_plots_and_report(call, tmp_path, request, samples):
+    folder = request.getfixturevalue(samples)
+    if samples == "development_data":
+        folder = folder / "data/reside_samples/SOTS"
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--data", SAMPLES / "reside_samples/SOTS", "--protocol", "dcmpnet"),
+        *("--method", "dcp", "--data", folder, "--protocol", "dcmpnet"),
         *("--target-rule", "sots-indoor", "--dataset", "sots-indoor", "-o", tmp_path / "out", "-j", 1),
     )
     assert code == 0
@@ -232,7 +254,9 @@ def test_samples_give_table_plots_and_report(call, tmp_path):
         "--method",
         "dcp",
         "--data",
-        SAMPLES / "reside_samples/SOTS",
+        folder,
+        "--metrics",
+        "psnr",
         "-o",
         tmp_path / "out",
         "-j",
