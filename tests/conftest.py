@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from unhaze.physics.synthesis import analytic_depth, synthesize_haze
+
+# how long an example takes is the machine's affair; where CI is set, hypothesis draws the same examples each time
+settings.register_profile("unhaze", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhaze")
 
 
 @pytest.fixture(scope="session", autouse=True)
