@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow lint bench guard clean
+.PHONY: demo test test-slow test-data mutation lint bench guard clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
@@ -15,7 +15,16 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not development_data"
+
+# UNHAZE_DEVELOPMENT_DATA and UNHAZE_OFFICIAL_WEIGHTS name the folders that are no part of the repository
+test-data: $(VENV)/.test
+	$(BIN)/python -m pytest -m development_data
+
+# how many small faults the tests of these rooms notice; takes an hour
+mutation: $(VENV)/.test
+	$(PIP) --editable ".[mutation]"
+	$(BIN)/python scripts/mutation.py physics metrics fusion
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

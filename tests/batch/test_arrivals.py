@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from tests.patience import HUNG
 
 from unhaze.batch import arrivals
 from unhaze.batch.arrivals import EMPTY_LOOKS, Arrivals
@@ -36,9 +37,9 @@ def watched(request, tmp_path):
         each.close()
 
 
-def collect(watcher, wanted, seconds=20.0):
+def collect(watcher, wanted):
     """What arrives, until ``wanted`` names have."""
-    found, deadline = [], time.monotonic() + seconds
+    found, deadline = [], time.monotonic() + HUNG
     while len(found) < wanted:
         assert time.monotonic() < deadline, f"only {found} arrived"
         watcher.wait()
@@ -158,7 +159,7 @@ def test_relative_folders_work(watched, monkeypatch):
     try:
         watcher.sweep()
         put(folder / "sub/a.jpg")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HUNG
         while not (found := watcher.look()):
             assert time.monotonic() < deadline
             watcher.wait()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.patience import HUNG, wait_until
 
 from unhaze.batch import workers as batch
 from unhaze.batch.workers import BatchOptions, Record, Summary, describe_failure, plan, render, run_batch
@@ -37,7 +38,7 @@ class FakeDehazer:
     def restore(self, picture, *, maps=False, in_place=False):
         with self.occupied(picture):
             if self.gate:
-                self.gate.wait(20)
+                self.gate.wait(HUNG)
             time.sleep(self.seconds)
             restored = replace(picture, pixels=picture.pixels + 1)
         values = np.linspace(0, 1, picture.pixels.shape[0] * picture.pixels.shape[1], dtype=np.float32)
@@ -274,15 +275,19 @@ def test_an_interrupt_ends_the_batch_soon_and_leaves_no_half_file(tmp_path):
         make(tmp_path / f"{index}.png")
     gate = threading.Event()
     dehazer = FakeDehazer(gate=gate)
-    threading.Timer(0.3, _thread.interrupt_main).start()
-    start = time.perf_counter()
+
+    def interrupt():
+        wait_until(lambda: dehazer.running == 2)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         run_batch(dehazer, plan([tmp_path]), BatchOptions(jobs=2))
-    assert time.perf_counter() - start < 3
+    assert dehazer.running == 2  # the pictures under way were not waited for
     gate.set()
     for thread in threading.enumerate():
         if thread.name.startswith(batch.WORKER_PREFIX):
-            thread.join(5)
+            thread.join(HUNG)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{index}.png" for index in range(6)]
     assert len(dehazer.widths) == 2  # nothing was started after the interrupt
 
@@ -290,13 +295,15 @@ def test_an_interrupt_ends_the_batch_soon_and_leaves_no_half_file(tmp_path):
 def test_an_interrupted_batch_waits_for_files_being_written_and_tells_of_them(tmp_path, monkeypatch):
     for index in range(4):
         make(tmp_path / f"{index}.png")
-    write_products, records = batch.write_products, []
+    write_products, records, crews = batch.write_products, [], []
+    start = batch._Crew.start
+    monkeypatch.setattr(batch._Crew, "start", lambda crew: (crews.append(crew), start(crew)))
 
     def slowly(*args, **options):
         write_products(*args, **options)
-        if not records:
-            _thread.interrupt_main()
-        time.sleep(0.4)
+        _thread.interrupt_main()
+        wait_until(lambda: crews[0]._abandoned)
+        time.sleep(0.1)  # would the batch end now, nobody heard of this file
 
     monkeypatch.setattr(batch, "write_products", slowly)
     with pytest.raises(KeyboardInterrupt):

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.patience import HUNG
 from typer.testing import CliRunner
 
 import unhaze as package
@@ -127,7 +128,7 @@ def _modules_after(statement, environment):
 
 def test_python_m_is_the_same_command(start_unhaze):
     process = start_unhaze("--version", text=True)
-    assert process.communicate(timeout=20)[0] == f"unhaze {package.__version__}\n"
+    assert process.communicate(timeout=HUNG)[0] == f"unhaze {package.__version__}\n"
     assert process.returncode == 0
 
 
@@ -137,7 +138,7 @@ def test_a_reader_of_lists_that_goes_away_hears_no_complaint(start_unhaze, envir
     process = start_unhaze("models", "list")
     process.stdout.close()
     process.stdout = None
-    said = process.communicate(timeout=20)[1].decode()
+    said = process.communicate(timeout=HUNG)[1].decode()
     assert [line for line in said.splitlines() if not line.startswith("Take one by --model")] == []
 
 

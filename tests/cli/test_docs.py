@@ -1,3 +1,5 @@
+"""The summaries in the documentation are those of the commands."""
+
 import re
 from pathlib import Path
 

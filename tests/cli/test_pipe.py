@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.patience import HUNG
 from typer.testing import CliRunner
 
 import unhaze
@@ -229,7 +230,7 @@ def test_a_next_program_that_stops_reading_is_no_error(frames):
     process.stdout.close()
     sender.join()
     errors = process.stderr.read().decode()
-    assert process.wait(30) == 0
+    assert process.wait(HUNG) == 0
     assert re.fullmatch(r"\d+ frames?, .* frames/s\n", errors)
     process.stderr.close()
 
@@ -242,7 +243,7 @@ def test_a_terminal_is_refused_with_an_example(end):
     ours, theirs = pty.openpty()
     other = {"stdin": "stdout", "stdout": "stdin"}[end]
     process = start(**{end: theirs, other: subprocess.PIPE})
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=HUNG)
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 2

@@ -1,19 +1,23 @@
 import signal
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.patience import HUNG, wait_until
 
+from unhaze.batch.arrivals import Arrivals
 from unhaze.batch.history import HISTORY_NAME
 from unhaze.images.manifest import read_report
 
 
 def make(path, value=90):
+    """A picture that is there whole or not at all, however long this process is kept waiting while it writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((24, 32, 3), value, np.uint8)).save(path)
+    hidden = path.with_name(f".{path.name}")
+    Image.fromarray(np.full((24, 32, 3), value, np.uint8)).save(hidden, Image.registered_extensions()[path.suffix])
+    hidden.replace(path)
     return path
 
 
@@ -29,13 +33,6 @@ def once(unhaze, tmp_path):
     return lambda *options: unhaze(
         "watch", tmp_path / "in", "-o", tmp_path / "out", "--once", "--every", 0.02, *options
     )
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_once_does_what_is_there_and_ends(once, tmp_path):
@@ -76,23 +73,18 @@ def test_bad_files_fail_alone(once, tmp_path):
     assert result.stderr.count("b.jpg") == 1
 
 
-def test_a_file_that_is_still_growing_is_left_in_peace_and_told(once, tmp_path):
+def test_a_file_that_is_still_growing_is_left_in_peace_and_told(once, tmp_path, monkeypatch):
     make(tmp_path / "in/whole.png")
-    growing, stop = tmp_path / "in/growing.jpg", threading.Event()
+    growing, take_all = tmp_path / "in/growing.jpg", Arrivals.take_all
+    growing.write_bytes(b"\xff")
 
-    def grow():
-        with growing.open("wb", buffering=0) as file:
-            while not stop.wait(0.001):
-                file.write(b"\xff")
+    def grow_and_look(arrivals):
+        with growing.open("ab") as file:
+            file.write(b"\xff")
+        return take_all(arrivals)
 
-    thread = threading.Thread(target=grow)
-    thread.start()
-    wait_for(growing.exists)
-    try:
-        result = once()
-    finally:
-        stop.set()
-        thread.join()
+    monkeypatch.setattr(Arrivals, "take_all", grow_and_look)
+    result = once()
     assert result.exit_code == 0, result.stderr
     assert "growing.jpg is still being written; it is left for the next time" in result.stderr
     assert tree(tmp_path / "out") == ["whole.png"]
@@ -148,19 +140,19 @@ def test_watching_until_told_to_end(start_unhaze, tmp_path, name, code):
     folder, out = tmp_path / "in", tmp_path / "out"
     make(folder / "a.png")
     process = start_unhaze("watch", folder, "-o", out, "--every", 0.05, "--report", tmp_path / "r.jsonl", text=True)
-    wait_for((out / "a.png").exists)
+    wait_until((out / "a.png").exists)
     make(folder / "new/b.png")
-    wait_for((out / "new/b.png").exists)
+    wait_until((out / "new/b.png").exists)
     first = (out / "a.png").read_bytes()
     time.sleep(0.02)
     make(folder / "a.png", value=200)  # what changes is done again, over our own output
-    wait_for(lambda: (out / "a.png").read_bytes() != first)
+    wait_until(lambda: (out / "a.png").read_bytes() != first)
     (folder / "c.jpg").write_bytes(b"text")
     (folder / "a.png").unlink()
-    wait_for(lambda: "failed" in (tmp_path / "r.jsonl").read_text())
+    wait_until(lambda: "failed" in (tmp_path / "r.jsonl").read_text())
     time.sleep(0.3)  # a failure is not tried again and again
     process.send_signal(getattr(signal, name))
-    stdout, told = process.communicate(timeout=20)
+    stdout, told = process.communicate(timeout=HUNG)
     assert process.returncode == code
     assert stdout == ""
     assert "Traceback" not in told

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from tests.docs.blocks import (  # noqa: E402
     is_plain,
 )
 from tests.docs.world import HAS_FFMPEG, make_weights, make_world, scene  # noqa: E402
+from tests.patience import HUNG, wait_until  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
@@ -220,14 +220,13 @@ def watch(arguments, where):
     there = {path for path in outputs.rglob("*") if path.is_file()} if outputs.is_dir() else set()
     process = subprocess.Popen([sys.executable, "-m", "unhaze", *arguments], stderr=subprocess.PIPE, text=True)
     try:
-        until = time.monotonic() + 60
         # hidden files are what watch remembers, and pictures that are not finished
-        while not {path for path in outputs.rglob("[!.]*") if path.suffix != ".part" and path.is_file()} - there:
-            assert process.poll() is None, f"{where}\n{process.communicate()[1]}"
-            assert time.monotonic() < until, f"{where}: no picture came"
-            time.sleep(0.05)
+        wait_until(
+            lambda: {path for path in outputs.rglob("[!.]*") if path.suffix != ".part" and path.is_file()} - there,
+            process,
+        )
         process.send_signal(signal.SIGINT)
-        return process.wait(60)
+        return process.wait(HUNG)
     finally:
         process.kill()
         process.communicate()

@@ -1,5 +1,6 @@
 """The lines that install unhaze: the extras they name exist, and what is built from the repository works."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -30,12 +31,11 @@ def test_nothing_is_told_to_come_from_an_index():
 
 
 def test_an_extra_is_found_by_the_name_of_what_is_installed():
-    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--dry-run", "-q", "unhaze[torch]"]
-    listed = subprocess.run([*pip[:3], "show", "unhaze"], capture_output=True, text=True)
-    if listed.returncode:
+    try:
+        found = importlib.metadata.distribution("unhaze")
+    except importlib.metadata.PackageNotFoundError:
         pytest.skip("unhaze is not installed here, only found on the path")
-    done = subprocess.run(pip, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert "torch" in found.metadata.get_all("Provides-Extra")
 
 
 @pytest.mark.slow

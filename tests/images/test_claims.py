@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import HUNG, wait_until
 
 from unhaze.errors import OutputError
 from unhaze.images import claims
@@ -61,7 +62,7 @@ def test_the_end_waits_for_a_claim_that_is_being_given_up(tmp_path, monkeypatch)
     claim = board.acquire(tmp_path / "a.jpg")
     monkeypatch.setattr(Path, "unlink", slowly)
     threading.Thread(target=board.release, args=(claim,)).start()
-    assert begun.wait(5)
+    assert begun.wait(HUNG)
     board.close()
     assert names(tmp_path) == []
 
@@ -158,10 +159,7 @@ def test_a_claim_is_touched_while_it_is_held(tmp_path, monkeypatch):
     with Claims() as board:
         claim = board.acquire(tmp_path / "a.jpg")
         os.utime(claim.path, (0, 0))
-        deadline = time.monotonic() + 20
-        while claim.path.stat().st_mtime < 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: claim.path.stat().st_mtime >= 1)
 
 
 def test_folders_are_made_and_go_again_if_they_stay_empty(tmp_path):

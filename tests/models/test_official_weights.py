@@ -1,10 +1,8 @@
-"""Official checkpoints give official results; they are not part of the project, so their folder must be named."""
+"""Official checkpoints give official results; they are no part of the repository, so their folder must be named."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +16,9 @@ from unhaze import Dehazer  # noqa: E402
 from unhaze.models.base import prepare  # noqa: E402
 from unhaze.models.checkpoints import load_network  # noqa: E402
 
-FOLDER = os.environ.get("UNHAZE_OFFICIAL_WEIGHTS")
-NEEDS_FOLDER = pytest.mark.skipif(not FOLDER, reason="UNHAZE_OFFICIAL_WEIGHTS names no folder with checkpoints")
+pytestmark = pytest.mark.development_data
 
 
-@NEEDS_FOLDER
 @pytest.mark.parametrize(
     ("fixture_name", "name", "file", "outputs"),
     [
@@ -35,8 +31,8 @@ NEEDS_FOLDER = pytest.mark.skipif(not FOLDER, reason="UNHAZE_OFFICIAL_WEIGHTS na
         ),
     ],
 )
-def test_official_checkpoint(fixture_name, name, file, outputs):
-    path = Path(FOLDER) / file
+def test_official_checkpoint(fixture_name, name, file, outputs, official_weights):
+    path = official_weights / file
     fixture = parity.load(fixture_name)
     assert hashlib.sha256(path.read_bytes()).hexdigest() in fixture.manifest["weights"]
     network, found = load_network(path)
@@ -48,12 +44,11 @@ def test_official_checkpoint(fixture_name, name, file, outputs):
     assert {output: error for output, error in errors.items() if not error <= fixture.limit(output)} == {}
 
 
-@NEEDS_FOLDER
 @pytest.mark.parametrize(("height", "width"), [(376, 480), pytest.param(1048, 1800, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "file"), [("aodnet", "dehazer.pth"), ("gcanet", "wacv_gcanet_dehaze.pth")])
-def test_a_photograph_on_the_path_of_a_user(name, file, height, width):
+def test_a_photograph_on_the_path_of_a_user(name, file, height, width, official_weights):
     """As :meth:`restore` in float64 on contiguous maps, to 1e-5 or ten times what float32 alone loses."""
-    weights = Path(FOLDER) / file
+    weights = official_weights / file
     random = np.random.default_rng(0)
     coarse = torch.from_numpy(random.random((1, 3, height // 60, width // 60), np.float32))
     smooth = F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0).numpy()

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.patience import HUNG
 
 from unhaze.errors import UsageError
 from unhaze.physics import (
@@ -167,4 +168,4 @@ def test_numpy_path_never_loads_torch():
         "p.remove_haze(p.add_haze(np.ones((2, 2, 3)), 0.5, 0.8, space='linear'), 0.5, 0.8, minimum=0.1)\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=HUNG)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from tests.patience import HUNG
 from torch import nn
 
 from unhaze.depth.compact import CompactDepth
@@ -555,14 +557,18 @@ def shared_batch(variant):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_two_processes_do_what_one_does_with_the_whole_batch(variant, folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
     def start(out, **environment):
         command = [sys.executable, "-c", PROCESS, str(folder), str(tmp_path / out), variant]
-        settings = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         return subprocess.Popen(command, env={**settings, **environment}, cwd=ROOT)
 
     both = [start("both", RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE="2") for i in range(2)]
     alone = start("alone")
-    assert [process.wait(timeout=300) for process in (*both, alone)] == [0, 0, 0]
+    assert [process.wait(timeout=HUNG) for process in (*both, alone)] == [0, 0, 0]
     first, second, single = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("both-0", "both-1", "alone-0")
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.patience import HUNG
 
 from unhaze.errors import ImageError, UsageError
 from unhaze.models.checkpoints import load_network
@@ -170,7 +171,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(pairs_folder, tmp_p
     common["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), "src", common.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", SCRIPT, str(pairs_folder), str(out)]
     processes = [subprocess.Popen(command, env={**common, "RANK": str(rank)}) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=HUNG) for process in processes] == [0, 0]
     first, second = (torch.load(out / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first, second)
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-6)

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
+from tests.patience import HUNG
 
 from unhaze import Dehazer
 from unhaze.errors import ImageError, OverBudgetError, UnhazeError, UsageError
@@ -151,20 +152,20 @@ def test_close_returns_only_after_the_call(monkeypatch):
 
     def slow(*args, **known):
         inside.set()
-        go.wait(10)
+        go.wait(HUNG)
         return solve(*args, **known)
 
     monkeypatch.setattr(dehazer, "solve", slow)
     call = threading.Thread(target=lambda: (dehazer(PICTURE), order.append("call")))
     close = threading.Thread(target=lambda: (dehazer.close(), order.append("close")))
     call.start()
-    inside.wait(10)
+    inside.wait(HUNG)
     close.start()
     close.join(0.2)
     assert close.is_alive()
     go.set()
-    call.join(10)
-    close.join(10)
+    call.join(HUNG)
+    close.join(HUNG)
     assert order == ["call", "close"]
 
 

