@@ -1,7 +1,6 @@
 """Long runs as they happen: killed at any moment, and beside very many files that were done."""
 
 import json
-import os
 import random
 import signal
 import time

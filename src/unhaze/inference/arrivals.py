@@ -33,10 +33,11 @@ _LISTINGS, _SWEEPS = 0.014, 0.005  # share of a core for folders that are listed
 _SAVED = 0.5  # how much time can be saved up for a burst of listings [s]
 _WAITING = 0.1  # how much waiting for a disk or a network counts, beside computing
 _FINE, _COARSE = 0.05, 2.5  # how long two changes of a folder may bear one time, by the steps of its clock [s]
-_NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs gfs2 ocfs2 orangefs davfs sshfs rclone s3fs "
-    "virtiofs vboxsf vmhgfs vmhgfs-fuse prl_fs drvfs grpcfuse osxfs".split()
-)  # and the folders that a virtual machine or a container shares with its host
+_NETWORK = frozenset(  # and folders that a virtual machine or a container shares with its host
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "gfs2"}
+    | {"ocfs2", "orangefs", "davfs", "sshfs", "rclone", "s3fs", "virtiofs", "vboxsf", "vmhgfs", "vmhgfs-fuse"}
+    | {"prl_fs", "drvfs", "grpcfuse", "osxfs"}
+)
 _MOUNTS = Path("/proc/self/mounts")
 
 
