@@ -245,17 +245,22 @@ def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from unhaze.backbones import create_backbone, resolve_backbone
-    from unhaze.weights.cards import RECOGNISED, network_card
+    from unhaze.weights.cards import RECOGNISED, NetworkShape, network_card, network_shape
 
     name = resolve_backbone(name)
-    network = create_backbone(name)
-    card = network_card(name)
+    card, shape = network_card(name), network_shape(name)
+    if card is None or shape is None:  # of another package
+        network = create_backbone(name)
+        shape = NetworkShape(network.stages, network.contract)
+        parameters = sum(p.numel() for p in network.parameters())
+    else:
+        parameters = card.parameters
     return {
         "name": name,
         "header": _header(name),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "stages": [asdict(stage) for stage in network.stages],
-        "contract": asdict(network.contract),
+        "parameters": parameters,
+        "stages": [asdict(stage) for stage in shape.stages],
+        "contract": asdict(shape.contract),
         "card": None if card is None else asdict(card),
         "recognised": RECOGNISED if card is None else card.recognised,
     }
