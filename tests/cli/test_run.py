@@ -381,6 +381,7 @@ def test_files_that_compete_for_a_name_are_all_done_and_told(unhaze, make, tmp_p
     result = unhaze(*arguments, "--report", tmp_path / "r.jsonl")
     assert result.exit_code == 0, result.stderr
     assert f"{tmp_path / 'in/IMG_1.webp'}: {notes[0]}" in result.stderr
+    assert "lost or changed" not in result.stderr, "a name is no loss"
     assert tree(tmp_path / "out") == ["IMG_1-webp.jpg", "IMG_1.jpg", "b.jpg"]
     made = {Path(record["input"]).name: Path(record["output"]).name for record in read_report(tmp_path / "r.jsonl")}
     assert made == {"IMG_1.webp": "IMG_1-webp.jpg", "IMG_1.jpg": "IMG_1.jpg", "b.png": "b.jpg"}

@@ -392,4 +392,4 @@ def _in_detail(record: Record) -> str:
         )
     times = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in record.seconds.items())
     line = f"done: {record.input} -> {record.output} ({record.width} x {record.height}; {times})"
-    return "\n".join(map(_console.one_line, [line, *(f"  note: {note}" for note in record.notes)]))
+    return "\n".join(map(_console.one_line, [line, *(f"  note: {note}" for note in record.as_dict()["notes"])]))

@@ -89,7 +89,8 @@ def network_shape(name: str) -> NetworkShape | None:
     entry = _shapes().get(name)
     if entry is None:
         return None
-    contract = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["contract"].items()}
+    told = entry["contract"].items()
+    contract: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told}
     return NetworkShape(tuple(Stage(*stage) for stage in entry["stages"]), ImageContract(**contract))
 
 
