@@ -35,6 +35,7 @@ __all__ = [
     "MissingDependencyError",
     "MissingError",
     "OutputError",
+    "OutputExistsError",
     "OverBudgetError",
     "PluginWarning",
     "UnhazeError",
@@ -105,6 +106,10 @@ class ImageEncodeError(ImageError):
 
 class OutputError(UnhazeError):
     """An output cannot be written, or writing it would destroy something."""
+
+
+class OutputExistsError(OutputError):
+    """An output exists, and nobody has allowed to replace it."""
 
 
 class OverBudgetError(UnhazeError):

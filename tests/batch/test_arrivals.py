@@ -8,7 +8,7 @@ import pytest
 from tests.patience import HUNG
 
 from unhaze.batch import arrivals
-from unhaze.batch.arrivals import EMPTY_LOOKS, Arrivals
+from unhaze.batch.arrivals import EMPTY_LOOKS, Arrivals, _Pace
 from unhaze.batch.planning import Planner
 
 REST = 0.05
@@ -166,6 +166,59 @@ def test_relative_folders_work(watched, monkeypatch):
     finally:
         watcher.close()
     assert str(found[0].found.source) == os.path.join("sub", "a.jpg")  # noqa: PTH118
+
+
+@pytest.mark.parametrize("watched", [False], indirect=True, ids=["asked"])
+def test_a_change_that_the_time_of_the_folder_does_not_tell_is_seen(watched):
+    folder, start = watched
+    watcher = start()
+    watcher._next_sweep = float("inf")
+    put(folder / "a.jpg")
+    while not watcher.restless:
+        watcher.look()
+    told = folder.stat()
+    put(folder / "b.jpg")
+    os.utime(folder, ns=(told.st_atime_ns, told.st_mtime_ns))  # as by a clock of long steps
+    assert sorted(collect(watcher, 2)) == ["a.jpg", "b.jpg"]
+
+
+def test_a_long_look_at_all_files_holds_up_none_that_comes(watched, monkeypatch):
+    folder, start = watched
+    for number in range(40):
+        put(folder / f"{number}.jpg")
+    watcher = start()
+    assert len(collect(watcher, 40)) == 40
+    monkeypatch.setattr(arrivals, "_SLICE", 0.0)  # one file at a time
+    watcher._sweeps = _Pace(1e9, 1e9)
+    watcher._next_sweep = 0.0
+    watcher.look()
+    assert watcher._sweep is not None
+    put(folder / "new.jpg")
+    put(folder / "new/a.jpg")
+    (folder / "0.jpg").unlink()
+    assert sorted(collect(watcher, 2)) == ["a.jpg", "new.jpg"]
+    while watcher._sweep is not None:
+        assert watcher.look() == []
+    watcher.sweep()
+    assert watcher.restless == []
+    assert str(folder / "0.jpg") not in watcher._settled
+
+
+def test_work_keeps_to_its_share_of_the_time(monkeypatch):
+    now, computed = 0.0, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "thread_time", lambda: computed)
+    pace = _Pace(0.01, 0.5)
+    begun = []
+    while now < 1000.0:
+        if pace.is_due:
+            with pace:
+                now += 0.2  # on a busy machine
+                computed += 0.1
+            begun.append(now)
+        now += 0.25
+    assert begun[5] - begun[0] < 3.0, "what was saved is there for a burst"
+    assert 0.01 * 1000 <= computed <= 0.01 * 1000 + 0.5 + 0.2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Long runs as they happen: killed at any moment, and beside very many files that were done."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -103,22 +102,12 @@ def test_a_watch_that_was_killed_goes_on_where_it_was(start_unhaze, folder, seed
 
 
 @pytest.mark.parametrize("notify", [True, False], ids=["told", "asked"])
-def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tmp_path, notify, environment):
+def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tmp_path, notify):
     import psutil
 
     count, folder, out = 100_000, tmp_path / "in", tmp_path / "out"
     if notify:
         pytest.importorskip("watchfiles")
-    else:
-        (tmp_path / "site").mkdir()
-        (tmp_path / "site/sitecustomize.py").write_text(
-            "import importlib.util as u\nfind = u.find_spec\n"
-            "u.find_spec = lambda name, *a: None if name == 'watchfiles' else find(name, *a)\n"
-        )
-        environment = {
-            **environment,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), environment["PYTHONPATH"]]),
-        }
     folder.mkdir()
     out.mkdir()
     with (out / HISTORY_NAME).open("w") as state:
@@ -129,7 +118,7 @@ def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tm
             entry = {"input": str(path), "signature": signature, "naming": "|keep|", "outputs": {}, "left": None}
             state.write(json.dumps(entry) + "\n")
     start = time.monotonic()
-    process = start_unhaze("watch", folder, "-o", out, "--model", "dcp", env=environment, text=True)
+    process = start_unhaze("watch", folder, "-o", out, "--model", "dcp", *([] if notify else ["--poll"]), text=True)
     for line in process.stderr:
         if line.startswith(f"{count} done before"):
             break
@@ -152,4 +141,4 @@ def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tm
     process.communicate(timeout=HUNG)
     assert process.returncode == 0
     assert share < 0.02
-    assert sorted(delays)[2] < (2.0 if notify else 10.0)  # asked, 100,000 names are listed for each that comes
+    assert sorted(delays)[2] < 2.0

@@ -55,8 +55,7 @@ def test_info_tells_what_a_user_asks(unhaze):
 
 
 @pytest.mark.parametrize("name", list_networks())
-def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monkeypatch):
-    monkeypatch.setattr("unhaze.models.networks.create_network", _without_memory)
+def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name):
     told = unhaze("models", "info", name).stdout
     assert re.search(r"^Licence of the code: (none stated|MIT|Apache-2.0|CC-BY-NC-SA-4.0)", told, re.MULTILINE)
     assert re.search(r"^Weights: (https://\S+|none published; \w.*)$", told, re.MULTILINE)
@@ -64,11 +63,6 @@ def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monke
     assert "recognised by the names and shapes of its tensors" in told
     assert re.search(r"^Measured here: (relative error \de-\d|nothing)", told, re.MULTILINE)
     assert "`" not in told, "a terminal shows no markup"
-
-
-def _without_memory(name):
-    with torch.device("meta"):
-        return create_network(name)
 
 
 def test_info_draws_where_depth_is_attached(unhaze):

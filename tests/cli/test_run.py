@@ -333,6 +333,30 @@ def test_existing_outputs_are_kept_skipped_or_overwritten(unhaze, make, tmp_path
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
+def test_outputs_that_all_exist_are_told_in_one_line(unhaze, make, tmp_path):
+    for number in range(7):
+        make(tmp_path / f"in/{number}.png")
+    (tmp_path / "in/bad.png").write_bytes(b"text")
+    command = ["run", tmp_path / "in", "-o", tmp_path / "out", "-m", "dcp"]
+    unhaze(*command)
+    made = tree(tmp_path / "out")
+    again = unhaze(*command, "--report", tmp_path / "r.jsonl")
+    assert again.exit_code == 1
+    bad, there, counts = again.stderr.splitlines()
+    assert "bad.png" in bad
+    assert there.startswith(f"failed: 7 pictures whose outputs exist, such as {tmp_path / 'out/0.png'}; use --skip-")
+    assert counts == "0 done, 0 skipped, 8 failed"
+    reasons = [record["error"] for record in read_report(tmp_path / "r.jsonl")]
+    assert sum(reason.endswith("exists; use --overwrite to replace it, or --skip-existing.") for reason in reasons) == 7
+    listed = unhaze(*command, "-v").stderr
+    assert all(str(tmp_path / "out" / name) in listed for name in made)
+    assert len(unhaze(*command, "-q").stderr.splitlines()) == 2
+    skipping = unhaze(*command, "--skip-existing").stderr
+    assert len(skipping.splitlines()) == 2
+    assert "0 done, 7 skipped, 1 failed" in skipping
+    assert tree(tmp_path / "out") == made
+
+
 @pytest.mark.parametrize("disguise", ["plain", "symlink", "hardlink"])
 def test_an_input_is_never_overwritten(unhaze, make, tmp_path, disguise):
     source = make(tmp_path / "a.png")
@@ -357,6 +381,7 @@ def test_files_that_compete_for_a_name_are_all_done_and_told(unhaze, make, tmp_p
     result = unhaze(*arguments, "--report", tmp_path / "r.jsonl")
     assert result.exit_code == 0, result.stderr
     assert f"{tmp_path / 'in/IMG_1.webp'}: {notes[0]}" in result.stderr
+    assert "lost or changed" not in result.stderr, "a name is no loss"
     assert tree(tmp_path / "out") == ["IMG_1-webp.jpg", "IMG_1.jpg", "b.jpg"]
     made = {Path(record["input"]).name: Path(record["output"]).name for record in read_report(tmp_path / "r.jsonl")}
     assert made == {"IMG_1.webp": "IMG_1-webp.jpg", "IMG_1.jpg": "IMG_1.jpg", "b.png": "b.jpg"}
@@ -682,8 +707,14 @@ def test_an_interrupted_run_keeps_what_is_done_and_can_go_on(start_unhaze, unhaz
     _, told = process.communicate(timeout=HUNG)
     assert process.returncode == 130
     assert b"Traceback" not in told
-    assert b"--skip-existing" in told
     written = tree(tmp_path / "out")
+    line, counts = told.decode().splitlines()[-2:]
+    left = 12 - len(written)
+    assert line == (
+        f"Interrupted: {len(written)} of 12 pictures done, {left} not started or given up half-way; run again with "
+        "--skip-existing to go on."
+    )
+    assert counts.startswith(f"{len(written)} done, 0 skipped, 0 failed, {left} not started")
     assert 0 < len(written) < 12
     assert all(name.endswith(".png") and not name.startswith(".") for name in written)
     assert sorted(Path(record["output"]).name for record in read_report(tmp_path / "r.jsonl")) == written
@@ -705,7 +736,10 @@ def test_an_interrupt_in_this_process_is_told_in_json_too(unhaze, make, tmp_path
     result = unhaze("run", tmp_path, "--json")
     assert result.exit_code == 130
     told = json.loads(result.stdout)
-    assert (told["done"], told["interrupted"]) == (1, True)
+    assert (told["done"], told["not_started"], told["interrupted"]) == (1, 1, True)
+    assert "1 of 2 pictures done, 1 not started" in result.stderr
+    for option, advice in (("--skip-existing", "the same command goes on"), ("--overwrite", "does all anew")):
+        assert advice in unhaze("run", tmp_path, option).stderr
 
 
 def test_an_endless_stream_and_an_endless_list_are_refused(unhaze, make, tmp_path):

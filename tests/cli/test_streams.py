@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import subprocess
 import sys
@@ -48,7 +49,9 @@ def test_a_reader_that_goes_away_is_no_fault(picture):
     assert picture.with_name("a-dehazed.png").exists()
 
 
-def test_output_that_is_lost_is_told(picture):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_lost_is_told(picture, monkeypatch, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     done = shell(f"unhaze run - -m dcp < {picture} >&-")
     assert done.returncode == 2
     assert "stdout is closed" in done.stderr
@@ -56,5 +59,15 @@ def test_output_that_is_lost_is_told(picture):
         for line in (f"unhaze run - -m dcp < {picture} > /dev/full", "unhaze models list > /dev/full"):
             done = shell(line)
             assert done.returncode == 1
-            assert "cannot be written" in done.stderr
+            assert done.stderr.count("cannot be written") == 1
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_told_is_read_at_once_however_python_buffers(start_unhaze, environment, tmp_path, unbuffered):
+    environment = {**environment, "PYTHONUNBUFFERED": unbuffered}
+    process = start_unhaze("watch", tmp_path, "-o", tmp_path / "out", "-m", "dcp", env=environment, text=True)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stderr, selectors.EVENT_READ)
+        assert selector.select(timeout=60), "nothing was told while the command ran"
+    assert process.stderr.readline() == "Watching; Ctrl-C ends it.\n"

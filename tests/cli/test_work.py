@@ -1,8 +1,12 @@
 """Losses are counted in a plain run, and listed where details are asked for."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tests.pictures import chunk, exif, jpeg, jpeg_exif, png
 
 from unhaze.images.manifest import read_report
@@ -50,3 +54,41 @@ def test_nothing_is_said_where_nothing_is_lost(unhaze, folder, tmp_path):
 def test_losses_on_the_way_through_a_pipe_are_counted(unhaze, folder, tmp_path):
     result = unhaze("run", folder / "b.png", "-o", "-", *METHOD)
     assert "2 notes on 1 picture about what was lost or changed on the way (-v lists them)" in result.stderr
+
+
+def test_losses_of_thirty_files_of_mixed_kinds_are_counted_in_one_line_and_listed_where_asked(unhaze, tmp_path):
+    rgb = Image.fromarray(np.random.default_rng(0).integers(60, 200, (24, 32, 3), np.uint8))
+    texts = PngInfo()
+    texts.add_itxt("Title", "Nebel", "de", "Titel")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):
+        rgb.save(folder / f"whole-{number}.png")
+        rgb.save(folder / f"whole-{number}.jpg", quality=90)
+        rgb.save(folder / f"whole-{number}.tif", compression="tiff_lzw")
+        rgb.save(folder / f"whole-{number}.webp", lossless=True)
+        rgb.convert("CMYK").save(folder / f"cmyk-{number}.jpg")
+        rgb.save(folder / f"in-jpeg-{number}.tif", compression="jpeg")
+        (folder / f"two-{number}.png").write_bytes(TWO_LOSSES)
+        rgb.save(folder / f"texts-{number}.png", pnginfo=texts)
+        rgb.save(folder / f"trail-{number}.jpg", quality=90)
+        with (folder / f"trail-{number}.jpg").open("ab") as file:
+            file.write(b"rest")
+        Image.new("RGB", (32, 24), "grey").save(folder / f"clear-{number}.png")
+    command = ["run", folder, "-m", "dcp", "--report", tmp_path / "r.jsonl"]
+    plain = unhaze(*command, "-o", tmp_path / "plain")
+    assert plain.exit_code == 0, plain.stderr
+    clear, losses, counts = plain.stderr.splitlines()
+    assert clear.startswith("3 pictures look clear")
+    assert counts == "30 done, 0 skipped, 0 failed"
+    notes = {Path(each["input"]).name: each["notes"] for each in read_report(tmp_path / "r.jsonl")}
+    lossy = {name: told for name, told in notes.items() if told and not name.startswith("clear")}
+    assert {name.rpartition("-")[0] for name in lossy} == {"cmyk", "in-jpeg", "texts", "trail", "two"}
+    number = sum(map(len, lossy.values()))
+    assert losses == f"{number} notes on 15 pictures about what was lost or changed on the way (-v lists them)"
+    detailed = unhaze(*command, "-o", tmp_path / "detailed", "-v").stderr
+    assert "-v lists them" not in detailed
+    for name, told in lossy.items():
+        lines = detailed[detailed.index(f"done: {folder / name} ") :].splitlines()[1 : 1 + len(told)]
+        assert lines == [f"  note: {note}" for note in told]
+    assert unhaze(*command, "-o", tmp_path / "quiet", "-q").stderr == ""

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from unhaze.batch.planning import Found, Planner
 from unhaze.images.atomic import Signature, signature_of
@@ -26,10 +27,16 @@ __all__ = ["EMPTY_LOOKS", "Arrival", "Arrivals"]
 EMPTY_LOOKS = 10
 """How many rests an empty file is given before it is reported."""
 
-_SHARE = 100  # a look at all files of t seconds is followed by 100 t seconds without
 _SWEEP = 5.0  # looks at all files are at least so far apart where the system tells of changes [s]
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs"}
+_SLICE = 0.02  # how long such a look goes on before files that are at rest are taken [s]
+_LISTINGS, _SWEEPS = 0.014, 0.005  # share of a core for folders that are listed, and for looks at all files
+_SAVED = 0.5  # how much time can be saved up for a burst of listings [s]
+_WAITING = 0.1  # how much waiting for a disk or a network counts, beside computing
+_FINE, _COARSE = 0.05, 2.5  # how long two changes of a folder may bear one time, by the steps of its clock [s]
+_NETWORK = frozenset(  # and folders that a virtual machine or a container shares with its host
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "gfs2"}
+    | {"ocfs2", "orangefs", "davfs", "sshfs", "rclone", "s3fs", "virtiofs", "vboxsf", "vmhgfs", "vmhgfs-fuse"}
+    | {"prl_fs", "drvfs", "grpcfuse", "osxfs"}
 )
 _MOUNTS = Path("/proc/self/mounts")
 
@@ -85,7 +92,10 @@ class Arrivals:
         self._settled: dict[str, Signature] = {}
         self._restless: dict[str, _Restless] = {}
         self._folders: dict[str, tuple[int, set[str]]] = {}  # time of the last change, and the names seen there
-        self._next_sweep = self._next_glance = 0.0
+        self._again: dict[str, float] = {}  # folders that may have changed twice at one time; when to list them again
+        self._sweep: Iterator[None] | None = None  # a look at all files that is under way
+        self._next_sweep = 0.0
+        self._sweeps, self._listings = _Pace(_SWEEPS, 0.0), _Pace(_LISTINGS, _SAVED)
         self._notifier = _Notifier(folder) if notify and _can_notify(folder) else None
 
     @property
@@ -100,7 +110,7 @@ class Arrivals:
 
     def wait(self) -> None:
         """Wait until it is worth while to look again."""
-        seconds = self._rest / 4 if self._restless else min(1.0, self._rest / 2)
+        seconds = self._rest / 4 if self._restless or not self.is_notified else min(1.0, self._rest / 2)
         if not self.is_notified:
             time.sleep(seconds)
             return
@@ -110,24 +120,44 @@ class Arrivals:
 
     def look(self) -> list[Arrival]:
         """The files that have come to rest since the last look."""
-        now = time.monotonic()
-        if now >= self._next_sweep:
-            self.sweep()
-        elif not self.is_notified and now >= self._next_glance:
-            self._glance()
+        if not self.is_notified and self._listings.is_due:
+            with self._listings:
+                self._glance()
+        if time.monotonic() >= self._next_sweep and self._sweeps.is_due:
+            with self._sweeps:
+                self._sweep_on(_SLICE)
         return self._take_rested()
 
     def sweep(self) -> None:
         """Look at all files."""
-        start = time.monotonic()
+        self._sweep = None
+        with self._sweeps:
+            self._sweep_on(float("inf"))
+
+    def _sweep_on(self, seconds: float) -> None:
+        """Go on with a look at all files, or begin one."""
+        self._sweep, end = self._sweep or self._look_at_all(), time.monotonic() + seconds
+        for _ in self._sweep:
+            if time.monotonic() >= end:
+                return
+        self._sweep = None
+        self._next_sweep = time.monotonic() + (_SWEEP if self.is_notified else self._rest)
+
+    def _look_at_all(self) -> Iterator[None]:
+        """Look at all files, with a pause after each."""
         there: set[str] = set()
-        self._folders.clear()
+        folders: set[str] = set()
         for folder in self._walk(self._folder):
-            there.update(self._scan(folder))
+            folders.add(str(folder))
+            for path in self._scan(folder):
+                there.add(path)
+                yield
+        for vanished in self._folders.keys() - folders:
+            if not os.path.isdir(vanished):  # noqa: PTH112  it may have come since the look began
+                del self._folders[vanished]
         for gone in self._settled.keys() - there:
-            del self._settled[gone]
-        end = time.monotonic()
-        self._next_sweep = end + max(_SWEEP if self.is_notified else self._rest, _SHARE * (end - start))
+            if signature_of(gone) is None:
+                del self._settled[gone]
 
     def close(self) -> None:
         """Let the system tell of nothing more."""
@@ -142,22 +172,23 @@ class Arrivals:
             folders[:] = sorted(name for name in folders if self._planner.enters(folder / name))
             yield folder
 
-    def _scan(self, folder: Path) -> list[str]:
-        """Look at the pictures of one folder; returns their paths."""
+    def _scan(self, folder: Path) -> Iterator[str]:
+        """Look at the pictures of one folder, and name each."""
         try:
-            changed = folder.stat().st_mtime_ns  # before the names are read: what comes meanwhile is seen next time
+            changed = _changed(folder)  # before the names are read: what comes meanwhile is seen next time
             with os.scandir(folder) as entries:
                 found = {entry.name: entry for entry in entries}
         except OSError:
-            return []
+            return
+        before = self._folders.get(str(folder))
         self._folders[str(folder)] = (changed, set(found))
+        if before is None or before[0] != changed:
+            self._suspect(str(folder), changed)
         prefix = str(folder / "x")[:-1]
-        paths = []
         for name, entry in found.items():
             path = prefix + name
             if path not in self._settled and not self._planner.is_picture(name, found):
                 continue
-            paths.append(path)
             try:
                 status = entry.stat()
             except OSError:
@@ -165,29 +196,31 @@ class Arrivals:
             signature = (status.st_size, status.st_mtime_ns)
             if self._settled.get(path) != signature and path not in self._restless:
                 self._meet(folder, name, signature)
-        return paths
+            yield path
 
     def _glance(self) -> None:
-        """Look at the folders, and into those that have changed."""
-        start = time.monotonic()
-        changed = []
-        for folder, (before, _) in self._folders.items():
+        """Look at the times of the folders, and at the names in those that have changed."""
+        now = time.monotonic()
+        for folder, (before, known) in list(self._folders.items()):
             try:
-                if Path(folder).stat().st_mtime_ns != before:
-                    changed.append(Path(folder))
+                changed = _changed(Path(folder))
+                if changed != before:
+                    self._suspect(folder, changed)
+                elif now >= self._again.get(folder, float("inf")) and self._listings.has_spare:
+                    del self._again[folder]
+                else:
+                    continue
+                names = set(os.listdir(folder))  # noqa: PTH208  names are what is wanted, and there may be many
             except OSError:
                 continue
-        end = time.monotonic()
-        self._next_glance = end + _SHARE * (end - start)
-        for path in changed:
-            _, known = self._folders[str(path)]
-            try:
-                now, names = path.stat().st_mtime_ns, set(_names_in(path))
-            except OSError:
-                continue
-            self._folders[str(path)] = (now, names)
+            self._folders[folder] = (changed, names)
             for name in names - known:
-                self._notice(path / name)
+                self._notice(Path(folder, name))
+
+    def _suspect(self, folder: str, changed: int) -> None:
+        """Note that a folder can change once more without its time telling, and is to be listed again."""
+        if not self.is_notified:
+            self._again[folder] = time.monotonic() + (_FINE if changed % 10**9 else _COARSE)
 
     def _notice(self, path: Path) -> None:
         """Look at one file or folder that may be new or changed."""
@@ -196,7 +229,8 @@ class Arrivals:
         if path.is_dir():
             if self._planner.enters(path) and not path.is_symlink():
                 for folder in self._walk(path):
-                    self._scan(folder)
+                    for _ in self._scan(folder):
+                        pass
             return
         if not self._planner.is_picture(path.name, lambda: _names_in(path.parent)):
             return
@@ -251,6 +285,65 @@ class Arrivals:
         # settled by how it was before it is read: what is written into it from now on counts as a change
         self._settled[path] = each.signature
         return Arrival(each.found, each.signature)
+
+
+class _Pace:
+    """Keeps work to a share of the time in the long run; a context manager that is entered to work.
+
+    Computing counts in full, waiting in part: a busy machine shall not make a new picture wait for long, nor shall a
+    slow network be asked all the time.
+
+    Args:
+        share: Of the time.
+        saved: How much can be saved up in idle times [s].
+    """
+
+    def __init__(self, share: float, saved: float) -> None:
+        self._share, self._saved = share, saved
+        self._credit, self._told = saved, time.monotonic()
+        self._start = (0.0, 0.0)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is time for work."""
+        return self._balance() >= 0.0
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether there is time for work that may wait."""
+        return self._balance() > self._saved / 2
+
+    def _balance(self) -> float:
+        now = time.monotonic()
+        self._credit = min(self._saved, self._credit + self._share * (now - self._told))
+        self._told = now
+        return self._credit
+
+    def __enter__(self) -> Self:
+        self._start = (time.thread_time(), time.monotonic())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        computed, begun = self._start
+        self._credit = self._balance() - max(time.thread_time() - computed, _WAITING * (time.monotonic() - begun))
+
+
+def _changed(folder: Path) -> int:
+    """When the names in a folder last changed [ns].
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return folder.stat().st_mtime_ns
+    # to open it asks a network file system for times that are true now
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return os.fstat(handle).st_mtime_ns
+    finally:
+        os.close(handle)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Literal
 from unhaze.errors import (
     ImageDecodeError,
     OutputError,
+    OutputExistsError,
     UnhazeError,
     UnknownNameError,
     UnsupportedImageError,
@@ -463,7 +464,7 @@ class Planner:
             return replace(job, skip=f"{job.output} exists.") if is_done else replace(job, overwrite=True)
         if policy == "error":
             message = f"{there[0]} exists; use --overwrite to replace it, or --skip-existing."
-            return replace(job, error=OutputError(message))
+            return replace(job, error=OutputExistsError(message))
         return replace(job, overwrite=True)
 
 

@@ -103,6 +103,7 @@ class Record:
         width: Columns [px].
         height: Rows [px].
         notes: What could not be kept of the input, and the like.
+        naming: Why the output has not the name one would expect; among the notes of the report.
         haze: Density, share beyond sight, airlight and confidence, see :class:`~unhaze.types.DehazeResult`; empty from
             a network.
         left_alone: Why the picture was left almost as it was, if it was.
@@ -120,6 +121,7 @@ class Record:
     width: int | None = None
     height: int | None = None
     notes: tuple[str, ...] = ()
+    naming: str | None = None
     haze: Mapping[str, Any] = field(default_factory=dict)
     left_alone: str | None = None
 
@@ -136,7 +138,7 @@ class Record:
             "width": self.width,
             "height": self.height,
             "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
-            "notes": list(self.notes),
+            "notes": [*filter(None, [self.naming]), *self.notes],
             "haze": dict(self.haze) or None,
             "left_alone": self.left_alone,
         }
@@ -592,7 +594,8 @@ def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
         seconds=clock.seconds,
         width=width,
         height=height,
-        notes=rendered.notes if job.note is None else (job.note, *rendered.notes),
+        notes=rendered.notes,
+        naming=job.note,
         haze=rendered.haze,
         left_alone=rendered.left_alone,
     )

@@ -46,7 +46,7 @@ def leave_streams(code: int) -> int:
             _give_up(stream)
             if error.errno not in _GONE:  # a full disk, for example
                 with contextlib.suppress(OSError):
-                    print(f"unhaze: The output cannot be written: {error.strerror}; free some space.", file=sys.stderr)
+                    print(f"unhaze: {_cannot_write(error)}", file=sys.stderr)
                 code = code or 1
         except ValueError:  # closed meanwhile
             pass
@@ -75,27 +75,35 @@ def write_bytes(data: bytes) -> None:
     except OSError as error:
         _give_up(sys.stdout)
         if error.errno not in _GONE:
-            raise OutputError(f"The output cannot be written: {error.strerror}; free some space.") from error
+            raise _cannot_write(error) from error
+
+
+def _cannot_write(error: OSError) -> OutputError:
+    return OutputError(f"The output cannot be written: {error.strerror}; free some space.")
 
 
 def _outliving(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    encoding, errors, lines = stream.encoding, stream.errors, stream.line_buffering
-    return _Outliving(stream.detach(), encoding, errors, line_buffering=lines)
+    kept = {name: getattr(stream, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
+    return _Outliving(stream.detach(), **kept)
 
 
 class _Outliving(io.TextIOWrapper):
     """Text that is for nobody once the reader of a pipe has gone."""
 
     def write(self, text: str) -> int:
-        """As of any text stream."""
+        """As of any text stream.
+
+        Raises:
+            OutputError: It cannot be written, though somebody reads it.
+        """
         try:
             return super().write(text)
         except OSError as error:
-            if error.errno not in _GONE:
-                raise
             _give_up(self)
+            if error.errno not in _GONE:
+                raise _cannot_write(error) from error
             return len(text)
 
     def flush(self) -> None:

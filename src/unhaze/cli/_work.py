@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unhaze.cli import _console
-from unhaze.errors import OutputError, UnknownNameError, UsageError
+from unhaze.errors import OutputError, OutputExistsError, UnknownNameError, UsageError
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
@@ -155,9 +155,35 @@ class Teller:
         _console.log.debug(_in_detail(record))
 
     def tell_failures(self) -> None:
-        """List what failed and why, on stderr."""
+        """List what failed and why, on stderr; inputs whose outputs exist are counted in one line."""
+        there = [record for record in self.summary.failures if record.error_type == OutputExistsError.__name__]
         for record in self.summary.failures:
-            self.tell_failure(record)
+            if record.error_type != OutputExistsError.__name__ or len(there) == 1:
+                self.tell_failure(record)
+        if len(there) > 1:
+            _console.log.error(
+                f"failed: {len(there)} pictures whose outputs exist, such as {there[0].output}; use --skip-existing to "
+                "leave them out, or --overwrite to replace them (-v and --report list them)."
+            )
+
+    def tell_interruption(self, total: int, existing: Existing) -> None:
+        """Tell on stderr how far an interrupted run came, and how it goes on.
+
+        Args:
+            total: How many inputs there are.
+            existing: What the run does with outputs that exist.
+        """
+        summary = self.summary
+        summary.not_started = total - summary.done - summary.skipped - summary.failed
+        again = {
+            "error": "run again with --skip-existing to go on.",
+            "skip": "the same command goes on.",
+            "overwrite": "the same command does all anew.",
+        }
+        _console.log.info(
+            f"Interrupted: {summary.done} of {total} pictures done, {summary.not_started} not started or given up "
+            f"half-way; {again[existing]}"
+        )
 
     def tell_failure(self, record: Record) -> None:
         """Tell why one input failed, on stderr."""
@@ -287,4 +313,4 @@ def _in_detail(record: Record) -> str:
         )
     times = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in record.seconds.items())
     line = f"done: {record.input} -> {record.output} ({record.width} x {record.height}; {times})"
-    return "\n".join(map(_console.one_line, [line, *(f"  note: {note}" for note in record.notes)]))
+    return "\n".join(map(_console.one_line, [line, *(f"  note: {note}" for note in record.as_dict()["notes"])]))

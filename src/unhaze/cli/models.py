@@ -221,18 +221,23 @@ def _tell_weights(card: dict[str, Any]) -> None:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.models.checkpoints.cards import RECOGNISED, network_card
+    from unhaze.models.checkpoints.cards import RECOGNISED, NetworkShape, network_card, network_shape
     from unhaze.models.networks import create_network, network_header, resolve_network
 
     name = resolve_network(name)
-    network = create_network(name)
-    card = network_card(name)
+    card, shape = network_card(name), network_shape(name)
+    if card is None or shape is None:  # of another package
+        network = create_network(name)
+        shape = NetworkShape(network.stages, network.contract)
+        parameters = sum(p.numel() for p in network.parameters())
+    else:
+        parameters = card.parameters
     return {
         "name": name,
         "header": network_header(name),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "stages": [asdict(stage) for stage in network.stages],
-        "contract": asdict(network.contract),
+        "parameters": parameters,
+        "stages": [asdict(stage) for stage in shape.stages],
+        "contract": asdict(shape.contract),
         "card": None if card is None else asdict(card),
         "recognised": RECOGNISED if card is None else card.recognised,
     }

@@ -202,7 +202,7 @@ def _run_files(
             writer.close()
         teller.tell_failures()
         if interrupted:
-            _console.log.info("Interrupted; run again with --skip-existing to go on.")
+            teller.tell_interruption(len(jobs), settings.existing)
         teller.tell_summary()
         if json_output:
             print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))

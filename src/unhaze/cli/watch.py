@@ -48,12 +48,19 @@ def watch(
     every: Annotated[
         float,
         typer.Option(
-            help="How long a file must not change before it is taken, and between two looks at the folder where the "
-            "system does not tell of changes.",
+            help="How long a file must not change before it is taken.",
             min=0.02,
             metavar="SECONDS",
         ),
     ] = 1.0,
+    poll: Annotated[
+        bool,
+        typer.Option(
+            "--poll",
+            help="Look for changes four times a second, where the system does not tell of them; network folders are "
+            "recognised and need no option.",
+        ),
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Process what is there, then end.")] = False,
     done: Annotated[
         str,
@@ -118,7 +125,7 @@ def watch(
     originals = _parse_done(done, folder, Path(output))
     with _termination_ends_well(), ExitStack() as stack:
         writer = stack.enter_context(_open_report(report))
-        watcher = _Watcher(folder, settings, writer, done, originals, every, stack)
+        watcher = _Watcher(folder, settings, writer, done, originals, every, stack, notify=not poll)
         raise typer.Exit(watcher.run(once=once))
 
 
@@ -182,6 +189,7 @@ class _Watcher:
         originals: Where they are moved, if so.
         every: How long a file must be at rest [s].
         stack: Closes what is open at the end.
+        notify: Whether to let the system tell of changes where it can.
     """
 
     def __init__(
@@ -193,6 +201,8 @@ class _Watcher:
         originals: Path | None,
         every: float,
         stack: ExitStack,
+        *,
+        notify: bool,
     ) -> None:
         from unhaze.batch.arrivals import Arrivals
         from unhaze.batch.planning import Planner
@@ -215,7 +225,7 @@ class _Watcher:
         tell_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
         self._history: History | None = self._open_history(Path(str(settings.output)), stack)
         self._tell_history()
-        self._arrivals: Arrivals = Arrivals(folder, self._planner, every, self._is_settled)
+        self._arrivals: Arrivals = Arrivals(folder, self._planner, every, self._is_settled, notify=notify)
         stack.callback(self._arrivals.close)
         self._taken: dict[str, Signature] = {}  # inputs under way, as they were before they were read
         self._is_troubled = False

@@ -1,7 +1,10 @@
 """The table of weights: every network has its card, and what the card says is true as far as it can be checked here."""
 
 import ast
+import json
+import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import unhaze.models  # noqa: E402
-from unhaze.models.checkpoints import load_network, save_weights  # noqa: E402
-from unhaze.models.checkpoints.cards import NONE_STATED, list_cards, network_card  # noqa: E402
+from unhaze.models import create_network, list_networks  # noqa: E402
+from unhaze.models.checkpoints import cards, load_network, save_weights  # noqa: E402
+from unhaze.models.checkpoints.cards import NONE_STATED, NetworkShape, list_cards, network_card, network_shape  # noqa: E402
 from unhaze.models.checkpoints.detect import expected_tensors  # noqa: E402
-from unhaze.models.networks import create_network, list_networks  # noqa: E402
+from unhaze.types import ImageContract  # noqa: E402
 
 SOURCES = Path(unhaze.models.__file__).parent
-NETWORKS_PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+SHAPES = SOURCES / "checkpoints" / "shapes.json"
+NETWORKS_PAGE = Path(__file__).parents[3] / "docs" / "networks.md"
 LICENCES = {"MIT": "MIT", "Apache-2.0": "Apache-2.0", "CC-BY-NC-SA-4.0": "CC BY-NC-SA 4.0"}
 
 
@@ -24,7 +29,22 @@ def header(name):
     return ast.get_docstring(ast.parse(text))
 
 
+def write_shape(name, network):
+    """Put into the table what a network says of itself, one network a line."""
+    shapes = json.loads(SHAPES.read_text())
+    told = {field.name: getattr(network.contract, field.name) for field in fields(ImageContract)}
+    shapes[name] = {
+        "stages": [[stage.name, stage.channels, stage.stride] for stage in network.stages],
+        "contract": {key: value for key, value in told.items() if value != getattr(ImageContract(), key)},
+    }
+    lines = [f"  {json.dumps(each)}: {json.dumps(shapes[each])}" for each in list_networks() if each in shapes]
+    SHAPES.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    cards._shapes.cache_clear()
+
+
 def test_every_network_has_a_card_and_every_card_a_network():
+    assert list(json.loads(SHAPES.read_text())) == list_networks()
+    assert network_shape("of-another-package") is None
     assert list_cards() == list_networks()
     assert network_card("of-another-package") is None
 
@@ -35,6 +55,9 @@ def test_a_card_agrees_with_its_network(name):
     with torch.device("meta"):
         network = create_network(name)
     assert card.parameters == sum(p.numel() for p in network.parameters())
+    if os.environ.get("UNHAZE_UPDATE_KEYS"):
+        write_shape(name, network)
+    assert network_shape(name) == NetworkShape(network.stages, network.contract), "UNHAZE_UPDATE_KEYS=1 accepts it"
     official = re.search(r"Official code: (\S+ at \w+) \(([^)]+)\)", header(name))
     assert official, "the header names the official code and its licence"
     assert card.source == official[1]

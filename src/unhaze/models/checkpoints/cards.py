@@ -6,11 +6,16 @@ are as the official repositories state them at the commit named; what they leave
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from unhaze.types import WeightCard
+from unhaze.types import ImageContract, Stage, WeightCard
 
-__all__ = ["NONE_STATED", "RECOGNISED", "NetworkCard", "list_cards", "network_card"]
+__all__ = ["NONE_STATED", "RECOGNISED", "NetworkCard", "NetworkShape", "list_cards", "network_card", "network_shape"]
 
 NONE_STATED = "none stated"
 RECOGNISED = "by the names and shapes of its tensors, official or of unhaze; --model is not needed"
@@ -60,6 +65,39 @@ def network_card(name: str) -> NetworkCard | None:
     'MIT'
     """
     return _CARDS.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """What a network says of itself, known without building it, and so without torch.
+
+    Attributes:
+        stages: Its stages, in the order in which they run.
+        contract: What it expects of an image.
+    """
+
+    stages: tuple[Stage, ...]
+    contract: ImageContract
+
+
+def network_shape(name: str) -> NetworkShape | None:
+    """Stages and image contract of a network; ``None`` for those of other packages.
+
+    >>> network_shape("aodnet-base").contract.tiling
+    7
+    """
+    entry = _shapes().get(name)
+    if entry is None:
+        return None
+    told = entry["contract"].items()
+    contract: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told}
+    return NetworkShape(tuple(Stage(*stage) for stage in entry["stages"]), ImageContract(**contract))
+
+
+@cache
+def _shapes() -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
+    return found
 
 
 def list_cards() -> list[str]:
