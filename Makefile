@@ -1,18 +1,23 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow test-data mutation lint bench guard clean
+.PHONY: demo test test-slow test-data mutation lint docs bench guard clean coverage package
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto
+
+# the same tests, slower, with every branch counted; fails below the gate in pyproject.toml; see build/coverage/index.html
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered \
+		--cov-report=html:build/coverage --cov-report=xml:build/coverage/coverage.xml
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not development_data"
@@ -29,14 +34,36 @@ mutation: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell src docs tests scripts benchmarks .github *.md *.toml Makefile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the documentation as a site: open site/index.html
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 guard: $(VENV)/.test
 	$(BIN)/python scripts/check_environment.py
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/dehaze.py
+
+# what a release consists of, in dist/, checked and tried in a fresh environment
+package: $(VENV)/.package
+	rm -rf dist build/wheel
+	$(BIN)/python -m build
+	$(BIN)/python -m build --wheel --outdir build/wheel
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist
+	$(BIN)/python scripts/check_package.py contents dist build/wheel
+	$(BIN)/python scripts/check_package.py smoke dist
+
+$(VENV)/.package: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[package]"
+	touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -48,5 +75,10 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(PIP) --editable ".[test]"
 	touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site

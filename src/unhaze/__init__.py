@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze.lazy import loads_on_use
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # module -> its public names; loaded on first use, so that `import unhaze` stays cheap
 _HOMES = {
