@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow lint bench guard clean
+.PHONY: demo test test-slow lint docs bench guard clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
@@ -22,6 +22,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the documentation as a site: open site/index.html
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 guard: $(VENV)/.test
 	$(BIN)/python scripts/check_environment.py
@@ -39,5 +43,10 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(PIP) --editable ".[test]"
 	touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site

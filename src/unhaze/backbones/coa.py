@@ -149,7 +149,10 @@ class CoAStudent(Decoder):
                 self.add_module(f"enc{level + 1}", nn.Sequential(ResidualBlock(width, detail=detail)))
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) normalised.
+
+        ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16).
+        """
         x = self.stem(image)
         seen = [x.chunk(2, 1)[0]]
         x = run("enc1", _around(self.enc1), x)
@@ -213,7 +216,10 @@ class CoATeacher(Decoder):
             self.add_module(f"to_feat{level - 1}", nn.Conv2d(widths[level], widths[level] // 2, 1))
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) normalised.
+
+        ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16).
+        """
         levels = [self.get_submodule(f"enter{i}")(x) for i, x in enumerate(self.encoder(image), start=1)]
         features = {f"feat{i}": self.get_submodule(f"to_feat{i}")(x) for i, x in enumerate(levels)}
         *finer, deepest = levels

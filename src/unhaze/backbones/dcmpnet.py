@@ -167,7 +167,7 @@ class DCMPNet(Backbone):
         )
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [-1, 1].
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) in [-1, 1].
 
         ``aux``: ``depth``, and the U-Net's features after adaptation, ``unet1`` (1/1) to ``unet3`` (1/4).
         """
@@ -341,7 +341,7 @@ class DCMPNetPaper(Backbone):
         self.head = nn.Conv2d(c1, 3, 3, padding=1, padding_mode="reflect")
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [-1, 1].
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) in [-1, 1].
 
         ``aux``: ``depth``, where there is a depth network, and the U-Net's features after adaptation, ``unet1`` (1/1)
         to ``unet3`` (1/4).

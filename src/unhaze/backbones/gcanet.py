@@ -71,7 +71,7 @@ class GCANet(Backbone):
         self.head = nn.Conv2d(channels, 3, 1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [0, 255]."""
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) in [0, 255]."""
         return self.decode(image, self.features(image, run), run)
 
     def features(self, image: Tensor, run: Runner) -> Tensor:
@@ -85,7 +85,7 @@ class GCANet(Backbone):
         return self.up(x)
 
     def decode(self, image: Tensor, features: Tensor, run: Runner) -> Restored:
-        """The image from its features."""
+        """The image (B, 3, H, W) from its features (B, C, H/2, W/2)."""
         out = self.head(run("dec1", self.dec1, features))
         if self.residual:
             return Restored(image + out, aux={"residual": out})

@@ -100,7 +100,7 @@ class SelfPromer(Backbone):
     def forward(
         self, image: Tensor, run: Runner = run_block, depth_features: tuple[Tensor, Tensor] | None = None
     ) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [0, 1].
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) in [0, 1].
 
         Args:
             image: (B, 3, H, W).

@@ -122,7 +122,7 @@ class SGDNet(Backbone):
             self.add_module(f"head{i}", nn.Conv2d(width, 3, 3, padding=1, padding_mode="reflect"))
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Backbone.forward`; the image is in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
+        """See :meth:`Backbone.forward`; the image is (B, 3, H, W) in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
         rgb, ycbcr = self.stem(image), self.stem(rgb_to_ycbcr(image))
         skips: list[Tensor] = []
         small: tuple[Tensor, Tensor] | None = None
