@@ -20,6 +20,7 @@ class Module:
         summary: First sentence of its docstring.
         defined: Public names that are defined here.
         borrowed: Public names that are imported from elsewhere, and the dotted name of where they are defined.
+        told: First sentence of the docstring of each class and function that is defined here.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Module:
     summary: str
     defined: tuple[str, ...]
     borrowed: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_package(self) -> bool:
@@ -60,13 +62,14 @@ def public_modules(package: Path) -> list[Module]:
 
 def _read(name: str, path: Path) -> Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    named, here, imported = None, [], {}
+    named, here, imported, told = None, [], {}, {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imported |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             here.append(node.name)
+            told[node.name] = _first_sentence(ast.get_docstring(node) or "")
         for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
             if isinstance(target, ast.Name):
                 here.append(target.id)
@@ -80,6 +83,7 @@ def _read(name: str, path: Path) -> Module:
         _first_sentence(ast.get_docstring(tree) or ""),
         tuple(each for each in public if each in here),
         {each: imported[each] for each in public if each not in here and each in imported},
+        told,
     )
 
 
@@ -96,22 +100,25 @@ def page_of(module: Module, modules: list[Module]) -> str:
     lines = _directive(module.name, own)
     if homes:
         lines += ["", "## Names from the modules below" if module.name != "unhaze" else "## Names", ""]
-        lines += [f"- [`{name}`][{home}]" for name, home in sorted(homes.items(), key=lambda each: each[0].lower())]
+        told = {f"{each.name}.{name}": text for each in modules for name, text in each.told.items()}
+        lines += ["| name | what |", "| --- | --- |"]
+        for name, home in sorted(homes.items(), key=lambda each: each[0].lower()):
+            lines.append(f"| [`{name}`][{home}] | {cell(told.get(home, ''))} |")
     inside = [each for each in modules if each.name.rpartition(".")[0] == module.name]
     if module.is_package and inside:
         lines += ["", "## Modules", "", "| module | what |", "| --- | --- |"]
         for each in inside:
             target = each.page.removeprefix(module.page.removesuffix("index.md"))
-            summary = each.summary.replace("|", "\\|")
-            lines.append(f"| [`{each.name}`]({target}) | {plain(summary)} |")
+            lines.append(f"| [`{each.name}`]({target}) | {cell(each.summary)} |")
     return "\n".join(lines) + "\n"
 
 
-def plain(text: str) -> str:
-    """Sphinx roles as mere code."""
+def cell(text: str) -> str:
+    """A sentence of a docstring for a cell of a table: Sphinx roles become mere code."""
     from .roles import ROLE
 
-    return ROLE.sub(lambda match: f"`{match['target'].lstrip('~').rpartition('.')[2]}`", text)
+    text = ROLE.sub(lambda match: f"`{(match['long'] or match['target']).lstrip('~').rpartition('.')[2]}`", text)
+    return text.replace("|", "\\|")
 
 
 def _directive(name: str, members: list[str]) -> list[str]:
