@@ -88,7 +88,7 @@ def model(name: str, height: int, width: int) -> Callable[[], object]:
     """A network with HGDF on a picture."""
     import torch
 
-    from unhaze.guided import create_model
+    from unhaze.models.guided import create_model
 
     network = create_model(f"{name}+hgdf", depth_levels()).eval().folded()
     image, depth = torch.rand(1, 3, height, width), depth_of_picture()
@@ -97,7 +97,7 @@ def model(name: str, height: int, width: int) -> Callable[[], object]:
 
 def depth_levels() -> Any:
     """Of Depth Anything V2 small."""
-    from unhaze.neural.fusion_cost import DEPTH_ANYTHING_SMALL
+    from unhaze.evaluation.cost.fusion import DEPTH_ANYTHING_SMALL
 
     return DEPTH_ANYTHING_SMALL
 
@@ -106,7 +106,7 @@ def depth_of_picture() -> Any:
     """Features of random numbers, 37x37."""
     import torch
 
-    from unhaze.nn.depth_view import DepthView
+    from unhaze.models.layers.depth_view import DepthView
 
     return DepthView(torch.rand(1, 1, 518, 518), tuple(torch.randn(1, 384, 37, 37) for _ in range(4)))
 

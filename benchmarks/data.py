@@ -34,11 +34,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from unhaze.data import create_dataset
-from unhaze.data._base import Series
 from unhaze.data.batch import collate
-from unhaze.data.hazing import SyntheticDataset
+from unhaze.data.dataset import Series
 from unhaze.data.shards import pack
-from unhaze.data.synthetic import Scene, SceneBank, SynthesisConfig
+from unhaze.data.synthetic.dataset import SyntheticDataset
+from unhaze.data.synthetic.scenes import Scene, SceneBank, SynthesisConfig
 from unhaze.data.transforms import random_view
 
 BATCH = 8
@@ -212,10 +212,10 @@ def measure_steps(seconds: float) -> list[dict[str, Any]]:
 
 
 def _network_steps(name: str, crop: int, batch: int, seconds: float) -> Callable[[], int]:
-    from unhaze.backbones import create_backbone
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
-    network = create_backbone(name).train()
+    network = create_network(name).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     hazy, clear = torch.rand(2, batch, 3, crop, crop)
 

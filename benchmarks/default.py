@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from unhaze.data.synthetic import SKY_DEPTH
-from unhaze.default.model import FieldMethod
+from unhaze.data.synthetic.scenes import SKY_DEPTH
+from unhaze.default.model import FieldModel
 from unhaze.default.scenes import SOURCES, read_scene, scene_names
-from unhaze.inference.field import solve_field, working_view
-from unhaze.inference.methods import create_method
-from unhaze.inference.options import DehazeOptions
-from unhaze.inference.strips import restore_strips
 from unhaze.metrics.functional import chroma_shift, clipped, fade, lightness_change, niqe, ring
+from unhaze.models.catalogue import create_haze_model
 from unhaze.physics.synthesis import haze_field, synthesize_haze
+from unhaze.restore.haze_field import solve_field, working_view
+from unhaze.restore.options import DehazeOptions
+from unhaze.restore.strips import restore_strips
 
 Image = np.ndarray
 Run = Callable[[Image], Image]
@@ -166,7 +166,7 @@ def create(name: str, weights: str | None, options: dict[str, float]) -> Run:
     """The contestant called ``name``."""
     if name == "nothing":
         return lambda hazy: hazy
-    method: Any = FieldMethod(weights) if name == FieldMethod.info.name else create_method(name)
+    method: Any = FieldModel(weights) if name == FieldModel.info.name else create_haze_model(name)
     chosen = DehazeOptions(**options)
 
     def run(hazy: Image) -> Image:
@@ -272,7 +272,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", default=["nothing", "dcp", "cap", "bccr", FieldMethod.info.name])
+    parser.add_argument("--models", nargs="+", default=["nothing", "dcp", "cap", "bccr", FieldModel.info.name])
     parser.add_argument("--weights", help="ONNX file for the default instead of the one that ships")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of every model")
     parser.add_argument("--sheets", type=Path, help="folder for before/after rows of the photographs")

@@ -59,7 +59,7 @@ def unhaze_call(source: Path, target: Path, **options: Any) -> Callable[[], None
 
 def dcp_call(source: Path, target: Path) -> Callable[[], None]:
     """The dark channel prior of this package."""
-    return unhaze_call(source, target, method="dcp")
+    return unhaze_call(source, target, model="dcp")
 
 
 def plain_call(source: Path, target: Path) -> Callable[[], None]:
@@ -142,9 +142,9 @@ def measure(names: list[str], source: Path, folder: Path, repeats: int) -> dict[
 
 def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
     """Pictures per second, one after another on one core, and as ``unhaze run`` does it on all cores."""
-    from unhaze.inference.batch import BatchOptions, plan, run_batch
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.machine import usable_cores
+    from unhaze.batch.workers import BatchOptions, plan, run_batch
+    from unhaze.restore.dehazer import Dehazer
+    from unhaze.restore.machine import usable_cores
 
     inputs = folder / "many"
     inputs.mkdir()
@@ -164,14 +164,14 @@ def folder_throughput(folder: Path, repeats: int) -> dict[str, float]:
 
 def startup(folder: Path, repeats: int) -> dict[str, float]:
     """Seconds of whole processes: a bare interpreter, the help, and one small and one 1080p picture."""
-    from unhaze.inference.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_MODEL
 
     executable = str(Path(sys.executable).with_name("unhaze"))
     commands = {"python": [sys.executable, "-c", "pass"], "help": [executable, "--help"]}
     for size, (width, height) in {"small": (320, 240), "1080p": SIZES["1080p"]}.items():
         source = folder / f"{size}.jpg"
         make_picture(width, height, source)
-        for method in dict.fromkeys((DEFAULT_METHOD, "dcp")):
+        for method in dict.fromkeys((DEFAULT_MODEL, "dcp")):
             commands[f"run {size}, {method}"] = [
                 executable, "run", str(source), "-o", str(folder / "out.jpg"), "--overwrite", "-q", "-m", method
             ]  # fmt: skip
@@ -186,12 +186,12 @@ def startup(folder: Path, repeats: int) -> dict[str, float]:
 
 def pipe_rate(folder: Path, repeats: int) -> dict[str, float]:
     """Frames per second of ``unhaze pipe``, from its start to its end."""
-    from unhaze.inference.options import DEFAULT_METHOD
+    from unhaze.restore.options import DEFAULT_MODEL
 
     header, frames = make_frames(folder)
     executable = str(Path(sys.executable).with_name("unhaze"))
-    kinds: dict[str, list[str]] = {method: ["-m", method] for method in dict.fromkeys((DEFAULT_METHOD, "dcp"))}
-    kinds[f"{DEFAULT_METHOD}, --temporal 0.8"] = ["-m", DEFAULT_METHOD, "--temporal", "0.8"]
+    kinds: dict[str, list[str]] = {method: ["-m", method] for method in dict.fromkeys((DEFAULT_MODEL, "dcp"))}
+    kinds[f"{DEFAULT_MODEL}, --temporal 0.8"] = ["-m", DEFAULT_MODEL, "--temporal", "0.8"]
     rates: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(repeats):
         for name, options in kinds.items():
@@ -212,7 +212,7 @@ def make_frames(folder: Path) -> tuple[bytes, list[bytes]]:
     """The header and some frames of a y4m stream that pans over a hazy photograph."""
     import cv2
 
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     width, height = FRAME
     make_picture(width + 64, height, folder / "wide.jpg")
@@ -301,7 +301,7 @@ def main() -> None:
     import unhaze
 
     default = unhaze.Dehazer()
-    results: dict[str, Any] = {"cores": os.cpu_count(), "method": default.method, "engine": str(default.engine)}
+    results: dict[str, Any] = {"cores": os.cpu_count(), "model": default.model, "engine": str(default.engine)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "calls" in options.only:

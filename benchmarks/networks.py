@@ -24,13 +24,13 @@ def measure(name: str, size: str, threads: int, repeats: int) -> dict[str, Any]:
     """One row, measured in this process."""
     import torch
 
-    from unhaze.backbones import create_backbone
-    from unhaze.neural.cost import time_network
+    from unhaze.evaluation.cost.network import time_network
+    from unhaze.models.networks import create_network
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     width, height = map(int, size.split("x"))
-    timing = time_network(create_backbone(name).eval(), height, width, repeats=repeats)
+    timing = time_network(create_network(name).eval(), height, width, repeats=repeats)
     return {"name": name, "size": size, "seconds": timing.seconds, "peak_memory": timing.peak_memory}
 
 
@@ -71,10 +71,10 @@ def main() -> None:
     if options.here:
         print(json.dumps(measure(options.names[0], options.sizes[0], options.threads, options.repeats)))
         return
-    from unhaze.backbones import list_backbones
+    from unhaze.models.networks import list_networks
 
     rows = []
-    for name in options.names or list_backbones():
+    for name in options.names or list_networks():
         for size in options.sizes:
             rows.append(measure_apart(name, size, options.threads, options.repeats))
             tell(rows[-1])

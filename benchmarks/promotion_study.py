@@ -136,7 +136,7 @@ def depth_alone(config: Any, data: Path) -> dict[str, Any]:
     import torch
 
     from unhaze.losses.depth import mean_over_known
-    from unhaze.nn.dense_depth import DenseDepthNetwork
+    from unhaze.models.layers.dense_depth import DenseDepthNetwork
     from unhaze.recipes._paired import batches, open_data
     from unhaze.training.memory import keep_freed_memory
     from unhaze.training.optim import create_optimizer, create_scaler, descend, set_rate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unhaze.backbones import create_backbone, register_backbone
-from unhaze.backbones._base import Backbone
+from unhaze.models.base import Model
+from unhaze.models.networks import create_network, register_network
 
 __all__ = ["SMALL", "register_small"]
 
@@ -20,17 +20,17 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def dehazeformer_small(**overrides: Any) -> Backbone:
+def dehazeformer_small(**overrides: Any) -> Model:
     """DehazeFormer with half the width."""
     return _create("dehazeformer-small", overrides)
 
 
-def oknet_small(**overrides: Any) -> Backbone:
+def oknet_small(**overrides: Any) -> Model:
     """OKNet with three eighths of the width, a block a level and a kernel of 21."""
     return _create("oknet-small", overrides)
 
 
-def coa_small(**overrides: Any) -> Backbone:
+def coa_small(**overrides: Any) -> Model:
     """CoA's student with half the width."""
     return _create("coa-small", overrides)
 
@@ -38,9 +38,9 @@ def coa_small(**overrides: Any) -> Backbone:
 def register_small() -> None:
     """Give them their names in the catalogue."""
     for name in SMALL:
-        register_backbone(name, f"{__name__}:{name.replace('-', '_')}")
+        register_network(name, f"{__name__}:{name.replace('-', '_')}")
 
 
-def _create(name: str, overrides: dict[str, Any]) -> Backbone:
+def _create(name: str, overrides: dict[str, Any]) -> Model:
     base, sizes = SMALL[name]
-    return create_backbone(base, **{**sizes, **overrides})
+    return create_network(base, **{**sizes, **overrides})

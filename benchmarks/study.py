@@ -16,7 +16,7 @@ Panel = Mapping[str, Sequence[float]]  # variant to the scores of its seeds; the
 
 def scenes_read_once() -> AbstractContextManager[Any]:
     """While it lasts, all runs share the scenes; reading them takes longer than many of the runs."""
-    from unhaze.data.synthetic import SceneBank
+    from unhaze.data.synthetic.scenes import SceneBank
 
     return patch.object(SceneBank, "load", cache(SceneBank.load))
 

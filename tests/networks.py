@@ -6,18 +6,18 @@ import functools
 
 import torch
 
-from unhaze.backbones import create_backbone, list_backbones
+from unhaze.models.networks import create_network, list_networks
 
 
 @functools.cache
 def on_meta(name):
     with torch.device("meta"):
-        return create_backbone(name)
+        return create_network(name)
 
 
 def smallest_of_each_family():
     chosen = {}
-    for name in list_backbones():
+    for name in list_networks():
         size = sum(p.numel() for p in on_meta(name).parameters())
         family = name.rsplit("-", 1)[0]
         chosen[family] = min(chosen.get(family, (size, name)), (size, name))
@@ -57,7 +57,7 @@ REDUCED = {
 
 def create(name):
     torch.manual_seed(0)
-    return create_backbone(name, **REDUCED.get(name.rsplit("-", 1)[0], {}))
+    return create_network(name, **REDUCED.get(name.rsplit("-", 1)[0], {}))
 
 
 @functools.cache

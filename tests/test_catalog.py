@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from unhaze.catalog import Catalog
 from unhaze.cli import app
 from unhaze.errors import PluginWarning, UnknownNameError
-from unhaze.inference import methods
+from unhaze.models import networks
 
 BROKEN = {
     "raises": ("plugin_raises:made", "RuntimeError: no licence"),
@@ -59,12 +59,12 @@ def test_of_two_plug_ins_of_one_name_the_first_stays(plugins):
 
 
 def test_commands_tell_it_in_a_sentence_and_go_on(plugins, monkeypatch):
-    plugins(("broken", "plugin_raises:made", "unhaze.methods"), ("odd", "plugin_good:made", "unhaze.methods"))
-    fresh = Catalog("method", methods._CATALOG._own, group="unhaze.methods", fits=methods._CATALOG._fits)
-    monkeypatch.setattr(methods, "_CATALOG", fresh)
-    done = CliRunner().invoke(app, ["methods", "list"])
+    plugins(("broken", "plugin_raises:made", "unhaze.models"), ("odd", "plugin_good:number", "unhaze.models"))
+    networks._catalogue.cache_clear()
+    done = CliRunner().invoke(app, ["models", "list"])
+    networks._catalogue.cache_clear()
     assert done.exit_code == 0
     assert "field-m" in done.stdout
-    assert "unhaze: The method broken is left out (RuntimeError: no licence); update" in done.stderr
-    assert "The method odd is left out" in done.stderr
+    assert "unhaze: The model broken is left out (RuntimeError: no licence); update" in done.stderr
+    assert "The model odd is left out" in done.stderr
     assert "Warning" not in done.stderr

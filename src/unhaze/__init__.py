@@ -11,45 +11,105 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unhaze.lazy import loads_on_use
+
 __version__ = "0.1.0.dev0"
 
-# public name -> module that defines it; loaded on first use, so that `import unhaze` stays cheap
-_HOME = {
-    "Dehazer": "unhaze.inference.dehazer",
-    "create_model": "unhaze.guided",
-    "dehaze": "unhaze.inference.dehazer",
-    "list_methods": "unhaze.inference.methods",
-    "DehazeResult": "unhaze.types",
-    "DepthMap": "unhaze.types",
-    "UnhazeError": "unhaze.errors",
+# module -> its public names; loaded on first use, so that `import unhaze` stays cheap
+_HOMES = {
+    "unhaze.restore.dehazer": ("Dehazer", "dehaze"),
+    "unhaze.models.catalogue": ("create_model", "list_models", "load_model", "model_info"),
+    "unhaze.types": ("DehazeResult", "DepthMap", "ModelInfo"),
+    "unhaze.errors": (
+        "ImageDecodeError",
+        "ImageEncodeError",
+        "ImageError",
+        "ImageTooLargeError",
+        "ImageValueError",
+        "MissingDependencyError",
+        "MissingError",
+        "OutputError",
+        "OverBudgetError",
+        "PluginWarning",
+        "UnhazeError",
+        "UnknownNameError",
+        "UnsupportedImageError",
+        "UsageError",
+        "WeightsError",
+        "WeightsNotFoundError",
+    ),
 }
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_ROOMS = ("depth", "fusion", "images", "losses", "metrics", "models", "physics")
 
 __all__ = [
     "DehazeResult",
     "Dehazer",
     "DepthMap",
+    "ImageDecodeError",
+    "ImageEncodeError",
+    "ImageError",
+    "ImageTooLargeError",
+    "ImageValueError",
+    "MissingDependencyError",
+    "MissingError",
+    "ModelInfo",
+    "OutputError",
+    "OverBudgetError",
+    "PluginWarning",
     "UnhazeError",
+    "UnknownNameError",
+    "UnsupportedImageError",
+    "UsageError",
+    "WeightsError",
+    "WeightsNotFoundError",
     "__version__",
     "create_model",
     "dehaze",
-    "list_methods",
+    "list_models",
+    "load_model",
+    "model_info",
 ]
 
 if TYPE_CHECKING:
-    from unhaze.errors import UnhazeError
-    from unhaze.guided import create_model
-    from unhaze.inference.dehazer import Dehazer, dehaze
-    from unhaze.inference.methods import list_methods
-    from unhaze.types import DehazeResult, DepthMap
+    from unhaze import depth as depth
+    from unhaze import fusion as fusion
+    from unhaze import images as images
+    from unhaze import losses as losses
+    from unhaze import metrics as metrics
+    from unhaze import models as models
+    from unhaze import physics as physics
+    from unhaze.errors import (
+        ImageDecodeError,
+        ImageEncodeError,
+        ImageError,
+        ImageTooLargeError,
+        ImageValueError,
+        MissingDependencyError,
+        MissingError,
+        OutputError,
+        OverBudgetError,
+        PluginWarning,
+        UnhazeError,
+        UnknownNameError,
+        UnsupportedImageError,
+        UsageError,
+        WeightsError,
+        WeightsNotFoundError,
+    )
+    from unhaze.models.catalogue import create_model, list_models, load_model, model_info
+    from unhaze.restore.dehazer import Dehazer, dehaze
+    from unhaze.types import DehazeResult, DepthMap, ModelInfo
+
+
+_of_homes = loads_on_use(__name__, _HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unhaze' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+    if name in _ROOMS:  # `import unhaze` is enough for unhaze.metrics.PSNR
+        return import_module(f"unhaze.{name}")
+    return _of_homes(name)
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(__all__) | set(_ROOMS))

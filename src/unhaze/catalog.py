@@ -98,6 +98,10 @@ class Catalog:
         """All names, sorted."""
         return sorted(self._all)
 
+    def foreign(self) -> list[str]:
+        """Names that other packages brought, or that were registered while the program runs, sorted."""
+        return sorted(set(self._all) - set(self._own))
+
     def load(self, name: str) -> Any:
         """The object that ``name`` stands for.
 

@@ -2,7 +2,8 @@
 
     UnhazeError
     ├── UsageError                 an option or argument has a value that cannot work (also a ValueError)
-    │   └── UnknownNameError       no method, format, ... has this name; near names are listed
+    │   ├── UnknownNameError       no model, format, ... has this name; near names are listed
+    │   └── WeightsError           a weights file is damaged, unsafe, or does not fit the network
     ├── ImageError                 one picture cannot be processed; others of a batch can
     │   ├── ImageDecodeError       empty, truncated, damaged, or not a picture at all
     │   ├── UnsupportedImageError  a sound file of a kind that is not handled (animation, 12-bit JPEG, ...)
@@ -40,6 +41,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedImageError",
     "UsageError",
+    "WeightsError",
     "WeightsNotFoundError",
 ]
 
@@ -60,7 +62,7 @@ class UnknownNameError(UsageError):
     """No entry of a catalogue has this name.
 
     Args:
-        kind: What was looked up, in the singular (``"method"``).
+        kind: What was looked up, in the singular (``"model"``).
         name: The name that was asked for.
         known: All names that exist.
     """
@@ -71,6 +73,10 @@ class UnknownNameError(UsageError):
         near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(self.known)}."
         super().__init__(f"There is no {kind} named {name!r}; {hint}")
+
+
+class WeightsError(UsageError):
+    """A weights file is damaged, unsafe, or does not fit the network."""
 
 
 class ImageError(UnhazeError):

@@ -13,9 +13,21 @@ if TYPE_CHECKING:
 
     FloatMap = NDArray[np.float32]
 
-__all__ = ["DehazeResult", "DepthKind", "DepthLevel", "DepthMap", "ImageContract", "Restored", "Stage", "WeightCard"]
+__all__ = [
+    "DehazeResult",
+    "DepthKind",
+    "DepthLevel",
+    "DepthMap",
+    "ImageContract",
+    "ModelInfo",
+    "ModelKind",
+    "Restored",
+    "Stage",
+    "WeightCard",
+]
 
 DepthKind = Literal["metric", "inverse_relative", "relative"]
+ModelKind = Literal["classic", "default", "network"]
 
 ImageT = TypeVar("ImageT")
 MapT = TypeVar("MapT")
@@ -164,3 +176,33 @@ class WeightCard:
     reported: Mapping[str, float] = field(default_factory=dict)
     files: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a user wants to know of a model before choosing it.
+
+    Attributes:
+        name: Name in the catalogue.
+        summary: One sentence.
+        paper: Citation.
+        url: Where to read it, or where the official code lies.
+        needs: What has to be installed or given beyond the core; empty where nothing is.
+        has_network: Whether it runs a network in an ONNX engine, and so is created with ``engine=`` and ``threads=``.
+        kind: ``"classic"`` finds the haze by a rule, ``"default"`` ships with its weights, ``"network"`` is a network
+            of the literature, alone or with a fusion module.
+        license: Of the weights, or of the official code where no weights were published; empty where there are none.
+        parameters: How many a network has, where that is known without building it.
+        weights: Where trained weights lie; empty where none are needed or published.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    url: str
+    needs: str = ""
+    has_network: bool = False
+    kind: ModelKind = "classic"
+    license: str = ""
+    parameters: int | None = None
+    weights: tuple[WeightCard, ...] = ()

@@ -25,10 +25,10 @@ def data(tmp_path):
 @pytest.fixture
 def aodnet(tmp_path):
     """A file with weights of a small network."""
-    from unhaze.backbones import create_backbone
-    from unhaze.weights.loading import save_weights
+    from unhaze.models.checkpoints.loading import save_weights
+    from unhaze.models.networks import create_network
 
-    return save_weights(create_backbone("aodnet-base").state_dict(), tmp_path / "aodnet.safetensors", "aodnet-base")
+    return save_weights(create_network("aodnet-base").state_dict(), tmp_path / "aodnet.safetensors", "aodnet-base")
 
 
 def test_consistency_of_a_network_and_its_control(unhaze, data, aodnet, tmp_path):
@@ -52,7 +52,7 @@ def test_consistency_of_a_network_and_its_control(unhaze, data, aodnet, tmp_path
 
 
 def test_a_network_with_and_without_its_fusion(unhaze, data, tmp_path):
-    from unhaze.guided import create_model, save_model
+    from unhaze.models.guided import create_model, save_model
 
     file = save_model(create_model("aodnet+concat"), tmp_path / "fused.safetensors")
     result = unhaze(

@@ -8,7 +8,7 @@ import unhaze as package
 from unhaze.cli import _app, app
 from unhaze.errors import MissingDependencyError, OutputError, UsageError
 
-HEAVY = ("numpy", "cv2", "PIL", "tifffile", "torch", "rich", "unhaze.io.images", "unhaze.inference.dehazer")
+HEAVY = ("numpy", "cv2", "PIL", "tifffile", "torch", "rich", "unhaze.images.files", "unhaze.restore.dehazer")
 
 
 def test_version(unhaze):
@@ -58,7 +58,7 @@ def raising(error, monkeypatch):
     def fail():
         raise error
 
-    monkeypatch.setattr("unhaze.inference.methods.list_methods", fail)
+    monkeypatch.setattr("unhaze.classic.list_methods", fail)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_verbose_shows_where_an_unexpected_error_comes_from(unhaze, monkeypatch,
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("unhaze.inference.planning.plan", fail)
+    monkeypatch.setattr("unhaze.batch.planning.plan", fail)
     assert "Traceback" not in unhaze("run", tmp_path).stderr
     assert "Traceback" in unhaze("run", tmp_path, "-v").stderr
     assert "Traceback" not in unhaze("run", tmp_path).stderr  # the wish of one command is not that of the next

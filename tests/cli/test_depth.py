@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from unhaze.cli import app
-from unhaze.io.images import read_image
+from unhaze.images.files import read_image
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_deep_pictures_are_seen_as_well(hazy_file, no_network_twice):
 
 
 def test_the_licence_is_told_once(hazy_file, caplog):
-    base = pytest.importorskip("unhaze.depth._base")
+    base = pytest.importorskip("unhaze.depth.base")
     base._announced.clear()
     for _ in range(2):
         result = invoke(hazy_file, "--model", "compact", "--quiet", "--overwrite")

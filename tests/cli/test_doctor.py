@@ -4,7 +4,7 @@ import tempfile
 import pytest
 
 import unhaze as package
-from unhaze.io.images import WRITE_FORMATS
+from unhaze.images.files import WRITE_FORMATS
 
 
 def test_a_sound_installation(unhaze):
@@ -66,8 +66,8 @@ def broken(*_, **__):
 @pytest.mark.parametrize(
     ("target", "line"),
     [
-        ("unhaze.io.images.encode_image", "formats"),
-        ("unhaze.inference.dehazer.Dehazer.__call__", "dehazing"),
+        ("unhaze.images.files.encode_image", "formats"),
+        ("unhaze.restore.dehazer.Dehazer.__call__", "dehazing"),
         ("tempfile.TemporaryFile", "temporary files"),
     ],
 )
@@ -81,7 +81,7 @@ def test_what_does_not_work_is_shown_and_is_exit_code_one(unhaze, monkeypatch, t
 
 
 def test_a_codec_that_garbles_is_found(unhaze, monkeypatch):
-    from unhaze.io import images
+    from unhaze.images import files as images
 
     read_image = images.read_image
 

@@ -315,12 +315,12 @@ def test_faults_of_metric(call, folders, monkeypatch, arguments, code, words):
 def network_weights(tmp_path):
     """Two sets of weights of one network, fresh."""
     torch = pytest.importorskip("torch")
-    from unhaze.backbones import create_backbone
-    from unhaze.weights import save_weights
+    from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_network
 
     for seed in (0, 1):
         torch.manual_seed(seed)
-        save_weights(create_backbone("aodnet-base").state_dict(), tmp_path / f"w{seed}.safetensors", "aodnet-base")
+        save_weights(create_network("aodnet-base").state_dict(), tmp_path / f"w{seed}.safetensors", "aodnet-base")
     return tmp_path
 
 

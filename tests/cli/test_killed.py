@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unhaze.inference.history import HISTORY_NAME
+from unhaze.batch.history import HISTORY_NAME
 
 pytestmark = pytest.mark.slow
 

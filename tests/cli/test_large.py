@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unhaze.inference.dehazer import Dehazer
-from unhaze.io.images import identify
+from unhaze.images.files import identify
+from unhaze.restore.dehazer import Dehazer
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,17 +6,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
-from unhaze.inference.methods import list_methods  # noqa: E402
-from unhaze.inference.options import DEFAULT_METHOD  # noqa: E402
-from unhaze.weights import load_network  # noqa: E402
+from unhaze.models.catalogue import finds_haze, list_models  # noqa: E402
+from unhaze.models.checkpoints import load_network  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
+from unhaze.restore.options import DEFAULT_MODEL  # noqa: E402
 
 
 @pytest.fixture
 def official(tmp_path):
     """A checkpoint with the names of the official code."""
     torch.manual_seed(0)
-    state = {f"module.e_{key}": tensor for key, tensor in create_backbone("aodnet-base").state_dict().items()}
+    state = {f"module.e_{key}": tensor for key, tensor in create_network("aodnet-base").state_dict().items()}
     state["module.e_conv1.bias"] = torch.full((3,), 1e-30)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "dehazer.pth")
     return tmp_path / "dehazer.pth"
@@ -26,12 +26,12 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     result = unhaze("models", "list")
     head, *lines = result.stdout.splitlines()
     assert head.split()[:5] == ["NAME", "KIND", "PARAMETERS", "LICENCE", "WEIGHTS"]
-    assert [line.split()[0] for line in lines] == list_methods() + list_backbones()
+    assert [line.split()[0] for line in lines] == [name for name in list_models() if finds_haze(name)] + list_networks()
     assert all(len(line.split()) > 7 for line in lines), "each says in words what it is"
     assert "--method NAME" in result.stderr
     entries = {entry["name"]: entry for entry in json.loads(unhaze("models", "list", "--json").stdout)}
-    assert list(entries) == list_methods() + list_backbones()
-    assert [entries[name]["kind"] for name in ("bccr", DEFAULT_METHOD, "oknet-base")] == [
+    assert list(entries) == [name for name in list_models() if finds_haze(name)] + list_networks()
+    assert [entries[name]["kind"] for name in ("bccr", DEFAULT_MODEL, "oknet-base")] == [
         "classic",
         "default",
         "network",
@@ -54,9 +54,9 @@ def test_info_tells_what_a_user_asks(unhaze):
     assert "Dark channel" in unhaze("models", "info", "dcp").stdout
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", list_networks())
 def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monkeypatch):
-    monkeypatch.setattr("unhaze.backbones.create_backbone", _without_memory)
+    monkeypatch.setattr("unhaze.models.networks.create_network", _without_memory)
     told = unhaze("models", "info", name).stdout
     assert re.search(r"^Licence of the code: (none stated|MIT|Apache-2.0|CC-BY-NC-SA-4.0)", told, re.MULTILINE)
     assert re.search(r"^Weights: (https://\S+|none published; \w.*)$", told, re.MULTILINE)
@@ -68,7 +68,7 @@ def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name, monke
 
 def _without_memory(name):
     with torch.device("meta"):
-        return create_backbone(name)
+        return create_network(name)
 
 
 def test_info_draws_where_depth_is_attached(unhaze):
@@ -105,7 +105,7 @@ def test_verify_finds_what_is_wrong(unhaze, official, tmp_path):
     result = unhaze("models", "verify", official, "--model", "gcanet-base")
     assert result.exit_code == 2
     assert "looks like aodnet-base" in result.stderr
-    state = create_backbone("aodnet-base").state_dict()
+    state = create_network("aodnet-base").state_dict()
     state["conv1.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "nan.pth")
     result = unhaze("models", "verify", tmp_path / "nan.pth")

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 import unhaze
 from unhaze import Dehazer
 from unhaze.cli import app
-from unhaze.io.frames import Frame, FrameConverter, FrameReader
-from unhaze.io.video import video_command
+from unhaze.images.video_files import video_command
+from unhaze.video.frames import Frame, FrameConverter, FrameReader
 
 WIDTH, HEIGHT = 64, 48
 
@@ -126,12 +126,12 @@ def test_haze_is_smoothed_over_time_until_a_cut(frames):
 
 def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
     torch = pytest.importorskip("torch")
-    from unhaze.backbones import create_backbone
-    from unhaze.weights import save_weights
+    from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
     weights = tmp_path / "aodnet.safetensors"
-    save_weights(create_backbone("aodnet-base").state_dict(), weights, "aodnet-base")
+    save_weights(create_network("aodnet-base").state_dict(), weights, "aodnet-base")
     options = ("--input-format", "rgb24", "--size", f"{WIDTH}x{HEIGHT}", "--weights", str(weights))
     stream = b"".join(frame.tobytes() for frame in frames)
     result = invoke(*options, "--jobs", "2", stdin=stream)

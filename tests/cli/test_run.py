@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unhaze.inference.batch import run_batch
-from unhaze.inference.options import DEFAULT_METHOD
-from unhaze.io.manifest import read_report
+from unhaze.batch.workers import run_batch
+from unhaze.images.manifest import read_report
+from unhaze.restore.options import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="session")
@@ -256,7 +256,7 @@ def test_quiet_tells_failures_only(unhaze, make, tmp_path):
 def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png", "-v")
-    assert f"method {DEFAULT_METHOD}, " in result.stderr
+    assert f"method {DEFAULT_MODEL}, " in result.stderr
     assert "160 x 107" in result.stderr
     assert "decode" in result.stderr
 
@@ -463,7 +463,7 @@ def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
 
 
 def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, tmp_path):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     for name in ("a", "b", "c", "d"):
         make(tmp_path / f"in/{name}.png")
@@ -490,7 +490,7 @@ def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, 
 
 @pytest.mark.parametrize("option", [[], ["--skip-existing"], ["--overwrite"]])
 def test_what_a_killed_run_left_is_cleared_away(unhaze, make, tmp_path, option):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     make(tmp_path / "in/a.png")
     make(tmp_path / "out/a.png")
@@ -660,7 +660,7 @@ def test_a_missing_package_is_exit_code_three(unhaze, make, tmp_path, monkeypatc
     def identify(_):
         raise MissingDependencyError("pillow-heif", "heif", "read HEIC files")
 
-    monkeypatch.setattr("unhaze.inference.planning.identify", identify)
+    monkeypatch.setattr("unhaze.batch.planning.identify", identify)
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png")
     assert result.exit_code == 3
@@ -709,7 +709,7 @@ def test_an_interrupt_in_this_process_is_told_in_json_too(unhaze, make, tmp_path
         run_batch(dehazer, jobs[:1], options, on_record)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unhaze.inference.batch.run_batch", interrupted)
+    monkeypatch.setattr("unhaze.batch.workers.run_batch", interrupted)
     result = unhaze("run", tmp_path, "--json")
     assert result.exit_code == 130
     told = json.loads(result.stdout)

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-from unhaze.guided import create_model, save_model  # noqa: E402
+from unhaze.models.guided import create_model, save_model  # noqa: E402
 
 
 @pytest.fixture

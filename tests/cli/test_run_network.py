@@ -10,8 +10,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from unhaze.backbones import create_backbone  # noqa: E402
-from unhaze.weights import save_weights  # noqa: E402
+from unhaze.models.checkpoints import save_weights  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     for name in ("aodnet-base", "gcanet-base"):
-        save_weights(create_backbone(name).state_dict(), folder / f"{name}.safetensors", name)
+        save_weights(create_network(name).state_dict(), folder / f"{name}.safetensors", name)
     return folder
 
 
@@ -32,8 +32,8 @@ def hazy(tmp_path, photo):
 def test_a_network_restores_a_picture(unhaze, weights, hazy, photo):
     result = unhaze("run", hazy, "--model", "aodnet-base", "--weights", weights / "aodnet-base.safetensors")
     assert result.exit_code == 0, result.stderr
-    network = create_backbone("aodnet-base")
-    from unhaze.weights import load_weights
+    network = create_network("aodnet-base")
+    from unhaze.models.checkpoints import load_weights
 
     load_weights(network, weights / "aodnet-base.safetensors")
     image = torch.from_numpy(photo[:60, :80] / np.float32(255)).permute(2, 0, 1)[None]

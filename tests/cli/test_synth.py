@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from unhaze.cli import app
-from unhaze.io.images import read_image
+from unhaze.images.files import read_image
 from unhaze.physics.synthesis import analytic_depth, haze_field
 
 H, W = 40, 60

@@ -165,7 +165,7 @@ def test_a_run_leaves_weights_and_a_page(small_run):
 
 
 def test_a_folder_that_holds_a_run_or_is_in_use_is_refused(small_run):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
     folder, train_it = small_run
     train_it()
@@ -253,7 +253,7 @@ def test_the_default_is_trained_in_both_parts_by_its_command(run, tmp_path, phot
     for folder in (out / "first", out):
         assert (folder / "checkpoints/step-0000002.pt").exists()
         assert len((folder / "log.jsonl").read_text().splitlines()) == 1
-    from unhaze.default.model import FieldMethod
+    from unhaze.default.model import FieldModel
 
-    maps = FieldMethod(out / "field.onnx").maps(photo.astype("float32") / 255)
+    maps = FieldModel(out / "field.onnx").maps(photo.astype("float32") / 255)
     assert 0 < maps.transmission.min() <= maps.transmission.max() <= 1

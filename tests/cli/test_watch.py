@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unhaze.inference.history import HISTORY_NAME
-from unhaze.io.manifest import read_report
+from unhaze.batch.history import HISTORY_NAME
+from unhaze.images.manifest import read_report
 
 
 def make(path, value=90):
@@ -101,7 +101,7 @@ def test_a_file_that_is_still_growing_is_left_in_peace_and_told(once, tmp_path):
 def test_a_file_that_vanishes_is_forgotten(once, tmp_path, monkeypatch):
     make(tmp_path / "in/a.png")
     make(tmp_path / "in/b.png")
-    from unhaze.inference.planning import Planner
+    from unhaze.batch.planning import Planner
 
     jobs = Planner.jobs
 
@@ -278,9 +278,9 @@ def test_a_damaged_state_loses_no_result(again, tmp_path, damage):
 
 
 def test_a_second_watch_into_the_folder_is_refused_and_the_state_of_a_dead_one_taken_over(again, tmp_path):
-    from tests.io.test_claims import forge
+    from tests.images.test_claims import forge
 
-    from unhaze.io.claims import STALE_AFTER
+    from unhaze.images.claims import STALE_AFTER
 
     make(tmp_path / "in/a.png")
     (tmp_path / "out").mkdir()
@@ -326,7 +326,7 @@ def test_inputs_that_were_done_are_deleted_also_when_a_crash_came_between(again,
 
 
 def test_an_input_that_changes_while_it_is_worked_on_is_not_put_away(again, tmp_path, monkeypatch):
-    from unhaze.inference import batch
+    from unhaze.batch import workers as batch
 
     source, write_products = make(tmp_path / "in/a.png"), batch.write_products
 
@@ -360,12 +360,12 @@ def test_an_empty_file_that_stays_empty_is_reported(again, tmp_path):
 
 def test_a_network_takes_the_place_of_a_method(once, tmp_path):
     torch = pytest.importorskip("torch")
-    from unhaze.backbones import create_backbone
-    from unhaze.weights import save_weights
+    from unhaze.models.checkpoints import save_weights
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
     weights = tmp_path / "aodnet.safetensors"
-    save_weights(create_backbone("aodnet-base").state_dict(), weights, "aodnet-base")
+    save_weights(create_network("aodnet-base").state_dict(), weights, "aodnet-base")
     make(tmp_path / "in/a.png")
     result = once("--weights", weights)
     assert result.exit_code == 0, result.stderr

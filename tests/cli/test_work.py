@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.pictures import chunk, exif, jpeg, jpeg_exif, png
 
-from unhaze.io.manifest import read_report
+from unhaze.images.manifest import read_report
 
 SOUND = png()
 TWO_LOSSES = png(None, chunk(b"tIME", bytes(7)), chunk(b"caBX", b"c2pa"))

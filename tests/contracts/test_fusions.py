@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 
 from tests.networks import REDUCED, fitting_size, image, network, relative, smallest_of_each_family  # noqa: E402
 
-from unhaze.backbones._base import prepare  # noqa: E402
 from unhaze.fusion import create_fusion, list_fusions  # noqa: E402
-from unhaze.guided import GuidedDehazer, default_sites  # noqa: E402
-from unhaze.nn.depth_view import DepthView  # noqa: E402
-from unhaze.nn.stage import run_block  # noqa: E402
+from unhaze.models.base import prepare  # noqa: E402
+from unhaze.models.guided import GuidedDehazer, default_sites  # noqa: E402
+from unhaze.models.layers.depth_view import DepthView  # noqa: E402
+from unhaze.models.layers.stage import run_block  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
 
 # as a small ViT might give them: few channels, coarse

@@ -17,14 +17,14 @@ import torch.nn.functional as F  # noqa: E402, N812
 from tests.networks import create, smallest_of_each_family, trained_like  # noqa: E402
 
 from unhaze import Dehazer  # noqa: E402
-from unhaze.backbones import create_backbone, list_backbones  # noqa: E402
-from unhaze.depth._base import DepthEstimator  # noqa: E402
+from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.fusion import create_fusion, list_fusions  # noqa: E402
-from unhaze.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
+from unhaze.models.checkpoints import save_weights  # noqa: E402
+from unhaze.models.guided import GuidedDehazer, GuidedSpec, default_sites  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402
-from unhaze.weights import save_weights  # noqa: E402
 
-ALL = list_backbones()
+ALL = list_networks()
 FAMILIES = smallest_of_each_family()
 SLOW = pytest.mark.slow
 
@@ -71,9 +71,9 @@ def dehazer_of(monkeypatch, tmp_path):
         file = tmp_path / "weights"
         file.write_bytes(b"")
         given = lambda *_, **__: copy.deepcopy(network)  # noqa: E731
-        monkeypatch.setattr("unhaze.neural.engine.load_network", lambda *_: (given(), "dehazeformer-t"))
-        monkeypatch.setattr("unhaze.neural.engine.load_model", given)
-        monkeypatch.setattr("unhaze.neural.engine.read_facts", lambda _: {})
+        monkeypatch.setattr("unhaze.restore.engines.torch.load_network", lambda *_: (given(), "dehazeformer-t"))
+        monkeypatch.setattr("unhaze.restore.engines.torch.load_model", given)
+        monkeypatch.setattr("unhaze.restore.engines.torch.read_facts", lambda _: {})
         return Dehazer(weights=file, device="cpu", **options)
 
     return open_with
@@ -93,7 +93,7 @@ def test_a_picture_as_by_the_network_alone(name, dehazer_of):
     exact, limit = expected(network, rgb)
     dehazer = dehazer_of(network)
     assert check(dehazer, rgb, exact, limit).info["tiles"] == 1
-    with mock.patch("unhaze.nn.bands.BAND", 1 << 14):
+    with mock.patch("unhaze.models.layers.bands.BAND", 1 << 14):
         check(dehazer, rgb, exact, limit)
     if network.contract.tiling is not None:
         assert check(dehazer_of(network, tile=16), rgb, exact, limit).info["tiles"] > 1
@@ -127,7 +127,7 @@ def test_depth_as_by_the_network_alone(fusion, dehazer_of):
     exact, limit = expected(model, rgb, prompts=2)
     dehazer = dehazer_of(model, model=f"{name}+{fusion}", prompts=2)
     check(dehazer, rgb, exact, limit)
-    with mock.patch("unhaze.nn.bands.BAND", 1 << 14):
+    with mock.patch("unhaze.models.layers.bands.BAND", 1 << 14):
         check(dehazer, rgb, exact, limit)
     if model.contract.tiling is not None:
         assert check(dehazer_of(model, model=f"{name}+{fusion}", tile=16), rgb, exact, limit).info["tiles"] > 1
@@ -138,7 +138,7 @@ def drawn_in_range(name):
     small = planes(picture(128, 160), torch.float32)
     for seed in range(10):
         torch.manual_seed(seed)
-        network = trained_like(create_backbone(name).eval().requires_grad_(False))
+        network = trained_like(create_network(name).eval().requires_grad_(False))
         with torch.inference_mode():
             restored = network.restore(small).image
         if ((restored > 0) & (restored < 1)).float().mean() > 0.3 and restored.clamp(0, 1).std() > 0.02:

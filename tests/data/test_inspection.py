@@ -5,7 +5,7 @@ import pytest
 from tests.trees import build, picture, write
 
 from unhaze.data import create_dataset
-from unhaze.data._base import Sample
+from unhaze.data.dataset import Sample
 from unhaze.data.inspection import contact_sheet, spread, statistics, unreadable_pairs
 from unhaze.errors import UsageError
 from unhaze.types import DepthMap

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.trees import LAYOUTS, build, picture, pixels_of, write
 
-from unhaze.data import create_dataset, describe_dataset, list_datasets
+from unhaze.data import create_dataset, dataset_info, list_datasets
 from unhaze.errors import ImageValueError, UnknownNameError, UsageError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -26,7 +26,7 @@ def test_a_layout_is_found_and_paired(tmp_path, name, split, pairs):
         np.testing.assert_array_equal(sample.clear, pixels_of(clear))
     assert dataset.report.pairs == dataset.report.hazy == len(pairs)
     assert not dataset.report.problems
-    published = getattr(describe_dataset(name), "parts", None)
+    published = getattr(dataset_info(name), "parts", None)
     assert any("published" in remark for remark in dataset.report.remarks) == (published is not None)
 
 
@@ -36,7 +36,7 @@ def test_every_layout_has_a_tree_here():
 
 @pytest.mark.parametrize("name", list_datasets())
 def test_every_entry_describes_itself(name):
-    entry = describe_dataset(name)
+    entry = dataset_info(name)
     assert entry.name == name
     assert entry.summary.endswith(".")
     assert entry.splits
@@ -67,7 +67,7 @@ def test_every_entry_describes_itself(name):
     ],
 )
 def test_published_counts(name, split, count):
-    assert describe_dataset(name).parts[split].pairs[0] == count
+    assert dataset_info(name).parts[split].pairs[0] == count
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_folders_take_any_names_and_rules(tmp_path):
 def test_opening_and_reading_needs_no_torch(tmp_path):
     build(tmp_path, [("train/input/1.png", "train/gt/1.png")])
     code = (
-        "import sys; from unhaze.data import create_dataset, describe_dataset, list_datasets; "
-        "from unhaze.data.transforms import random_view; [describe_dataset(name) for name in list_datasets()]; "
+        "import sys; from unhaze.data import create_dataset, dataset_info, list_datasets; "
+        "from unhaze.data.transforms import random_view; [dataset_info(name) for name in list_datasets()]; "
         f"create_dataset('rw2ah', {str(tmp_path)!r}, transform=random_view(8))[0]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(SOURCE)})
@@ -166,7 +166,7 @@ def test_the_docs_have_every_data_set_and_count():
     page = (SOURCE.parent / "docs" / "data.md").read_text()
     for name in list_datasets():
         assert f"| `{name}` |" in page
-        for part in getattr(describe_dataset(name), "parts", {}).values():
+        for part in getattr(dataset_info(name), "parts", {}).values():
             assert all(f"{count:,}" in page for count in part.pairs)
             assert all(
                 f"`{place}`" in page for place in part.folders if place and "train" in place and "/" not in place

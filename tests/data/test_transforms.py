@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhaze.data._base import Sample
+from unhaze.data.dataset import Sample
 from unhaze.data.transforms import (
     CenterCrop,
     Compose,

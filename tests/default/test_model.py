@@ -9,17 +9,17 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 
 from unhaze.default.constants import CLEAR_DEPTH, LEAST_TRANSMISSION, MULTIPLE, NETWORK_SIZE, network_shape
-from unhaze.default.model import FieldMethod, airlight_of_fog, looks_clear
+from unhaze.default.model import FieldModel, airlight_of_fog, looks_clear
 from unhaze.errors import WeightsNotFoundError
-from unhaze.inference.field import solve_field, working_view
-from unhaze.inference.options import DehazeOptions
-from unhaze.inference.strips import restore_strips
 from unhaze.physics.synthesis import analytic_depth, synthesize_haze
+from unhaze.restore.haze_field import solve_field, working_view
+from unhaze.restore.options import DehazeOptions
+from unhaze.restore.strips import restore_strips
 
 
 @pytest.fixture(scope="module")
 def method():
-    return FieldMethod(threads=1)
+    return FieldModel(threads=1)
 
 
 def run(method, pixels, **options):
@@ -39,7 +39,7 @@ def test_the_weights_fit_into_a_wheel(method):
 
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(WeightsNotFoundError, match=r"nowhere\.onnx"):
-        FieldMethod(tmp_path / "nowhere.onnx")
+        FieldModel(tmp_path / "nowhere.onnx")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (37, 5), (480, 640), (640, 480), (64, 2000)])
@@ -139,7 +139,7 @@ def test_confidence_is_low_where_the_haze_hides_the_scene(method, name, airlight
 
 
 def test_threads_agree(hazy_photo):
-    method = FieldMethod(threads=1)
+    method = FieldModel(threads=1)
     view = working_view(hazy_photo[0], 255)
     with ThreadPoolExecutor(4) as pool:
         maps = list(pool.map(lambda _: method.maps(view).transmission, range(8)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from unhaze.data.synthetic import Scene
+from unhaze.data.synthetic.scenes import Scene
 from unhaze.default import recipe
 from unhaze.default.constants import GUIDE_EPS
 from unhaze.default.network import FieldOutput
@@ -18,7 +18,7 @@ from unhaze.default.recipe import Config, NetworkConfig
 from unhaze.default.scenes import SceneBank
 from unhaze.default.synthesis import SynthesisConfig
 from unhaze.errors import UsageError
-from unhaze.physics.guided import guided_coefficients
+from unhaze.physics.guided_filter import guided_coefficients
 
 TINY = Config(
     network=NetworkConfig(widths=(4, 4, 8, 8, 8), context=8, imagenet=False, frozen=1),

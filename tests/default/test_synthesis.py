@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unhaze.data.synthetic import Scene, enlarge_airlight
+from unhaze.data.synthetic.scenes import Scene, enlarge_airlight
 from unhaze.default.scenes import SceneBank
 from unhaze.default.synthesis import LIGHT_POINTS, SynthesisConfig, darken, synthesize
 

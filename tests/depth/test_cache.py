@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unhaze.depth import cache as module  # noqa: E402
-from unhaze.depth._base import DepthEstimator  # noqa: E402
+from unhaze.depth.base import DepthEstimator  # noqa: E402
 from unhaze.depth.cache import DepthCache, cached_depth, default_folder, estimate_pixels  # noqa: E402
 from unhaze.errors import OutputError, UsageError  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unhaze.depth import create_depth, depth_card, list_depth  # noqa: E402
+from unhaze.depth import create_depth, depth_info, list_depth  # noqa: E402
 from unhaze.errors import UnknownNameError, UsageError  # noqa: E402
 from unhaze.types import DepthLevel  # noqa: E402
 
@@ -79,13 +79,13 @@ def test_copies_are_independent(estimator):
 
 
 def test_the_card_says_what_the_estimator_says(estimator):
-    assert depth_card(name_of(estimator)).license == estimator.license
+    assert depth_info(name_of(estimator)).license == estimator.license
 
 
 def test_every_estimator_has_a_card():
     assert {"compact", "dcmpnet-de", "file", "ra-depth"} <= set(list_depth())
     for name in list_depth():
-        card = depth_card(name)
+        card = depth_info(name)
         assert card.name == name
         assert card.license
         assert card.license != "told before first use"
@@ -95,7 +95,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean ra-depth"):
         create_depth("ra-deph")
     with pytest.raises(UnknownNameError, match="did you mean compact"):
-        depth_card("compct")
+        depth_info("compct")
     with pytest.raises(UsageError, match="cannot be made like this: missing a required argument: 'path'"):
         create_depth("file")
     np.save(tmp_path / "d.npy", np.ones((2, 2)))

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from unhaze.depth import create_depth  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
-from unhaze.nn.depth_view import nearness  # noqa: E402
+from unhaze.models.layers.depth_view import nearness  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,10 @@ def test_far_is_large_and_the_map_follows_the_true_depth(estimator, hazy, hazy_p
 
 def test_agrees_with_what_the_method_sees(estimator, hazy):
     """The same network in the dehazer, whose view is made by another resizing."""
-    from unhaze.default.model import FieldMethod
+    from unhaze.default.model import FieldModel
 
     view = np.ascontiguousarray(hazy[0].permute(1, 2, 0).numpy())
-    expected = torch.from_numpy(np.exp(FieldMethod().maps(view).log_depth))
+    expected = torch.from_numpy(np.exp(FieldModel().maps(view).log_depth))
     ours = torch.nn.functional.interpolate(estimator(hazy).map, expected.shape, mode="bilinear", antialias=True)[0, 0]
     assert (ours - expected).abs().mean() < 0.1 * expected.mean()
 

@@ -10,8 +10,8 @@ from tests import parity  # noqa: E402
 
 from unhaze.depth import create_depth  # noqa: E402
 from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
-from unhaze.nn.dense_depth import DenseDepthNetwork  # noqa: E402
-from unhaze.weights import WeightsError, save_weights  # noqa: E402
+from unhaze.models.checkpoints import WeightsError, save_weights  # noqa: E402
+from unhaze.models.layers.dense_depth import DenseDepthNetwork  # noqa: E402
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ transformers = pytest.importorskip("transformers")
 from tests import parity  # noqa: E402
 
 from unhaze.depth import _depth_anything as family  # noqa: E402
-from unhaze.depth import create_depth, depth_card, list_depth  # noqa: E402
-from unhaze.depth._base import DepthEstimator, announce_license  # noqa: E402
+from unhaze.depth import create_depth, depth_info, list_depth  # noqa: E402
+from unhaze.depth.base import DepthEstimator, announce_license  # noqa: E402
 from unhaze.depth.depth_anything_v2 import VARIANTS as DEPTH_ANYTHING  # noqa: E402
 from unhaze.depth.depth_anything_v2 import _origin  # noqa: E402
 from unhaze.depth.distill_any_depth import VARIANTS as DISTILLED  # noqa: E402
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError  # noqa: E402
-from unhaze.nn.depth_view import DepthView  # noqa: E402
+from unhaze.models.checkpoints.reading import WeightsError  # noqa: E402
+from unhaze.models.layers.depth_view import DepthView  # noqa: E402
 from unhaze.types import DepthLevel  # noqa: E402
-from unhaze.weights.reading import WeightsError  # noqa: E402
 
 NAME = "depth-anything-v2-small"
 TINY = family.Size(12, 4, 2, (1, 2, 3, 4), (4, 6, 8, 10), 8)
@@ -515,7 +515,7 @@ def test_the_identity_tells_what_the_result_depends_on(tiny, folder, tmp_path):
 def test_licences(folder, name, license, commercial):
     ours = create_depth(name, weights=folder)
     assert license in ours.license
-    assert depth_card(name).license == ours.license
+    assert depth_info(name).license == ours.license
     assert ours.commercial is commercial
 
 

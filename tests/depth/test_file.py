@@ -19,8 +19,8 @@ from unhaze.depth import create_depth  # noqa: E402
 from unhaze.depth.cache import DepthCache  # noqa: E402
 from unhaze.depth.file import read_depth  # noqa: E402
 from unhaze.errors import ImageDecodeError, ImageError, ImageValueError, UnknownNameError, UsageError  # noqa: E402
-from unhaze.inference.depth_picture import gray_depth  # noqa: E402
-from unhaze.nn.depth_view import nearness  # noqa: E402
+from unhaze.images.depth_maps import gray_depth  # noqa: E402
+from unhaze.models.layers.depth_view import nearness  # noqa: E402
 from unhaze.types import DepthMap  # noqa: E402
 
 RAMP = np.linspace(1, 9, 48, dtype=np.float32).reshape(6, 8)  # row 0 is small

@@ -13,7 +13,7 @@ from tests import parity  # noqa: E402
 from unhaze.depth import create_depth  # noqa: E402
 from unhaze.depth.ra_depth import RADepth, from_official  # noqa: E402
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError  # noqa: E402
-from unhaze.weights import WeightsError, save_weights  # noqa: E402
+from unhaze.models.checkpoints import WeightsError, save_weights  # noqa: E402
 
 FIXTURE = "ra_depth-hrnet18_msf"
 

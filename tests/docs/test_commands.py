@@ -37,7 +37,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
 from unhaze.cli._app import COMMANDS  # noqa: E402
-from unhaze.io.images import identify  # noqa: E402
+from unhaze.images.files import identify  # noqa: E402
 
 INSTALLED = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 
@@ -258,13 +258,13 @@ def _estimator():
 
 
 def _of_methods(name):
-    from unhaze.inference.methods import _base
+    from unhaze.classic import base as _base
 
     return getattr(_base, name)
 
 
 def _run_block():
-    from unhaze.nn.stage import run_block
+    from unhaze.models.layers.stage import run_block
 
     return run_block
 
@@ -276,7 +276,7 @@ GIVEN = {
     "restored_pixels": lambda: scene(1, (288, 272), 0.1),
     "clear_pixels": lambda: scene(1, (288, 272)),
     "estimator": _estimator,
-    "MethodInfo": lambda: _of_methods("MethodInfo"),
+    "ModelInfo": lambda: _of_methods("ModelInfo"),
     "HazeEstimate": lambda: _of_methods("HazeEstimate"),
     "run_block": _run_block,
 }

@@ -62,11 +62,11 @@ def make_weights(root: Path) -> None:
     """Checkpoints as the official code and a training leave them; their numbers are random."""
     import torch
 
-    from unhaze.backbones import create_backbone
-    from unhaze.guided import create_model, save_model
+    from unhaze.models.guided import create_model, save_model
+    from unhaze.models.networks import create_network
 
     torch.manual_seed(0)
-    state = {f"e_{key}": tensor for key, tensor in create_backbone("aodnet-base").state_dict().items()}
+    state = {f"e_{key}": tensor for key, tensor in create_network("aodnet-base").state_dict().items()}
     for name in ("dehazer.pth", "official.pth"):
         torch.save(state, root / name)
     save_model(create_model("dehazeformer-t+hgdf", "compact"), root / "hgdf.safetensors")
@@ -89,6 +89,6 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_16_bit(path: Path) -> None:
-    from unhaze.io.images import Picture, write_image
+    from unhaze.images.files import Picture, write_image
 
     write_image(Picture(scene(3).astype(np.uint16) * 257, None, "tiff"), path)

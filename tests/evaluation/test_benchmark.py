@@ -59,7 +59,7 @@ def test_no_reference_metrics_need_no_targets(dataset, tmp_path):
 
 
 def test_methods_are_run_on_the_hazy_pictures(dataset, tmp_path):
-    runs = (Run("dcp", method="dcp", options={"strength": 0.0}), Run("copy", results=dataset / "hazy"))
+    runs = (Run("dcp", model="dcp", options={"strength": 0.0}), Run("copy", results=dataset / "hazy"))
     plan = plan_benchmark(Benchmark(runs, targets=dataset / "gt", hazy=dataset / "hazy", metrics=METRICS))
     outcome = run_benchmark(plan, tmp_path / "out")
     method, copy = outcome.scored("dcp"), outcome.scored("copy")
@@ -70,7 +70,7 @@ def test_methods_are_run_on_the_hazy_pictures(dataset, tmp_path):
 
 def test_options_of_a_method_are_part_of_the_key(dataset):
     def key(strength):
-        runs = (Run("dcp", method="dcp", options={"strength": strength}),)
+        runs = (Run("dcp", model="dcp", options={"strength": strength}),)
         return plan_benchmark(Benchmark(runs, hazy=dataset / "hazy", metrics=("fade",))).cases[0].key
 
     assert key(0.5) != key(1.0)
@@ -268,10 +268,10 @@ def test_data_sets_that_cannot_be_told_apart_or_found(tmp_path):
     ("change", "error", "words"),
     [
         ({"runs": ()}, UsageError, "Nothing to score"),
-        ({"runs": (Run("a", method="dcp"), Run("a", method="cap"))}, UsageError, "same label"),
-        ({"runs": (Run("a", method="dcpp"),)}, UnknownNameError, "dcp"),
-        ({"runs": (Run("a", method="dcp", options={"strength": 3.0}),)}, UsageError, "strength"),
-        ({"runs": (Run("a", method="dcp"),), "hazy": None}, UsageError, "needs hazy pictures"),
+        ({"runs": (Run("a", model="dcp"), Run("a", model="cap"))}, UsageError, "same label"),
+        ({"runs": (Run("a", model="dcpp"),)}, UnknownNameError, "dcp"),
+        ({"runs": (Run("a", model="dcp", options={"strength": 3.0}),)}, UsageError, "strength"),
+        ({"runs": (Run("a", model="dcp"),), "hazy": None}, UsageError, "needs hazy pictures"),
         ({"runs": (Run("a"),)}, UsageError, "either"),
         ({"protocol": "dcm"}, UnknownNameError, "dcmpnet"),
         ({"target_rule": "sots"}, UsageError, "sots-indoor"),

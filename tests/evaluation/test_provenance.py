@@ -7,7 +7,7 @@ import pytest
 
 import unhaze
 from unhaze.evaluation.provenance import (
-    METHOD_CODE,
+    HAZE_MODEL_CODE,
     code_hash,
     describe_inputs,
     hash_file,
@@ -59,7 +59,7 @@ def test_other_weights_are_another_method():
     """Scores of a trained method must not be taken for those of the same method trained again."""
     weights = Path(str(files("unhaze.default") / "field-m.onnx"))
     root = Path(unhaze.__file__).parent
-    assert any(weights.is_relative_to(root / part) for part in METHOD_CODE)
+    assert any(weights.is_relative_to(root / part) for part in HAZE_MODEL_CODE)
     assert code_hash("default/field-m.onnx") != code_hash("nowhere")
 
 

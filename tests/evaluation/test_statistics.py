@@ -1,5 +1,6 @@
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unhaze.errors import UsageError
+from unhaze.errors import MissingDependencyError, UsageError
 from unhaze.evaluation.statistics import (
     EXACT_LIMIT,
     bootstrap_interval,
@@ -120,7 +121,7 @@ def test_random_sign_flips_approach_the_t_test():
 
 def test_sign_flip_is_never_zero_and_one_for_no_difference():
     assert sign_flip_test(np.full(100, 1.0), resamples=999) == 1 / 1000
-    assert sign_flip_test([0.0, 0.0]) == 1.0
+    assert sign_flip_test([0.0, 0.0]) == sign_flip_test([2.0]) == wilcoxon_signed_rank([2.0]) == 1.0
 
 
 def test_tests_do_not_call_noise_significant_too_often():
@@ -182,3 +183,31 @@ def test_holm_of_known_values_and_bounds():
 def test_faults_are_named(call, words):
     with pytest.raises(UsageError, match=words):
         call()
+
+
+def test_figures_are_those_that_were_published_before():
+    """Values of the implementation in numpy that scipy's took the place of."""
+    values = [3.1, -0.4, 2.2, 0.9, -1.3, 4.0, 0.2, 1.7, -2.1, 2.6]
+    interval = bootstrap_interval(values)
+    by_scene = bootstrap_interval(values, scenes=list("aabbccddee"))
+    assert (interval.low, interval.high) == pytest.approx((-0.11000000000000001, 2.23), rel=1e-12)
+    assert (by_scene.low, by_scene.high) == pytest.approx((0.65, 1.4300000000000002), rel=1e-12)
+    assert wilcoxon_signed_rank(values) == pytest.approx(0.130859375, rel=1e-12)
+    assert sign_flip_test(values) == pytest.approx(0.1171875, rel=1e-12)
+
+
+def test_many_ties_are_close_to_the_exact_distribution():
+    """Beside 200,000 random patterns of signs of the midranks."""
+    values = np.random.default_rng(2).normal(0.4, 1, 30).round(1)
+    values = values[values != 0]
+    ranks = stats.rankdata(np.abs(values))
+    signs = np.random.default_rng(3).integers(0, 2, (200_000, len(values)), dtype=np.int8)
+    centre, observed = ranks.sum() / 2, ranks[values > 0].sum()
+    exact = np.mean(np.abs(signs @ ranks - centre) >= abs(observed - centre) - 1e-9)
+    assert wilcoxon_signed_rank(values) == pytest.approx(exact, rel=0.03, abs=0.002)
+
+
+def test_missing_scipy_is_named_with_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(MissingDependencyError, match=r"scipy is needed.*unhaze\[eval\]"):
+        summarize([1.0, 2.0])

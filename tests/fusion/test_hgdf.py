@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: E402, N812
 
 from unhaze.fusion import create_fusion  # noqa: E402
 from unhaze.fusion.hgdf import DepthAwareInteraction, HierarchicalGatedDepthFusion, WindowSelfAttention  # noqa: E402
-from unhaze.nn.depth_view import DepthView  # noqa: E402
+from unhaze.models.layers.depth_view import DepthView  # noqa: E402
 from unhaze.types import DepthLevel, DepthMap, Stage  # noqa: E402
 
 LEVELS = (DepthLevel(6, 4), DepthLevel(10, 14), DepthLevel(5, 14))
@@ -150,7 +150,7 @@ def test_window_attention_is_that_of_plain_loops(size, channels):
 
 
 def test_windows_in_bands_are_those_of_the_whole(monkeypatch):
-    monkeypatch.setattr("unhaze.nn.bands.BAND", 1)
+    monkeypatch.setattr("unhaze.models.layers.bands.BAND", 1)
     module, x = WindowSelfAttention(8), rand(1, 8, 37, 21)
     together = module(x).detach()
     with torch.no_grad():
@@ -344,7 +344,7 @@ def test_other_stages_are_left_alone():
 
 
 def test_inference_in_bands_is_what_training_computes(monkeypatch):
-    monkeypatch.setattr("unhaze.nn.bands.BAND", 1)
+    monkeypatch.setattr("unhaze.models.layers.bands.BAND", 1)
     fusion, x = awake(), rand(1, 16, 67, 9)
     trained = fusion.runner(depth_view())("enc1", block, x).detach()
     with torch.no_grad():

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from unhaze.errors import UsageError  # noqa: E402
 from unhaze.fusion import create_fusion  # noqa: E402
 from unhaze.fusion.prompthaze import PromptHazeFusion, _averaged  # noqa: E402
-from unhaze.nn.depth_view import DepthView  # noqa: E402
-from unhaze.nn.stage import checkpoint_stages, compose  # noqa: E402
+from unhaze.models.layers.depth_view import DepthView  # noqa: E402
+from unhaze.models.layers.stage import checkpoint_stages, compose  # noqa: E402
 
 
 def test_fresh_weights():

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from tests.fusion import toy  # noqa: E402
 
 from unhaze.fusion.selfpromer import SelfPromerFusion, SelfPromerSite  # noqa: E402
-from unhaze.nn.depth_view import DepthView  # noqa: E402
+from unhaze.models.layers.depth_view import DepthView  # noqa: E402
 from unhaze.types import DepthLevel, Stage  # noqa: E402
 
 

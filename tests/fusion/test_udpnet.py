@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 from tests import parity  # noqa: E402
 from tests.fusion import toy  # noqa: E402
 
-from unhaze.backbones._base import rename_keys  # noqa: E402
 from unhaze.fusion.udpnet import DepthGuidedAttention, DepthPriorFusion, UDPNetFusion, depth_refinement  # noqa: E402
+from unhaze.models.base import rename_keys  # noqa: E402
 
 DGAM_KEYS = (
     (r"^attention\.conv_block\.0\.bias$", None),  # cancels in the normalisation
@@ -58,7 +58,7 @@ def test_dgam_is_the_official_one():
 @pytest.mark.parametrize("band", [None, 1])
 def test_dpfm_is_the_official_one(band, monkeypatch):
     if band:
-        monkeypatch.setattr("unhaze.nn.bands.BAND", band)
+        monkeypatch.setattr("unhaze.models.layers.bands.BAND", band)
     fixture = parity.load("udpnet-dpfm")
     state, given = rename_keys(fixture.official_state(), DPFM_KEYS), fixture.image()
     for kind in ("weight", "bias"):  # the first third are queries that nothing uses

@@ -10,13 +10,13 @@ import torch
 from tests.networks import on_meta
 from torch import nn
 
-from unhaze.backbones import resolve_backbone
+from unhaze.evaluation.cost.convention import count_calls
+from unhaze.evaluation.cost.fusion import DEPTH_ANYTHING_SMALL
 from unhaze.fusion import create_fusion
-from unhaze.guided import default_sites
-from unhaze.neural.convention import count_calls
-from unhaze.neural.fusion_cost import DEPTH_ANYTHING_SMALL
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import run_block
+from unhaze.models.guided import default_sites
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import run_block
+from unhaze.models.networks import resolve_network
 from unhaze.types import DepthLevel, Stage
 
 LEVELS = (DepthLevel(5, 8), DepthLevel(6, 8))
@@ -138,13 +138,13 @@ def check_bands(kind, monkeypatch):
     awaken(net.fusion)
     with torch.no_grad():
         whole = net(*given)
-        monkeypatch.setattr("unhaze.nn.bands.BAND", 1)
+        monkeypatch.setattr("unhaze.models.layers.bands.BAND", 1)
         torch.testing.assert_close(net(*given), whole, rtol=1e-4, atol=1e-5)
 
 
 def check_cost(fusion, backbone, parameters, macs):
     """What a module adds is what P2, Table 1, prints, to a tenth; 224x224, depth of a 518x518 estimate."""
-    name = resolve_backbone(backbone)
+    name = resolve_network(backbone)
     stages = [stage for stage in on_meta(name).stages if stage.name in default_sites(name)]
     with torch.device("meta"):
         module = create_fusion(fusion, stages, DEPTH_ANYTHING_SMALL).eval()

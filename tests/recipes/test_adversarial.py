@@ -8,6 +8,7 @@ import torch
 
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.losses import discriminator_loss, generator_loss, ssim_loss
+from unhaze.models.checkpoints import load_network
 from unhaze.recipes import adversarial as recipe
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import Batch, DataConfig
@@ -15,7 +16,6 @@ from unhaze.recipes.presets import preset
 from unhaze.training.loop import LoopConfig
 from unhaze.training.optim import OptimizerConfig
 from unhaze.training.schedules import ScheduleConfig
-from unhaze.weights import load_network
 
 CONFIG = recipe.Config(
     network="aodnet",

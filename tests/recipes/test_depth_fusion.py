@@ -8,14 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from unhaze.data._base import Pair, PairedDataset
+from unhaze.data.dataset import Pair, PairedDataset
 from unhaze.data.transforms import CenterCrop, Compose, random_view
 from unhaze.depth import create_depth
-from unhaze.depth._base import DepthEstimator
+from unhaze.depth.base import DepthEstimator
 from unhaze.depth.cache import DepthCache, cached_depth
 from unhaze.depth.compact import CompactDepth
 from unhaze.errors import UnknownNameError, UsageError
-from unhaze.guided import load_model
+from unhaze.models.guided import load_model
 from unhaze.recipes import depth_fusion, supervised
 from unhaze.recipes._paired import DataConfig, FeatureCut, batches, cached_source, open_data
 from unhaze.training.loop import LoopConfig

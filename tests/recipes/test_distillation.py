@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 
-from unhaze.backbones.aodnet import AODNet
-from unhaze.backbones.coa import CoAStudent, CoATeacher
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses import feature_affinity
+from unhaze.models.aodnet import AODNet
+from unhaze.models.checkpoints.loading import load_network, save_weights
+from unhaze.models.coa import CoAStudent, CoATeacher
 from unhaze.recipes import distillation as recipe
 from unhaze.recipes import supervised
 from unhaze.recipes._loss import LossConfig, restoration_terms
@@ -18,7 +19,6 @@ from unhaze.recipes.presets import preset
 from unhaze.training.loop import LoopConfig
 from unhaze.training.optim import OptimizerConfig
 from unhaze.training.schedules import ScheduleConfig
-from unhaze.weights.loading import load_network, save_weights
 
 CONFIG = recipe.Config(
     data=DataConfig("folders", "", "", held_out=2, crop=32, batch=2),
@@ -45,7 +45,7 @@ def config(monkeypatch, tmp_path):
         "aodnet-base": AODNet,
     }
     for module in (supervised, recipe):
-        monkeypatch.setattr(module, "create_backbone", lambda name: networks[name]())
+        monkeypatch.setattr(module, "create_network", lambda name: networks[name]())
     path = tmp_path / "teacher.safetensors"
     save_weights(teacher().state_dict(), path, "coa-teacher")
     return dataclasses.replace(CONFIG, teacher_weights=str(path))
@@ -128,9 +128,9 @@ def test_a_dry_run_needs_no_weights(config):
 @pytest.mark.slow
 def test_the_published_networks_fit_one_another(pairs_folder, tmp_path):
     _, published = preset("coa-student-its")
-    from unhaze.backbones import create_backbone
+    from unhaze.models.networks import create_network
 
-    save_weights(create_backbone("coa-teacher").state_dict(), tmp_path / "teacher.safetensors", "coa-teacher")
+    save_weights(create_network("coa-teacher").state_dict(), tmp_path / "teacher.safetensors", "coa-teacher")
     config = dataclasses.replace(
         published,
         data=CONFIG.data,

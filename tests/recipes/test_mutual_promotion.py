@@ -13,22 +13,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from unhaze.backbones import dcmpnet
-from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
 from unhaze.depth.compact import CompactDepth
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
-from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.errors import UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
 from unhaze.losses import softmax_weights, untrained_vgg19
-from unhaze.nn.window_transformer import transformer_blocks
+from unhaze.models import dcmpnet
+from unhaze.models.checkpoints.loading import load_network, load_weights, save_weights
+from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
+from unhaze.models.layers.window_transformer import transformer_blocks
 from unhaze.recipes import mutual_promotion as recipe
 from unhaze.recipes._paired import Batch, DataConfig
 from unhaze.recipes.mutual_promotion import Config, LossConfig, NetworkConfig
 from unhaze.recipes.presets import preset
 from unhaze.training.loop import LoopConfig
 from unhaze.training.optim import OptimizerConfig
-from unhaze.weights.loading import load_network, load_weights, save_weights
-from unhaze.weights.reading import WeightsError
 
 ROOT = Path(__file__).parents[2]
 PAPER = Config(
@@ -529,7 +528,7 @@ import sys
 import torch
 from torch import nn
 from tests.recipes import test_mutual_promotion as shared
-from unhaze.backbones import dcmpnet
+from unhaze.models import dcmpnet
 from unhaze.recipes import mutual_promotion as recipe
 from unhaze.training.distributed import rank
 

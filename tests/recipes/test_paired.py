@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from unhaze.errors import ImageError, UsageError
+from unhaze.models.checkpoints import load_network
 from unhaze.recipes import depth_fusion, supervised
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import DataConfig
@@ -19,7 +20,6 @@ from unhaze.recipes.presets import list_presets, override, preset
 from unhaze.training.loop import LoopConfig
 from unhaze.training.optim import OptimizerConfig
 from unhaze.training.schedules import ScheduleConfig
-from unhaze.weights import load_network
 
 DATA = DataConfig("folders", "", "", held_out=2, crop=32, batch=2)
 SUPERVISED = supervised.Config(
@@ -103,7 +103,7 @@ def test_what_is_trained_can_be_loaded(pairs_folder, tmp_path):
     path = supervised.main(with_steps(SUPERVISED, 2), pairs_folder, tmp_path / "run")
     assert load_network(path)[1] == "aodnet-base"
     path = depth_fusion.main(with_steps(FUSION, 2), pairs_folder, tmp_path / "fused")
-    from unhaze.guided import load_model
+    from unhaze.models.guided import load_model
 
     assert load_model(path).spec.name == "aodnet-base+concat"
     assert (tmp_path / "fused/fusion.safetensors").exists()

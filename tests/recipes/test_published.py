@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from unhaze.backbones.aodnet import AODNet
-from unhaze.backbones.mitnet import MITNet
+from unhaze.models.aodnet import AODNet
+from unhaze.models.mitnet import MITNet
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import DataConfig
 from unhaze.recipes.presets import list_presets, preset, summary
@@ -69,7 +69,7 @@ SMALL = {"mitnet-its": lambda name: MITNet(channels=4), "aodnet-its": lambda nam
 
 def shortened(name, steps, monkeypatch):
     """A published preset on a small network and tiny pictures, for some steps."""
-    monkeypatch.setattr(supervised, "create_backbone", SMALL[name])
+    monkeypatch.setattr(supervised, "create_network", SMALL[name])
     _, published = preset(name)
     return dataclasses.replace(
         published,

@@ -59,8 +59,7 @@ class _LazyGroup(TyperGroup):
         return name, _load(name) if name else placeholder, rest
 
     def main(self, *args: Any, **options: Any) -> Any:
-        _console.reset()
-        with warnings.catch_warnings():
+        with _console.show_log(), warnings.catch_warnings():
             warnings.simplefilter("default", PluginWarning)
             warnings.showwarning = _tell_plugins(warnings.showwarning)
             try:
@@ -128,7 +127,7 @@ def _tell_plugins(otherwise: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if issubclass(category, PluginWarning):
-            _console.complain(f"unhaze: {message}")
+            _console.log.warning(f"unhaze: {message}")
         else:
             otherwise(message, category, *rest)
 
@@ -139,14 +138,14 @@ def _report(error: Exception) -> int:
     """Tell the user of an error that ended a command; returns the exit code."""
     if isinstance(error, UnhazeError):
         for line in f"unhaze: {error}".splitlines():
-            _console.complain(line)
+            _console.log.error(line)
     elif _console.is_verbose():
         traceback.print_exception(error)
     elif isinstance(error, PermissionError) and error.filename:
-        _console.complain(f"unhaze: {error.filename} cannot be reached: permission denied; check its permissions.")
+        _console.log.error(f"unhaze: {error.filename} cannot be reached: permission denied; check its permissions.")
     else:
         what = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
-        _console.complain(f"unhaze: Something unexpected went wrong ({what}); run again with -v to see where.")
+        _console.log.error(f"unhaze: Something unexpected went wrong ({what}); run again with -v to see where.")
     return exit_code(error)
 
 

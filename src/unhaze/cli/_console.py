@@ -1,68 +1,77 @@
-"""What the user reads while a command runs. All of it goes to stderr: stdout carries data only."""
+"""What the user reads while a command runs. All of it goes to stderr: stdout carries data only.
+
+Messages are records of the logger ``unhaze.cli``: failures are errors, results infos, details debugs. What the library
+logs beneath ``unhaze`` comes out the same way.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = [
-    "Meter",
-    "ProgressBar",
-    "complain",
-    "detail",
-    "is_verbose",
-    "one_line",
-    "reset",
-    "say",
-    "set_quiet",
-    "set_verbose",
-]
+__all__ = ["Meter", "ProgressBar", "is_verbose", "log", "one_line", "set_quiet", "set_verbose", "show_log"]
 
-_state = {"quiet": False, "verbose": False}
+log = logging.getLogger("unhaze.cli")
+
+_package_log = logging.getLogger("unhaze")
+_COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
-def reset() -> None:
-    """Forget what an earlier command in this process asked for."""
-    _state.update(quiet=False, verbose=False)
+@contextlib.contextmanager
+def show_log() -> Iterator[None]:
+    """While a command runs, show what it logs on stderr; what an earlier command in this process asked for is over."""
+    handler, level = _StderrHandler(), _package_log.level
+    _package_log.addHandler(handler)
+    _package_log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _package_log.removeHandler(handler)
+        _package_log.setLevel(level)
 
 
 def set_quiet(value: bool) -> bool:
-    """Callback of ``--quiet``: from now on only failures are told."""
-    _state["quiet"] = _state["quiet"] or value
+    """Callback of ``--quiet``: from now on only warnings and failures are shown."""
+    if value and not is_verbose():
+        _package_log.setLevel(logging.WARNING)
     return value
 
 
 def set_verbose(value: bool) -> bool:
-    """Callback of ``--verbose``: from now on details are told, and tracebacks of what nobody foresaw."""
-    _state["verbose"] = _state["verbose"] or value
+    """Callback of ``--verbose``: from now on details are shown, and tracebacks of errors that nobody expected."""
+    if value:
+        _package_log.setLevel(logging.DEBUG)
     return value
 
 
 def is_verbose() -> bool:
     """Whether details are wanted."""
-    return _state["verbose"]
+    return log.isEnabledFor(logging.DEBUG)
 
 
-def complain(text: str) -> None:
-    """Tell of a failure; also when told to be quiet."""
-    print(one_line(text), file=sys.stderr)
+class _StderrHandler(logging.Handler):
+    """Writes to the stderr of the moment, which tests and progress bars exchange; in colour only on a terminal."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; a stream that cannot be written raises, as ``print`` does."""
+        text = record.getMessage()
+        if record.levelno > logging.DEBUG:  # details are tracebacks, too, which have lines
+            text = one_line(text)
+        if record.levelno in _COLOURS and sys.stderr.isatty():
+            from rich.console import Console
 
-def say(text: str) -> None:
-    """Tell a result."""
-    if not _state["quiet"]:
-        print(one_line(text), file=sys.stderr)
-
-
-def detail(text: str) -> None:
-    """Tell what helps to understand a run."""
-    if _state["verbose"]:
-        print(text, file=sys.stderr)
+            style = _COLOURS[record.levelno]
+            Console(stderr=True).print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)
 
 
 def one_line(text: str) -> str:
@@ -81,7 +90,7 @@ class ProgressBar:
     def __init__(self, label: str, total: int | None) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if sys.stderr.isatty() and not _state["quiet"]:
+        if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
             self._bar = _create_bar()
             self._task = self._bar.add_task(label, total=total)
 
@@ -114,9 +123,9 @@ class Meter:
         self._seconds, self._last, self._width = seconds, -float("inf"), 0
 
     def show(self, text: str) -> None:
-        """Say how things stand."""
+        """Show how things stand."""
         now = time.monotonic()
-        if _state["quiet"] or (not self._live and now - self._last < self._seconds):
+        if not log.isEnabledFor(logging.INFO) or (not self._live and now - self._last < self._seconds):
             return
         self._last, text = now, one_line(text)
         print(f"\r{text:{self._width}}" if self._live else text, end="" if self._live else "\n", file=sys.stderr)

@@ -13,7 +13,7 @@ from unhaze.cli import _console
 from unhaze.errors import MissingError
 
 if TYPE_CHECKING:
-    from unhaze.inference.planning import Job
+    from unhaze.batch.planning import Job
 
 __all__ = ["for_each_file"]
 
@@ -22,7 +22,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
     """Call ``work`` for every job and tell what became of it.
 
     Args:
-        jobs: From :func:`unhaze.inference.planning.plan`.
+        jobs: From :func:`unhaze.batch.planning.plan`.
         work: Does one job and returns what is worth telling, ready for JSON.
         label: What is being done, for the progress bar.
         as_json: Whether to print the records of all inputs as JSON on stdout.
@@ -31,7 +31,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
         typer.Exit: With 0 if all went well, with 1 if an input failed, with 3 if all that failed did so for want of
             something to install.
     """
-    from unhaze.inference.batch import describe_failure
+    from unhaze.batch.workers import describe_failure
 
     records: list[dict[str, Any]] = []
     failures: list[BaseException] = []
@@ -45,12 +45,12 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
             except Exception as error:
                 failures.append(error)
                 record |= {"status": "failed", "error": describe_failure(error), "error_type": type(error).__name__}
-                _console.detail("".join(traceback.format_exception(error)))
+                _console.log.debug("".join(traceback.format_exception(error)))
             _tell(record)
             records.append(record)
             bar.advance()
     done = len(records) - len(failures)
-    _console.say(
+    _console.log.info(
         f"{done} done, {len(failures)} failed" + (f" ({records[0]['output']})" if len(jobs) == done == 1 else "")
     )
     if as_json:
@@ -62,8 +62,8 @@ def _tell(record: Mapping[str, Any]) -> None:
     source = record["input"]
     if record["status"] == "failed":
         named = record["error"] if source in record["error"] else f"{source}: {record['error']}"
-        _console.complain(f"failed: {named}")
+        _console.log.error(f"failed: {named}")
         return
-    _console.detail(f"done: {source} -> {record['output']}")
+    _console.log.debug(f"done: {source} -> {record['output']}")
     for note in record.get("notes", ()):
-        _console.detail(f"  note: {note}")
+        _console.log.debug(f"  note: {note}")

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from unhaze.cli import _console
-from unhaze.inference.machine import MOST_WORKERS
-from unhaze.inference.options import DEFAULT_METHOD, DehazeOptions
+from unhaze.restore.machine import MOST_WORKERS
+from unhaze.restore.options import DEFAULT_MODEL, DehazeOptions
 
 __all__ = [
-    "DEFAULT_METHOD",
+    "DEFAULT_MODEL",
     "ColorBlend",
     "Compare",
     "Compile",

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unhaze.cli import _console
 from unhaze.errors import OutputError, UnknownNameError, UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from unhaze.inference.batch import BatchOptions, Job, Record, Summary
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.planning import Existing
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.batch.planning import Existing
+    from unhaze.batch.workers import BatchOptions, Job, Record, Summary
+    from unhaze.images.manifest import ReportWriter
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
     "NetworkSettings",
@@ -127,8 +127,8 @@ class Settings:
         Raises:
             UsageError: A value is not one of those that exist, or out of range.
         """
-        from unhaze.inference.methods import method_info
-        from unhaze.inference.onnx_engine import ENGINES
+        from unhaze.classic import method_info
+        from unhaze.restore.engines.onnx import ENGINES
 
         for kind, value, known in (
             ("reaction to an error", self.on_error, ("skip", "stop")),
@@ -151,7 +151,7 @@ class Settings:
     @property
     def sides(self) -> list[str]:
         """Products to write beside the restored picture."""
-        from unhaze.inference.planning import SIDE_PRODUCTS
+        from unhaze.batch.planning import SIDE_PRODUCTS
 
         maps = [name.strip() for part in self.save for name in part.split(",") if name.strip()]
         known = sorted(set(SIDE_PRODUCTS) - {"compare"})
@@ -162,8 +162,8 @@ class Settings:
 
     def batch_options(self) -> BatchOptions:
         """How to work off a batch."""
-        from unhaze.inference.batch import BatchOptions
-        from unhaze.inference.machine import parse_bytes, usable_cores
+        from unhaze.batch.workers import BatchOptions
+        from unhaze.restore.machine import parse_bytes, usable_cores
 
         return BatchOptions(
             jobs=self.jobs or usable_cores(),
@@ -181,7 +181,7 @@ class Settings:
             side_by_side: Whether several pictures are worked on at once, each on one processor. A single picture gets
                 all of them.
         """
-        from unhaze.inference.dehazer import Dehazer
+        from unhaze.restore.dehazer import Dehazer
 
         options = self.batch_options()
         dehazer = Dehazer(
@@ -208,7 +208,7 @@ class Teller:
     """
 
     def __init__(self, report: ReportWriter | None, *, keep: bool = False) -> None:
-        from unhaze.inference.batch import Summary
+        from unhaze.batch.workers import Summary
 
         self.summary: Summary = Summary()
         self.records: list[Record] = []
@@ -231,7 +231,7 @@ class Teller:
             notes = count_notes(record.notes)
             self._told += [notes] if notes else []
         self._append(record)
-        _console.detail(_in_detail(record))
+        _console.log.debug(_in_detail(record))
 
     def tell_failures(self) -> None:
         """List what failed and why, on stderr."""
@@ -240,7 +240,7 @@ class Teller:
 
     def tell_failure(self, record: Record) -> None:
         """Tell why one input failed, on stderr."""
-        _console.complain(f"failed: {with_name(record.input, record.reason)}")
+        _console.log.error(f"failed: {with_name(record.input, record.reason)}")
 
     def tell_summary(self) -> None:
         """On stderr a line on pictures left almost as they were and one on losses, if any, and one with the counts."""
@@ -251,9 +251,9 @@ class Teller:
         if self._last_output and summary.done == 1:
             line += f" ({self._last_output})"
         if self._clear:
-            _console.say(clear_sentence(self._clear))
+            _console.log.info(clear_sentence(self._clear))
         tell_losses(self._told)
-        _console.say(line)
+        _console.log.info(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
         """The whole run."""
@@ -280,7 +280,7 @@ class Teller:
         try:
             self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
         except OutputError as error:  # the pictures matter more than the report
-            _console.complain(f"unhaze: {error}")
+            _console.log.error(f"unhaze: {error}")
             self._report, self.lost_report = None, True
 
 
@@ -290,7 +290,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
     Args:
         reasons: Name of a picture to why it was left.
     """
-    from unhaze.inference.dehazer import SPARED
+    from unhaze.restore.dehazer import SPARED
 
     names = sorted(reasons)
     hint = " (--spare-clear 0 removes what there is, --method dcp finds more)" if SPARED in reasons.values() else ""
@@ -302,7 +302,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
 
 def looks_clear(notes: Iterable[str]) -> bool:
     """Whether the notes on a picture say that it holds little haze."""
-    from unhaze.inference.dehazer import LOOKS_CLEAR
+    from unhaze.restore.dehazer import LOOKS_CLEAR
 
     return LOOKS_CLEAR in notes
 
@@ -322,19 +322,19 @@ def tell_losses(counts: Sequence[int]) -> None:
         return
     pictures = f"{len(counts)} picture{'s' if len(counts) > 1 else ''}"
     notes = f"{sum(counts)} note{'s' if sum(counts) > 1 else ''}"
-    _console.say(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
+    _console.log.info(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
 
 
 def tell_notes(notes: Sequence[str]) -> None:
     """Tell the notes on a picture without a name, on stderr."""
-    from unhaze.inference.dehazer import LOOKS_CLEAR
+    from unhaze.restore.dehazer import LOOKS_CLEAR
 
     tell_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:
         if note == LOOKS_CLEAR:
-            _console.say(f"The picture {note}")
+            _console.log.info(f"The picture {note}")
         else:
-            _console.detail(f"note: {note}")
+            _console.log.debug(f"note: {note}")
 
 
 def tell_engine(dehazer: Dehazer, more: str = "") -> None:
@@ -342,16 +342,16 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
     if not _console.is_verbose():
         return
     parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
-    _console.detail(", ".join(filter(None, parts)))
+    _console.log.debug(", ".join(filter(None, parts)))
 
 
 def tell_names(jobs: Iterable[Job]) -> None:
     """Tell of results that could not have the name one would expect, on stderr."""
     noted = [job for job in jobs if job.note and job.ready]
     for job in noted[:_MOST_NAMES]:
-        _console.say(f"{job.source}: {job.note}")
+        _console.log.info(f"{job.source}: {job.note}")
     if len(noted) > _MOST_NAMES:
-        _console.say(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
+        _console.log.info(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
 
 
 def with_name(name: str, sentence: str | None) -> str:

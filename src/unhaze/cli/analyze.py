@@ -14,12 +14,12 @@ from unhaze.cli import _options as opt
 from unhaze.errors import MissingDependencyError, OutputError, UsageError, WeightsNotFoundError
 
 if TYPE_CHECKING:
-    from unhaze.analysis.consistency import Consistency, Measure
-    from unhaze.analysis.divergence import Divergence
-    from unhaze.analysis.probes import Origin, Probe
-    from unhaze.analysis.scenes import ClearScene
-    from unhaze.analysis.spread import Spread
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
+    from unhaze.evaluation.studies.consistency import Consistency, Measure
+    from unhaze.evaluation.studies.divergence import Divergence
+    from unhaze.evaluation.studies.probes import Origin, Probe
+    from unhaze.evaluation.studies.scenes import ClearScene
+    from unhaze.evaluation.studies.spread import Spread
 
 __all__ = ["analyze"]
 
@@ -113,9 +113,9 @@ def consistency(
     from; without one, that is the estimator it was made with, or the true depth.
     """
     _need_torch()
-    from unhaze.analysis.consistency import MEASURES, measure_consistency
-    from unhaze.analysis.probes import control_probes
-    from unhaze.analysis.scenes import haze_levels
+    from unhaze.evaluation.studies.consistency import MEASURES, measure_consistency
+    from unhaze.evaluation.studies.probes import control_probes
+    from unhaze.evaluation.studies.scenes import haze_levels
 
     names = ["consistency.json", "consistency.md", *(f"consistency-{measure}.{format}" for measure in MEASURES)]
     _check_outputs(output, names, format, overwrite)
@@ -132,7 +132,7 @@ def consistency(
     plots = _consistency_plots(result, format)
     _write(output, {"consistency.json": result.to_json(), "consistency.md": table, **plots}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
-    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+    _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
 
 
 @analyze.command(context_settings=_HELP_NAMES)
@@ -164,9 +164,9 @@ def kl(
     histogram.
     """
     _need_torch()
-    from unhaze.analysis.divergence import control_estimators, measure_divergence
-    from unhaze.analysis.plots import plot_divergence
-    from unhaze.analysis.scenes import haze_levels
+    from unhaze.evaluation.studies.divergence import control_estimators, measure_divergence
+    from unhaze.evaluation.studies.plots import plot_divergence
+    from unhaze.evaluation.studies.scenes import haze_levels
 
     _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], format, overwrite)
     found = haze_levels(levels, *_range(betas))
@@ -181,7 +181,7 @@ def kl(
     plot = plot_divergence(result, format)
     _write(output, {"kl.json": result.to_json(), "kl.md": table, f"kl.{format}": plot}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
-    _console.say(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+    _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
 
 
 def _need_torch() -> None:
@@ -193,8 +193,8 @@ def _need_torch() -> None:
 
 def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: bool) -> None:
     """Refuse before minutes of work what would be refused after them."""
-    from unhaze.analysis.plots import FORMATS
     from unhaze.errors import UnknownNameError
+    from unhaze.evaluation.studies.plots import FORMATS
 
     if format not in FORMATS:
         raise UnknownNameError("format of plots", format, FORMATS)
@@ -205,6 +205,10 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
         import matplotlib as mpl  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingDependencyError("matplotlib", "eval", "draw curves") from error
+    try:
+        import scipy  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -216,7 +220,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _scenes(data: Path, group: str | None, count: int, size: int, depth_scale: float) -> tuple[ClearScene, ...]:
-    from unhaze.analysis.scenes import load_scenes
+    from unhaze.evaluation.studies.scenes import load_scenes
 
     return load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
 
@@ -258,7 +262,7 @@ def _announced(name: str, weights: str) -> DepthEstimator:
 
     estimator = create_depth(name, **({"weights": weights} if weights else {}))
     # it needs torch, and it is create_depth that tells a user so
-    from unhaze.depth._base import announce_license
+    from unhaze.depth.base import announce_license
 
     announce_license(estimator)
     return estimator
@@ -273,17 +277,17 @@ def _probes(
     seed: int,
 ) -> tuple[Probe, ...]:
     """All that features are taken from, in the order in which it was named."""
-    from unhaze.analysis.probes import FIELD_METHOD, estimator_probe, field_probe, random_network_probe
-    from unhaze.backbones import resolve_backbone
+    from unhaze.evaluation.studies.probes import FIELD_MODEL, estimator_probe, field_probe, random_network_probe
+    from unhaze.models.networks import resolve_network
 
     left = list(files)
     chosen = next((estimator for estimator, _ in estimators.values()), None)
     probes: list[Probe] = []
     for name in names:
-        if name == FIELD_METHOD:
+        if name == FIELD_MODEL:
             probes.append(field_probe())
             continue
-        backbone = resolve_backbone(name.partition("+")[0])
+        backbone = resolve_network(name.partition("+")[0])
         if not left and not random:
             raise WeightsNotFoundError(
                 f"{name} needs trained weights; give them with --weights FILE, or measure random ones with --random."
@@ -302,9 +306,9 @@ def _trained(
     name: str, backbone: str, file: Path, backbone_weights: Path | None, estimator: DepthEstimator | None
 ) -> list[Probe]:
     """A network; where it has a fusion module, without it and with it."""
-    from unhaze.analysis.probes import fused_probe, network_probe
-    from unhaze.guided import is_guided, load_model
-    from unhaze.weights.loading import load_network
+    from unhaze.evaluation.studies.probes import fused_probe, network_probe
+    from unhaze.models.checkpoints.loading import load_network
+    from unhaze.models.guided import is_guided, load_model
 
     if not is_guided(name):
         network, _ = load_network(file, backbone)
@@ -328,7 +332,7 @@ def _consistency_table(result: Consistency) -> str:
 
 def _divergence_table(result: Divergence) -> str:
     """Divergences at the thinnest and the densest haze, and to another scene, as Markdown."""
-    from unhaze.analysis.divergence import DEFINITIONS
+    from unhaze.evaluation.studies.divergence import DEFINITIONS
 
     last = len(result.betas) - 1
     ends = [0, last] if last else [0]
@@ -369,8 +373,8 @@ def _row(*cells: Any) -> str:
 
 def _consistency_plots(result: Consistency, format: str) -> dict[str, bytes]:
     """File name to plot; a measure without a meaning for any stage has none."""
-    from unhaze.analysis.consistency import MEASURES
-    from unhaze.analysis.plots import plot_consistency
+    from unhaze.evaluation.studies.consistency import MEASURES
+    from unhaze.evaluation.studies.plots import plot_consistency
 
     def means_something(measure: Measure) -> bool:
         return not all(math.isnan(stage.spread(measure, 0).mean) for stage in result.stages)
@@ -382,7 +386,7 @@ def _consistency_plots(result: Consistency, format: str) -> dict[str, bytes]:
 
 
 def _write(folder: Path, contents: dict[str, str | bytes], overwrite: bool) -> None:
-    from unhaze.io.atomic import atomic_output
+    from unhaze.images.atomic import atomic_output
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

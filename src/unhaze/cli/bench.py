@@ -10,13 +10,13 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.inference.machine import MOST_WORKERS
+from unhaze.restore.machine import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unhaze.neural.cost import NetworkCost
-    from unhaze.neural.fusion_cost import FusionCost
+    from unhaze.evaluation.cost.fusion import FusionCost
+    from unhaze.evaluation.cost.network import NetworkCost
 
 __all__ = ["bench"]
 
@@ -73,10 +73,10 @@ def models(
     GMACs count every convolution, matrix product and attention at the size asked for. The thop columns follow the
     convention of papers, at 224x224: modules that the counter thop knows, and nothing else.
     """
-    from unhaze.backbones import list_backbones, resolve_backbone
+    from unhaze.models.networks import list_networks, resolve_network
 
     width, height = _parse_size(size)
-    chosen = [resolve_backbone(name) for name in names or list_backbones()]
+    chosen = [resolve_network(name) for name in names or list_networks()]
     measure = _measurer(threads)
     costs = []
     if not json_output:
@@ -127,7 +127,7 @@ def _fusion_counter() -> Callable[..., FusionCost]:
     from unhaze.errors import MissingDependencyError
 
     try:
-        from unhaze.neural.fusion_cost import count_fusion
+        from unhaze.evaluation.cost.fusion import count_fusion
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -165,14 +165,14 @@ def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
     try:
         import torch
 
-        from unhaze.neural.cost import measure_cost
+        from unhaze.evaluation.cost.network import measure_cost
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise MissingDependencyError("torch", "torch", "measure networks") from error
     if threads is not None:
         torch.set_num_threads(threads)
-    _console.detail(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    _console.log.debug(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     return measure_cost
 
 

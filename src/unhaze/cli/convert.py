@@ -31,10 +31,10 @@ def convert(
     json_output: opt.JsonOutput = False,
 ) -> None:
     """Bring an official checkpoint under the names of unhaze, as .safetensors, which cannot run code."""
-    from unhaze.backbones import resolve_backbone
     from unhaze.cli.models import weights_package
+    from unhaze.models.networks import resolve_network
 
-    model = None if model is None else resolve_backbone(model)
+    model = None if model is None else resolve_network(model)
     done = weights_package("convert weights").convert_weights(checkpoint, output, model, overwrite=overwrite)
     facts = {
         "network": done.match.name,
@@ -47,4 +47,4 @@ def convert(
         print(json.dumps(facts, indent=2))
         return
     tiny = f"; {done.flushed} numbers too small to matter became zero" if done.flushed else ""
-    _console.say(f"{checkpoint} is {done.match}; wrote {done.tensors} tensors to {done.path}{tiny}")
+    _console.log.info(f"{checkpoint} is {done.match}; wrote {done.tensors} tensors to {done.path}{tiny}")

@@ -42,11 +42,11 @@ Settings = Annotated[
 @data.command("list", context_settings=_HELP_NAMES)
 def list_all(json_output: opt.JsonOutput = False) -> None:
     """List all data sets, those that other packages bring included."""
-    from unhaze.data import describe_dataset, list_datasets
+    from unhaze.data import dataset_info, list_datasets
 
     entries = []
     for name in list_datasets():
-        entry = describe_dataset(name)
+        entry = dataset_info(name)
         facts = {key: getattr(entry, key) for key in ("name", "summary", "splits", "paper", "source", "license")}
         parts = getattr(entry, "parts", {})
         entries.append({**facts, "published_pairs": {split: part.pairs for split, part in parts.items()}})
@@ -79,7 +79,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from unhaze.data._base import PairedDataset
+    from unhaze.data.dataset import PairedDataset
 
     dataset = _open(name, root, split, settings)
     report = dataset.report
@@ -130,7 +130,7 @@ def stats(
     from dataclasses import asdict
 
     from unhaze.data.inspection import spread, statistics
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.machine import usable_cores
 
     dataset = _open(name, root, split, settings)
     dataset, limit = _finite(dataset, limit)
@@ -161,12 +161,12 @@ def sheet(
 ) -> None:
     """Draw samples into one picture: hazy, clear, and depth where the data set has it (near is bright)."""
     from unhaze.data.inspection import contact_sheet, spread
-    from unhaze.io.images import Picture, write_image
+    from unhaze.images.files import Picture, write_image
 
     dataset, _ = _finite(_open(name, root, split, settings), count)
     picture = contact_sheet([dataset[i] for i in spread(len(dataset), count)], height=height, columns=columns)
     written = write_image(Picture(picture, None, "png"), output, overwrite=overwrite)
-    _console.say(f"{min(count, len(dataset))} samples of {name}: {written}")
+    _console.log.info(f"{min(count, len(dataset))} samples of {name}: {written}")
 
 
 @data.command(context_settings=_HELP_NAMES)
@@ -195,7 +195,7 @@ def pack(
 
     Exit code 1 if pairs were left out. The packed data set opens under its own name.
     """
-    from unhaze.data._base import PairedDataset
+    from unhaze.data.dataset import PairedDataset
     from unhaze.data.shards import pack as pack_shards
     from unhaze.errors import UsageError
 
@@ -213,11 +213,11 @@ def pack(
         )
     left_out = dataset.skipped
     for message in left_out.values():
-        _console.complain(f"Left out: {message}")
+        _console.log.error(f"Left out: {message}")
     if json_output:
         facts = {"index": str(index), "pairs": len(dataset) - len(left_out), "left_out": left_out}
         print(json.dumps(facts, indent=2, ensure_ascii=False))
-    _console.say(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
+    _console.log.info(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
     if left_out:
         raise typer.Exit(1)
 
@@ -227,7 +227,7 @@ def _open(name: str, root: Path, split: str | None, settings: list[str] | None, 
 
     dataset: Any = create_dataset(name, root, split, **_parse(settings or []), **options)
     for warning in dataset.report.warnings:
-        _console.detail(warning)
+        _console.log.debug(warning)
     return dataset
 
 
@@ -251,7 +251,7 @@ def _parse(settings: list[str]) -> dict[str, Any]:
 
 def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
     """A data set that is made on the fly has no last sample: the first few stand for it."""
-    from unhaze.data._base import Series
+    from unhaze.data.dataset import Series
 
     if len(dataset) < _FINITE:
         return dataset, limit
@@ -261,7 +261,7 @@ def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
 
 def _read_all(dataset: Any, jobs: int | None) -> dict[str, str]:
     from unhaze.data.inspection import unreadable_pairs
-    from unhaze.inference.machine import usable_cores
+    from unhaze.restore.machine import usable_cores
 
     with _console.ProgressBar("Reading", len(dataset)) as bar:
         return unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=bar.advance)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from unhaze.depth._base import DepthEstimator
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.planning import Job
-    from unhaze.io.images import Picture
+    from unhaze.batch.planning import Job
+    from unhaze.depth.base import DepthEstimator
+    from unhaze.images.files import Picture
+    from unhaze.restore.dehazer import Dehazer
     from unhaze.types import DepthMap
 
     # a picture file to its depth, and facts for the user
@@ -43,7 +43,7 @@ def depth(
     color: Annotated[
         bool, typer.Option("--color", help="8-bit colours for the eye, near is red and far is blue.")
     ] = False,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     engine: opt.Engine = "auto",
     model: Annotated[
         str | None,
@@ -109,8 +109,8 @@ def depth(
     say what a level is. From haze depth is known up to a factor only, 0 is the camera, and not where there is no haze
     or nothing but haze.
     """
+    from unhaze.batch.planning import plan
     from unhaze.cli._each_file import for_each_file
-    from unhaze.inference.planning import plan
 
     if list_estimators:
         _list(json_output)
@@ -126,7 +126,7 @@ def depth(
         existing="overwrite" if overwrite else "error",
     )
     if not jobs:
-        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+        _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     settings = _EstimatorSettings(
         weights, device, longest, preprocessing, kind, cache or cache_features, cache_folder, cache_features
     )
@@ -135,7 +135,7 @@ def depth(
             settings.refuse()
             estimate = _from_haze(method, engine, stack)
         else:
-            if (method, engine) != (opt.DEFAULT_METHOD, "auto"):
+            if (method, engine) != (opt.DEFAULT_MODEL, "auto"):
                 raise UsageError("--method and --engine are for depth from haze; leave them out, or leave out --model.")
             estimate = _from_estimator(model, settings)
         for_each_file(jobs, lambda job: _write_depth(job, estimate, color), "depth", as_json=json_output)
@@ -170,7 +170,9 @@ class _EstimatorSettings:
         check_device(self.device)
         given = {name: getattr(self, name) for name in ("weights", "longest", "preprocessing", "kind")}
         estimator = create_depth(model, **{name: value for name, value in given.items() if value is not None})
-        from unhaze.nn.device import choose_device  # needs torch, and it is create_depth that tells a user so
+        from unhaze.models.layers.device import (
+            choose_device,  # needs torch, and it is create_depth that tells a user so
+        )
 
         return estimator.to(choose_device(self.device))
 
@@ -178,9 +180,9 @@ class _EstimatorSettings:
 def _list(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from unhaze.depth import depth_card, list_depth
+    from unhaze.depth import depth_info, list_depth
 
-    cards = [depth_card(name) for name in list_depth()]
+    cards = [depth_info(name) for name in list_depth()]
     if as_json:
         print(json.dumps([asdict(card) for card in cards], indent=2))
         return
@@ -191,8 +193,8 @@ def _list(as_json: bool) -> None:
 
 def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     """Estimate and write the depth of one picture; returns facts for the user."""
-    from unhaze.inference.batch import Rendered, write_products
-    from unhaze.inference.depth_picture import color_depth, gray_depth
+    from unhaze.batch.workers import Rendered, write_products
+    from unhaze.images.depth_maps import color_depth, gray_depth
 
     assert job.output is not None
     found, facts = estimate(job.source)
@@ -216,7 +218,7 @@ def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
 
 def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
     """Depth from a method's transmission."""
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     # a sky that is protected from dehazing would come out near
     dehazer = stack.enter_context(Dehazer(method, protect_sky=0.0, engine=engine))
@@ -226,9 +228,9 @@ def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
 def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float32]]:
     import numpy as np
 
-    from unhaze.inference.strips import transmission_strips
-    from unhaze.io.color import tone_curve
-    from unhaze.io.images import read_image
+    from unhaze.images.color import tone_curve
+    from unhaze.images.files import read_image
+    from unhaze.restore.strips import transmission_strips
     from unhaze.types import DepthMap
 
     picture = read_image(source, max_pixels=dehazer.max_pixels)
@@ -247,10 +249,10 @@ def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
     """
     estimator = settings.create(model)
     # these need torch, and it is create_depth that tells a user so
-    from unhaze.depth._base import announce_license, gives_features
+    from unhaze.depth.base import announce_license, gives_features
     from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
     from unhaze.depth.file import FileDepth
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     if not isinstance(estimator, FileDepth):
         announce_license(estimator)
@@ -271,8 +273,8 @@ def _srgb(picture: Picture) -> NDArray[np.uint8]:
     """Pixels of any picture as (H, W, 3) uint8 RGB with sRGB's tone curve."""
     import numpy as np
 
-    from unhaze.inference.strips import full_scale
-    from unhaze.io.color import tone_curve
+    from unhaze.images.color import tone_curve
+    from unhaze.restore.strips import full_scale
 
     pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
     if curve is not None or pixels.dtype != np.uint8:

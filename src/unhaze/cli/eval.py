@@ -113,8 +113,10 @@ def eval_(
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
-    from unhaze.inference.machine import usable_cores
+    from unhaze.evaluation.statistics import require_scipy
+    from unhaze.restore.machine import usable_cores
 
+    require_scipy()  # its absence, too, must be noticed before hours of scoring
     network = NetworkSettings(
         None, None, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
     )
@@ -148,9 +150,9 @@ def eval_(
 
 def _runs(folders: list[str], methods: list[str], strength: float, engine: str) -> tuple[Run, ...]:
     """Runs over folders and over methods; an engine is for those methods that have a network."""
+    from unhaze.classic import method_info
     from unhaze.errors import UsageError
     from unhaze.evaluation.benchmark import Run
-    from unhaze.inference.methods import method_info
 
     runs = []
     for text in folders:
@@ -170,7 +172,7 @@ def _network_runs(names: list[str], files: list[Path], network: NetworkSettings,
     """Runs over networks; names and files belong together in their order, and files may name their networks."""
     from unhaze.errors import UsageError, WeightsNotFoundError
     from unhaze.evaluation.benchmark import Run
-    from unhaze.inference.network import resolve_model
+    from unhaze.restore.network import resolve_model
 
     resolved = [resolve_model(name) for name in names]
     if not names and not files:
@@ -197,7 +199,7 @@ def _network_runs(names: list[str], files: list[Path], network: NetworkSettings,
 
 def _named_by(file: Path) -> str:
     """The network that a weights file belongs to."""
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
     return Dehazer(weights=file, device="cpu").method
 
@@ -237,23 +239,23 @@ def _tell_plan(plan: Plan) -> None:
     from unhaze.evaluation.scoring import metric_label
 
     for label, pairing in plan.pairings.items():
-        _console.say(f"{label}: {pairing.how}")
+        _console.log.info(f"{label}: {pairing.how}")
     for name, reason in plan.unavailable.items():
-        _console.say(f"{metric_label(name)} is not scored: {reason}")
+        _console.log.info(f"{metric_label(name)} is not scored: {reason}")
     for note in plan.notes:
-        _console.say(note)
+        _console.log.info(note)
 
 
 def _tell_outcome(outcome: Outcome, report: Path) -> None:
     for failure in outcome.failures:
-        _console.complain(f"{failure.run}, {failure.name}: {failure.message}")
+        _console.log.error(f"{failure.run}, {failure.name}: {failure.message}")
     for case in outcome.plan.cases:
         for message in outcome.scores[case.key].errors.values() if case.key in outcome.scores else ():
-            _console.complain(f"{case.run.label}, {case.name}: {message}")
+            _console.log.error(f"{case.run.label}, {case.name}: {message}")
     reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
     failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
     scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
-    _console.say(f"{scored} pictures scored{reused}{failed}. Report: {report}")
+    _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
 
 
 def _print_protocols(as_json: bool) -> None:

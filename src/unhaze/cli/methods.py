@@ -27,7 +27,7 @@ methods = typer.Typer(
 @methods.command("list", context_settings=_HELP_NAMES)
 def list_all(json_output: opt.JsonOutput = False) -> None:
     """List all methods, those that other packages bring included."""
-    from unhaze.inference.methods import list_methods, method_info
+    from unhaze.classic import list_methods, method_info
 
     infos = [method_info(name) for name in list_methods()]
     if json_output:
@@ -35,7 +35,7 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
         return
     width = max(len(info.name) for info in infos)
     for info in infos:
-        mark = "  (default)" if info.name == opt.DEFAULT_METHOD else ""
+        mark = "  (default)" if info.name == opt.DEFAULT_MODEL else ""
         print(f"{info.name:{width}}  {info.summary}{mark}")
 
 
@@ -53,7 +53,7 @@ def tell_method(name: str, *, json_output: bool) -> None:
     Raises:
         UnknownNameError: There is no such method; near names are listed.
     """
-    from unhaze.inference.methods import method_info
+    from unhaze.classic import method_info
 
     found = method_info(name)
     if json_output:

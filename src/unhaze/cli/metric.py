@@ -61,7 +61,7 @@ def metric(
                 print(f"{name}\t{value:.6f}\t{row['file']}")
     if failures:
         for message in failures:
-            _console.complain(message)
+            _console.log.error(message)
         raise typer.Exit(1)
 
 

@@ -48,7 +48,7 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
     for row in rows:
         cells = [f"{cell:{'>' if column == 2 else '<'}{widths[column]}}" for column, cell in enumerate(row[:5])]
         print("  ".join([*cells, row[5]]).rstrip())
-    _console.say("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
+    _console.log.info("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -73,7 +73,7 @@ def info(
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
-    from unhaze.inference.methods import list_methods
+    from unhaze.classic import list_methods
 
     if "+" in name:
         _tell_attachment(name, depth, depth_weights, json_output=json_output)
@@ -98,9 +98,9 @@ def verify(
     """
     import hashlib
 
-    from unhaze.backbones import resolve_backbone
+    from unhaze.models.networks import resolve_network
 
-    model = None if model is None else resolve_backbone(model)
+    model = None if model is None else resolve_network(model)
     network, name = weights_package("check weights").load_network(file, model)
     _try_out(network, file)
     facts = {
@@ -116,12 +116,12 @@ def verify(
 
 
 def weights_package(purpose: str) -> Any:
-    """The module ``unhaze.weights.loading``.
+    """The module ``unhaze.models.checkpoints.loading``.
 
     Raises:
         MissingDependencyError: torch is not installed.
     """
-    return _of_torch("unhaze.weights.loading", purpose)
+    return _of_torch("unhaze.models.checkpoints.loading", purpose)
 
 
 def _of_torch(module: str, purpose: str) -> Any:
@@ -144,9 +144,9 @@ def _of_torch(module: str, purpose: str) -> Any:
 
 def _header(name: str) -> str:
     """The header of the network's file, found without importing it; empty for networks of other packages."""
-    import unhaze.backbones
+    import unhaze.models
 
-    path = Path(unhaze.backbones.__file__).with_name(f"{name.rpartition('-')[0]}.py")
+    path = Path(unhaze.models.__file__).with_name(f"{name.rpartition('-')[0]}.py")
     try:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     except (OSError, SyntaxError):
@@ -156,12 +156,12 @@ def _header(name: str) -> str:
 
 def _methods() -> list[dict[str, Any]]:
     """What the list says of each method."""
-    from unhaze.inference.methods import list_methods, method_info
+    from unhaze.classic import list_methods, method_info
 
     entries = []
     for name in list_methods():
         found = method_info(name)
-        kind = "default" if name == opt.DEFAULT_METHOD else "trained" if found.has_network else "classic"
+        kind = "default" if name == opt.DEFAULT_MODEL else "trained" if found.has_network else "classic"
         entries.append(
             {
                 "name": name,
@@ -177,11 +177,11 @@ def _methods() -> list[dict[str, Any]]:
 
 def _networks() -> list[dict[str, Any]]:
     """What the list says of each network."""
-    from unhaze.backbones import list_backbones
-    from unhaze.weights.cards import network_card
+    from unhaze.models.checkpoints.cards import network_card
+    from unhaze.models.networks import list_networks
 
     entries = []
-    for name in list_backbones():
+    for name in list_networks():
         card = network_card(name)
         weights = "see its package" if card is None else "official" if card.weights else "none published"
         entries.append(
@@ -244,11 +244,11 @@ def _tell_weights(card: dict[str, Any]) -> None:
 def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from unhaze.backbones import create_backbone, resolve_backbone
-    from unhaze.weights.cards import RECOGNISED, network_card
+    from unhaze.models.checkpoints.cards import RECOGNISED, network_card
+    from unhaze.models.networks import create_network, resolve_network
 
-    name = resolve_backbone(name)
-    network = create_backbone(name)
+    name = resolve_network(name)
+    network = create_network(name)
     card = network_card(name)
     return {
         "name": name,
@@ -286,7 +286,7 @@ def _stage_line(stage: dict[str, Any], width: int) -> str:
 
 def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
     """Stages of a network with a fusion module, and what is attached to each."""
-    guided = _of_torch("unhaze.guided", "attach depth to a network")
+    guided = _of_torch("unhaze.models.guided", "attach depth to a network")
     options = None if depth_weights is None else {"weights": depth_weights}
     model = guided.create_model(name, depth, depth_options=options)
     stages = []

@@ -14,12 +14,12 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
 from unhaze.errors import UsageError
-from unhaze.inference.machine import MOST_WORKERS
-from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
+from unhaze.restore.machine import MOST_WORKERS
+from unhaze.restore.options import DEFAULT_TEMPORAL, DehazeOptions
 
 if TYPE_CHECKING:
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.io.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
+    from unhaze.restore.dehazer import Dehazer
+    from unhaze.video.frames import Frame, FrameConverter, FrameReader, InputFormat, Matrix
 
 __all__ = ["pipe"]
 
@@ -33,7 +33,7 @@ _INTERLACED = (
 def pipe(
     input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
     size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
@@ -86,9 +86,9 @@ def pipe(
     _refuse_terminal("output", sys.stdout.isatty())
     network = NetworkSettings(model, weights, device, precision, tile, compile)
     network.check()
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.temporal import check_temporal
-    from unhaze.io.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.restore.dehazer import Dehazer
+    from unhaze.video.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.video.smoothing import check_temporal
 
     weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
     limit = parse_count(max_pixels, "the pixel limit")
@@ -109,7 +109,7 @@ def pipe(
         reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
-            _console.say(_INTERLACED)
+            _console.log.info(_INTERLACED)
         frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
@@ -117,7 +117,7 @@ def pipe(
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
     if is_terminal:
-        from unhaze.io.video import video_command
+        from unhaze.images.video_files import video_command
 
         example = video_command("in.mp4", "out.mp4")
         raise UsageError(f"The {direction} is a terminal; put `unhaze pipe` between two programs: {example}")
@@ -139,7 +139,7 @@ def _dehazed(
 
 
 def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[], None]) -> None:
-    from unhaze.io.frames import FrameWriter
+    from unhaze.video.frames import FrameWriter
 
     try:
         writer = FrameWriter(sys.stdout.buffer, reader.info)
@@ -147,7 +147,7 @@ def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[
             writer.write(frame)
             count_frame()
     except BrokenPipeError:
-        _console.detail("The next program closed the pipe.")  # it has seen enough
+        _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 @contextlib.contextmanager
@@ -172,4 +172,4 @@ def _meter(quiet: bool) -> Iterator[Callable[[], None]]:
     finally:
         if is_live:
             print("\r", end="", file=sys.stderr)
-        _console.say(pace())
+        _console.log.info(pace())

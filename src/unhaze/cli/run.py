@@ -17,13 +17,13 @@ from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
-from unhaze.inference.options import DehazeOptions
-from unhaze.io.video import VIDEO_SUFFIXES, video_sentence
+from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
-    from unhaze.inference.batch import Job, Record, Rendered
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.batch.workers import Job, Record, Rendered
+    from unhaze.images.manifest import ReportWriter
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = ["run"]
 
@@ -71,7 +71,7 @@ def run(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
@@ -155,9 +155,9 @@ def run(
     planned = _plan(named, listed, settings, shard)
     if not planned:
         part = "" if shard is None else f"part {shard} of "
-        _console.complain(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
+        _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
         if video := _some_video(named):
-            _console.complain(video_sentence(str(video), video.suffix))
+            _console.log.error(video_sentence(str(video), video.suffix))
     _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
 
 
@@ -165,7 +165,7 @@ def run(
 
 
 def _plan(inputs: Sequence[str], listed: Sequence[str], settings: Settings, shard: str | None) -> list[Job]:
-    from unhaze.inference.planning import Shard, plan
+    from unhaze.batch.planning import Shard, plan
 
     return plan(
         inputs,
@@ -229,7 +229,7 @@ def _run_files(
             writer.close()
         teller.tell_failures()
         if interrupted:
-            _console.say("Interrupted; run again with --skip-existing to go on.")
+            _console.log.info("Interrupted; run again with --skip-existing to go on.")
         teller.tell_summary()
         if json_output:
             print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
@@ -244,7 +244,7 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
 
 
 def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:
-    from unhaze.inference.batch import run_batch
+    from unhaze.batch.workers import run_batch
 
     options = settings.batch_options()
     at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
@@ -262,7 +262,7 @@ def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller:
 def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
     if path is None:
         return None
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.images.manifest import ReportWriter
 
     for job in jobs:
         if path in (job.source, *job.products):
@@ -280,7 +280,7 @@ def _tell_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, jso
             print(_console.one_line(_plan_line(entry)))
     failed = sum(entry["status"] == "failed" for entry in planned)
     skipped = sum(entry["status"] == "skipped" for entry in planned)
-    _console.say(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
+    _console.log.info(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
     return 1 if failed else 0
 
 
@@ -318,7 +318,7 @@ def _limits_error(job: Job, dehazer: Dehazer, settings: Settings, *, maps: bool)
 
 
 def _plan_line(entry: dict[str, Any]) -> str:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     if entry["status"] == "planned":
         size = f"{entry['width']} x {entry['height']}, about {format_bytes(entry['memory'])}"
@@ -338,7 +338,7 @@ def _run_stream(
     if len(inputs) != 1:
         raise UsageError("- stands for one picture; process the other inputs in a command of their own.")
     target = _stream_target(inputs[0], settings)
-    from unhaze.inference.batch import render
+    from unhaze.batch.workers import render
 
     source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
@@ -354,7 +354,7 @@ def _run_stream(
 
 def _stream_target(name: str, settings: Settings) -> Path | None:
     """The file to write, or ``None`` for stdout."""
-    from unhaze.inference.planning import Planner
+    from unhaze.batch.planning import Planner
 
     if settings.output not in (None, STREAM):
         assert settings.output is not None
@@ -373,7 +373,7 @@ def _stream_target(name: str, settings: Settings) -> Path | None:
 
 
 def _stream_format(settings: Settings, target: Path | None) -> str | None:
-    from unhaze.io.images import format_for_suffix
+    from unhaze.images.files import format_for_suffix
 
     if target is not None:
         return format_for_suffix(target.suffix)
@@ -381,13 +381,13 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
 
 
 def _stream_limit(settings: Settings) -> int:
-    from unhaze.inference.machine import parse_bytes
+    from unhaze.restore.machine import parse_bytes
 
     return _LONGEST_PICTURE if settings.max_memory is None else parse_bytes(settings.max_memory)
 
 
 def _read_stdin(limit: int) -> bytes:
-    from unhaze.inference.machine import format_bytes
+    from unhaze.restore.machine import format_bytes
 
     if sys.stdin.isatty():
         raise UsageError("Nothing is piped in; write for example: unhaze run - < hazy.jpg > clear.jpg")
@@ -403,17 +403,17 @@ def _read_stdin(limit: int) -> bytes:
 
 
 def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:
-    from unhaze.io.images import identify
+    from unhaze.images.files import identify
 
     dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
 
 
 def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:
-    from unhaze.inference.batch import write_products
-    from unhaze.inference.planning import side_paths
+    from unhaze.batch.planning import side_paths
+    from unhaze.batch.workers import write_products
 
     if settings.existing == "skip" and target.exists():
-        _console.say(f"{target} exists; nothing was written.")
+        _console.log.info(f"{target} exists; nothing was written.")
         return
     sides = side_paths(target, target.stem, settings.sides)
     write_products(rendered, target, sides, overwrite=settings.existing == "overwrite")

@@ -55,9 +55,9 @@ def synth(
 
     The same seed and file name give the same haze. Type, bit depth, transparency and metadata of the pictures stay.
     """
+    from unhaze.batch.planning import plan
+    from unhaze.batch.synthesis import HazeRecipe, synthesize_file
     from unhaze.cli._each_file import for_each_file
-    from unhaze.inference.planning import plan
-    from unhaze.inference.synthesis import HazeRecipe, synthesize_file
 
     recipe = HazeRecipe.parse(
         beta=beta,
@@ -79,7 +79,7 @@ def synth(
         sides=_maps(save or []),
     )
     if not jobs:
-        _console.complain(f"No pictures were found in {', '.join(inputs)}.")
+        _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     for_each_file(jobs, lambda job: synthesize_file(job, recipe), "synth", as_json=json_output)
 
 

@@ -87,7 +87,7 @@ def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
     """What a training would do, and what it would find in its data; recipes of other packages may know less."""
     known: dict[str, Any] = dict(recipe.describe(config))
     if data is None:
-        _console.say("The data was not checked; give its folder with --data.")
+        _console.log.info("The data was not checked; give its folder with --data.")
     elif inspect := getattr(recipe, "inspect", None):
         known["data"] = inspect(config, data)
     if rehearse := getattr(recipe, "rehearse", None):
@@ -111,7 +111,7 @@ def _finish(folder: Path, preset: str, weights: Path) -> None:
 
     if is_main():
         page = write_report(folder, preset)
-        _console.say(f"The network is {weights}; how it went is told in {page}")
+        _console.log.info(f"The network is {weights}; how it went is told in {page}")
 
 
 def _pairs(changes: list[str]) -> dict[str, str]:

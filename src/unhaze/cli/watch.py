@@ -16,16 +16,16 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine, tell_names
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
-from unhaze.inference.options import DehazeOptions
+from unhaze.restore.options import DehazeOptions
 
 if TYPE_CHECKING:
-    from unhaze.inference.arrivals import Arrival, Arrivals
-    from unhaze.inference.batch import Record
-    from unhaze.inference.dehazer import Dehazer
-    from unhaze.inference.history import History
-    from unhaze.inference.planning import Existing, Planner
-    from unhaze.io.atomic import Signature
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.batch.arrivals import Arrival, Arrivals
+    from unhaze.batch.history import History
+    from unhaze.batch.planning import Existing, Planner
+    from unhaze.batch.workers import Record
+    from unhaze.images.atomic import Signature
+    from unhaze.images.manifest import ReportWriter
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = ["watch"]
 
@@ -77,7 +77,7 @@ def watch(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    method: opt.MethodName = opt.DEFAULT_METHOD,
+    method: opt.MethodName = opt.DEFAULT_MODEL,
     strength: opt.Strength = DehazeOptions.strength,
     color_blend: opt.ColorBlend = DehazeOptions.color_blend,
     protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
@@ -173,7 +173,7 @@ def _termination_ends_well() -> Iterator[None]:
 def _open_report(path: Path | None) -> Any:
     from contextlib import nullcontext
 
-    from unhaze.io.manifest import ReportWriter
+    from unhaze.images.manifest import ReportWriter
 
     return nullcontext() if path is None else ReportWriter(path)
 
@@ -219,8 +219,8 @@ class _Watcher:
         every: float,
         stack: ExitStack,
     ) -> None:
-        from unhaze.inference.arrivals import Arrivals
-        from unhaze.inference.planning import Planner
+        from unhaze.batch.arrivals import Arrivals
+        from unhaze.batch.planning import Planner
 
         self._folder, self._settings, self._every = folder, settings, every
         self._deletes, self._originals = done == DELETE, originals
@@ -249,7 +249,7 @@ class _Watcher:
     def run(self, *, once: bool) -> int:
         """Look, work, wait; returns the exit code."""
         if not once:
-            _console.say("Watching; Ctrl-C ends it.")
+            _console.log.info("Watching; Ctrl-C ends it.")
         try:
             if once:
                 self._run_once()
@@ -271,7 +271,7 @@ class _Watcher:
         time.sleep(self._every)
         self._work_off(self._arrivals.take_all())
         for path in self._arrivals.restless:
-            _console.say(f"{path} is still being written; it is left for the next time.")
+            _console.log.info(f"{path} is still being written; it is left for the next time.")
 
     def _should_stop(self) -> bool:
         return self._settings.on_error == "stop" and self._teller.summary.failed > 0
@@ -279,7 +279,7 @@ class _Watcher:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def _work_off(self, arrivals: Sequence[Arrival]) -> None:
-        from unhaze.inference.batch import run_batch
+        from unhaze.batch.workers import run_batch
 
         for arrival in arrivals:
             if arrival.is_empty:
@@ -293,7 +293,7 @@ class _Watcher:
             run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
 
     def _fail_empty(self, arrival: Arrival) -> None:
-        from unhaze.inference.batch import Record
+        from unhaze.batch.workers import Record
 
         sentence = f"{arrival.found.source} is empty and stayed so; copy it again."
         record = Record(str(arrival.found.source), "failed", reason=sentence, error_type=ImageDecodeError.__name__)
@@ -310,7 +310,7 @@ class _Watcher:
         self._teller(record)
         if record.status == "done":
             clear = " (looks clear: left almost as it was)" if looks_clear(record.notes) else ""
-            _console.say(f"done: {record.input} -> {record.output}{clear}")
+            _console.log.info(f"done: {record.input} -> {record.output}{clear}")
             self._remember(record)
         elif record.status == "failed":
             self._teller.tell_failure(record)
@@ -325,8 +325,8 @@ class _Watcher:
         Raises:
             OutputError: Another process watches into this folder, or it cannot be written to.
         """
-        from unhaze.inference.history import HISTORY_NAME, History
-        from unhaze.io.claims import STALE_AFTER, Claims
+        from unhaze.batch.history import HISTORY_NAME, History
+        from unhaze.images.claims import STALE_AFTER, Claims
 
         claim = stack.enter_context(Claims()).acquire(output / HISTORY_NAME)
         if claim is None:
@@ -340,14 +340,14 @@ class _Watcher:
     def _tell_history(self) -> None:
         assert self._history is not None
         if self._history.note:
-            _console.complain(f"unhaze: {self._history.note}")
+            _console.log.error(f"unhaze: {self._history.note}")
         gone = self._history.missing()
         if gone and self._settings.existing != "overwrite":
-            _console.say(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
+            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
 
     def _tell_settled(self) -> None:
         if self._done_before:
-            _console.say(f"{self._done_before} done before")
+            _console.log.info(f"{self._done_before} done before")
 
     def _is_settled(self, source: Path, signature: Signature) -> bool:
         """Whether an input needs no work; one that was done and not yet put away is put away now."""
@@ -370,14 +370,14 @@ class _Watcher:
         try:
             self._history.add(source, signature, outputs)
         except OutputError as error:  # the pictures matter more
-            _console.complain(f"unhaze: {error}")
+            _console.log.error(f"unhaze: {error}")
             self._history, self._is_troubled = None, True
         if record.status == "done":
             self._put_away(source, signature)
 
     def _put_away(self, source: Path, signature: Signature) -> None:
         """Move or delete an input that was done, if that is wanted and its result is there."""
-        from unhaze.inference.history import move_away
+        from unhaze.batch.history import move_away
 
         entry = None if self._history is None else self._history.entry(source)
         if entry is None or (self._originals is None and not self._deletes):
@@ -398,7 +398,7 @@ class _Watcher:
             self._history.leave(source, left)
         except (OSError, OutputError) as error:
             reason = error if isinstance(error, OutputError) else f"{source} stays, for {error.strerror or error}."
-            _console.complain(f"unhaze: {reason}")
+            _console.log.error(f"unhaze: {reason}")
             self._is_troubled = True
 
     def _maker(self, output: Path) -> Path | None:
@@ -435,6 +435,6 @@ class _Watcher:
 
 
 def _signature(path: Path) -> Signature | None:
-    from unhaze.io.atomic import signature_of
+    from unhaze.images.atomic import signature_of
 
     return signature_of(path)

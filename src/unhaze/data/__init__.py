@@ -2,7 +2,7 @@
 
 The catalogue of data sets. A layout is a table in a file here; files are loaded when a data set is opened. Other
 packages add theirs through the entry-point group ``unhaze.datasets``: an object with the attributes of
-:class:`~unhaze.data._layout.Layout` and its method ``open``.
+:class:`~unhaze.data.layouts.base.Layout` and its method ``open``.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from unhaze.catalog import Catalog
 from unhaze.errors import UsageError
 
 if TYPE_CHECKING:
-    from unhaze.data._base import Dataset
+    from unhaze.data.dataset import Dataset
 
-__all__ = ["create_dataset", "describe_dataset", "list_datasets"]
+__all__ = ["create_dataset", "dataset_info", "list_datasets"]
 
 _ENTRIES = {
-    "dense-haze": "unhaze.data.ntire:DENSE_HAZE",
-    "did-data": "unhaze.data.rain:DID_DATA",
-    "folders": "unhaze.data.folders:FOLDERS",
-    "haze4k": "unhaze.data.haze4k:HAZE4K",
-    "i-haze": "unhaze.data.ntire:I_HAZE",
-    "nh-haze": "unhaze.data.ntire:NH_HAZE",
-    "o-haze": "unhaze.data.ntire:O_HAZE",
-    "reside-6k": "unhaze.data.reside:RESIDE_6K",
-    "reside-its": "unhaze.data.reside:RESIDE_ITS",
-    "reside-ots": "unhaze.data.reside:RESIDE_OTS",
-    "rw2ah": "unhaze.data.rw2ah:RW2AH",
-    "sots-indoor": "unhaze.data.reside:SOTS_INDOOR",
-    "sots-outdoor": "unhaze.data.reside:SOTS_OUTDOOR",
-    "spa-data": "unhaze.data.rain:SPA_DATA",
-    "synthetic": "unhaze.data.hazing:SYNTHETIC",
+    "dense-haze": "unhaze.data.layouts.ntire:DENSE_HAZE",
+    "did-data": "unhaze.data.layouts.rain:DID_DATA",
+    "folders": "unhaze.data.layouts.folders:FOLDERS",
+    "haze4k": "unhaze.data.layouts.haze4k:HAZE4K",
+    "i-haze": "unhaze.data.layouts.ntire:I_HAZE",
+    "nh-haze": "unhaze.data.layouts.ntire:NH_HAZE",
+    "o-haze": "unhaze.data.layouts.ntire:O_HAZE",
+    "reside-6k": "unhaze.data.layouts.reside:RESIDE_6K",
+    "reside-its": "unhaze.data.layouts.reside:RESIDE_ITS",
+    "reside-ots": "unhaze.data.layouts.reside:RESIDE_OTS",
+    "rw2ah": "unhaze.data.layouts.rw2ah:RW2AH",
+    "sots-indoor": "unhaze.data.layouts.reside:SOTS_INDOOR",
+    "sots-outdoor": "unhaze.data.layouts.reside:SOTS_OUTDOOR",
+    "spa-data": "unhaze.data.layouts.rain:SPA_DATA",
+    "synthetic": "unhaze.data.synthetic.dataset:SYNTHETIC",
 }
 
 
@@ -43,7 +43,7 @@ def list_datasets() -> list[str]:
     return _catalogue().names()
 
 
-def describe_dataset(name: str) -> Any:
+def dataset_info(name: str) -> Any:
     """The entry of the catalogue: ``name``, ``summary``, ``splits``, ``paper``, ``source``, ``license``, ``open``.
 
     Raises:
@@ -62,7 +62,7 @@ def create_dataset(name: str, root: str | Path, split: str | None = None, **opti
         root: Its folder.
         split: One of its splits; ``None`` for its first, or for that of the shards.
         options: Of the data set; those of files take ``transform``, ``depth``, ``depth_of``, ``seed``, ``on_error``
-            (see :class:`~unhaze.data._base.PairedDataset`) and ``strict``.
+            (see :class:`~unhaze.data.dataset.PairedDataset`) and ``strict``.
 
     Raises:
         UnknownNameError: No data set, or no split, has this name; near names are listed.
@@ -70,7 +70,7 @@ def create_dataset(name: str, root: str | Path, split: str | None = None, **opti
     """
     from unhaze.data.shards import is_packed, open_shards
 
-    entry = describe_dataset(name)
+    entry = dataset_info(name)
     try:
         if not is_packed(root):
             dataset: Dataset = entry.open(root, split, **options)

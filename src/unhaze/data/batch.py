@@ -14,7 +14,7 @@ from unhaze.types import DepthMap
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unhaze.data._base import Sample
+    from unhaze.data.dataset import Sample
 
 __all__ = ["Batch", "collate"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.data._base import Dataset, PairedDataset, Sample
+from unhaze.data.dataset import Dataset, PairedDataset, Sample
 from unhaze.data.shards import Stored, damaged_members
 from unhaze.errors import ImageError, UsageError
 

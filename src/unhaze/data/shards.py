@@ -24,10 +24,10 @@ from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from unhaze.data._base import Pair, PairedDataset, decode_pixels, read_pixels
-from unhaze.data._layout import Report
+from unhaze.data.dataset import Pair, PairedDataset, decode_pixels, read_pixels
+from unhaze.data.layouts.base import Report
 from unhaze.errors import ImageDecodeError, ImageError, OutputError, UsageError
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def open_shards(folder: str | Path, **options: Any) -> PairedDataset:
 
     Args:
         folder: The one that holds the index.
-        options: Of :class:`~unhaze.data._base.PairedDataset`.
+        options: Of :class:`~unhaze.data.dataset.PairedDataset`.
 
     Raises:
         UsageError: There is no index, it is of a later version, or a shard is missing or has another size.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unhaze.data._base import Sample, Transform
+from unhaze.data.dataset import Sample, Transform
 from unhaze.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CLEAR_DEPTH",
+    "DEFAULT_MODEL",
     "FOG_LEAST_WEIGHT",
     "FOG_RADIUS",
     "FOG_SMOOTH",
@@ -19,6 +20,8 @@ __all__ = [
     "SURE_TRANSMISSION",
     "network_shape",
 ]
+
+DEFAULT_MODEL = "field-m"  # its name in the catalogue
 
 NETWORK_SIZE = 256  # long side of what the network sees [px]
 MULTIPLE = 32  # its sides are multiples of it

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from unhaze.classic.base import HazeEstimate
 from unhaze.default.constants import (
     CLEAR_DEPTH,
     FOG_LEAST_WEIGHT,
@@ -29,15 +30,15 @@ from unhaze.default.constants import (
     network_shape,
 )
 from unhaze.errors import WeightsNotFoundError
-from unhaze.inference.methods._base import HazeEstimate, MethodInfo
-from unhaze.inference.onnx_engine import OnnxEngine
 from unhaze.physics.color import luminance
-from unhaze.physics.guided import box_mean
+from unhaze.physics.guided_filter import box_mean
+from unhaze.restore.engines.onnx import OnnxEngine
+from unhaze.types import ModelInfo
 
 if TYPE_CHECKING:
-    from unhaze.inference.methods._base import FloatArray
+    from unhaze.classic.base import FloatArray
 
-__all__ = ["WEIGHTS", "FieldMaps", "FieldMethod"]
+__all__ = ["WEIGHTS", "FieldMaps", "FieldModel"]
 
 WEIGHTS = "field-m.onnx"
 
@@ -61,12 +62,12 @@ class FieldMaps:
     confidence: FloatArray
 
 
-class FieldMethod:
+class FieldModel:
     """The field network in an ONNX engine; any thread may call it.
 
     Args:
         weights: ONNX file; the one that ships with unhaze by default.
-        engine: One of :data:`~unhaze.inference.onnx_engine.ENGINES`.
+        engine: One of :data:`~unhaze.restore.engines.onnx.ENGINES`.
         threads: Processor cores for the network; default all that this process may use.
 
     Raises:
@@ -75,12 +76,14 @@ class FieldMethod:
         MissingError: The engine is not installed.
     """
 
-    info = MethodInfo(
+    info = ModelInfo(
         name="field-m",
         summary="Small trained network: natural colours, clear pictures stay as they are, fog that hides all stays.",
         paper="Own design; He and Sun: Fast Guided Filter. 2015, for the way to full resolution.",
         url="https://arxiv.org/abs/1505.00996",
         has_network=True,
+        kind="default",
+        license="Apache-2.0",
     )
 
     def __init__(self, weights: str | Path | None = None, *, engine: str = "auto", threads: int | None = None) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 import numpy as np
 
-from unhaze.data.rooms import render_room
-from unhaze.data.synthetic import (
+from unhaze.data.synthetic.rooms import render_room
+from unhaze.data.synthetic.scenes import (
     Scene,
     fill_missing_depth,
     find_segments,

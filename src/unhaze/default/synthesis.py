@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unhaze.data.synthetic import (
+from unhaze.data.synthetic.scenes import (
     AIRLIGHT_GRID,
     apply_haze,
     degrade,
@@ -34,7 +34,7 @@ from unhaze.data.synthetic import (
     to_bytes,
     vary_scene,
 )
-from unhaze.data.synthetic import SynthesisConfig as VariationConfig
+from unhaze.data.synthetic.scenes import SynthesisConfig as VariationConfig
 from unhaze.physics.scattering import transmission_from_depth
 
 if TYPE_CHECKING:

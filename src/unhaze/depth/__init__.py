@@ -1,15 +1,12 @@
 """The catalogue of depth estimators.
 
-An estimator is one file here; its ``VARIANTS`` maps full names to functions that build it:
-``{"ra-depth": ra_depth}``, and its ``CARDS`` says of each name the licence of the weights and whether a user has to
-bring them: ``{"ra-depth": ("MIT", "needed: a file")}``. Files are read for these two but not run. Other packages add
-theirs through the entry-point group ``unhaze.depth``.
+An estimator is one file here, and one line of the table for each of its sizes: the function that builds it, the licence
+of its weights, and whether a user has to bring them. Other packages add theirs through the entry-point group
+``unhaze.depth``.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -17,15 +14,37 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze.catalog import Catalog
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
+from unhaze.lazy import loads_on_use
 
 if TYPE_CHECKING:
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
 
-__all__ = ["DepthCard", "create_depth", "depth_card", "list_depth"]
+__all__ = ["DepthEstimator", "DepthInfo", "create_depth", "depth_info", "list_depth"]
+
+__getattr__ = loads_on_use(__name__, {"DepthEstimator": "unhaze.depth.base"})
+
+
+_HUB = "from the Hugging Face hub, a folder or a file"
+_DISTILLED = "MIT or Apache-2.0 as its authors state, but made from CC-BY-NC-4.0 weights"
+_RA_DEPTH = "none stated; code under the Monodepth2 licence (non-commercial)"
+_ANYTHING, _DISTILL = "unhaze.depth.depth_anything_v2", "unhaze.depth.distill_any_depth"
+_ESTIMATORS = {  # name -> what builds it, licence of the weights, where they come from
+    "compact": ("unhaze.depth.compact:compact", "Apache-2.0", "shipped"),
+    "dcmpnet-de": ("unhaze.depth.dcmpnet_de:dcmpnet_de", "MIT", "needed: a file"),
+    "depth-anything-v2-base": (f"{_ANYTHING}:depth_anything_v2_base", "CC-BY-NC-4.0", _HUB),
+    "depth-anything-v2-large": (f"{_ANYTHING}:depth_anything_v2_large", "CC-BY-NC-4.0", _HUB),
+    "depth-anything-v2-small": (f"{_ANYTHING}:depth_anything_v2_small", "Apache-2.0", _HUB),
+    "distill-any-depth-base": (f"{_DISTILL}:distill_any_depth_base", _DISTILLED, _HUB),
+    "distill-any-depth-large": (f"{_DISTILL}:distill_any_depth_large", _DISTILLED, _HUB),
+    "distill-any-depth-small": (f"{_DISTILL}:distill_any_depth_small", "MIT or Apache-2.0", _HUB),
+    "file": ("unhaze.depth.file:file", "that of the file", "none"),
+    "ra-depth": ("unhaze.depth.ra_depth:ra_depth", _RA_DEPTH, "needed: a folder of two files"),
+}
+_CATALOG = Catalog("depth estimator", {name: row[0] for name, row in _ESTIMATORS.items()}, group="unhaze.depth")
 
 
 @dataclass(frozen=True, slots=True)
-class DepthCard:
+class DepthInfo:
     """What is known of a depth estimator without building it.
 
     Attributes:
@@ -41,22 +60,22 @@ class DepthCard:
 
 def list_depth() -> list[str]:
     """Names of all depth estimators, sorted; those of other packages included."""
-    return _catalogue().names()
+    return _CATALOG.names()
 
 
-def depth_card(name: str) -> DepthCard:
+def depth_info(name: str) -> DepthInfo:
     """The card of a depth estimator; torch is not needed.
 
     Raises:
         UnknownNameError: No estimator has this name.
 
-    >>> depth_card("compact")
-    DepthCard(name='compact', license='Apache-2.0', weights='shipped')
+    >>> depth_info("compact")
+    DepthInfo(name='compact', license='Apache-2.0', weights='shipped')
     """
     known = list_depth()
     if name not in known:
         raise UnknownNameError("depth estimator", name, known)
-    return DepthCard(name, *_cards().get(name, ("told before first use", "see its package")))
+    return DepthInfo(name, *_ESTIMATORS.get(name, ("", "told before first use", "see its package"))[1:])
 
 
 def create_depth(name: str, **options: Any) -> DepthEstimator:
@@ -72,11 +91,10 @@ def create_depth(name: str, **options: Any) -> DepthEstimator:
         WeightsNotFoundError: Its weights are not there; the message says what to give.
         MissingDependencyError: It needs a package that is not installed.
     """
-    catalogue = _catalogue()
-    if name not in catalogue.names() and Path(name).is_file():
+    if name not in _CATALOG.names() and Path(name).is_file():
         name, options = "file", {"path": name, **options}
     try:
-        build = catalogue.load(name)
+        build = _CATALOG.load(name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -88,41 +106,3 @@ def create_depth(name: str, **options: Any) -> DepthEstimator:
     estimator: DepthEstimator = build(**options)
     estimator.name = name
     return estimator.eval().requires_grad_(False)
-
-
-@functools.cache
-def _catalogue() -> Catalog:
-    entries: dict[str, str] = {}
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        entries |= _entries_of(path)
-    return Catalog("depth estimator", entries, group="unhaze.depth")
-
-
-@functools.cache
-def _cards() -> dict[str, tuple[str, str]]:
-    cards: dict[str, tuple[str, str]] = {}
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        found = _assigned(path, "CARDS")
-        cards |= {} if found is None else ast.literal_eval(found)
-    return cards
-
-
-def _entries_of(path: Path) -> dict[str, str]:
-    """Catalogue name to ``module:function`` for one file, from its ``VARIANTS`` literal; empty without one."""
-    variants = _assigned(path, "VARIANTS")
-    if variants is None:
-        return {}
-    assert isinstance(variants, ast.Dict)
-    return {
-        ast.literal_eval(name): f"{__name__}.{path.stem}:{ast.unparse(function)}"
-        for name, function in zip(variants.keys, variants.values, strict=True)
-        if name is not None
-    }
-
-
-def _assigned(path: Path, name: str) -> ast.expr | None:
-    """What a file assigns to ``name`` at its top level."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return node.value
-    return None

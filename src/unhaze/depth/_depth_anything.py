@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from unhaze.backbones._base import KeyMap, rename_keys
-from unhaze.depth._base import DepthEstimator, at_own_size
 from unhaze.depth._weights import digest
+from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.models.base import KeyMap, rename_keys
+from unhaze.models.checkpoints.detect import compare
+from unhaze.models.checkpoints.reading import WeightsError, read_weights
 from unhaze.types import DepthLevel, DepthMap
-from unhaze.weights.detect import compare
-from unhaze.weights.reading import WeightsError, read_weights
 
 if TYPE_CHECKING:
     from transformers import DepthAnythingForDepthEstimation

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from unhaze.errors import UsageError, WeightsNotFoundError
-from unhaze.weights.detect import compare
-from unhaze.weights.reading import WeightsError
+from unhaze.errors import UsageError, WeightsError, WeightsNotFoundError
+from unhaze.models.checkpoints.detect import compare
 
 __all__ = ["digest", "fill", "refuse_noise"]
 

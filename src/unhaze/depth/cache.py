@@ -28,12 +28,12 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from unhaze.errors import OutputError, UsageError
-from unhaze.io.atomic import atomic_output
-from unhaze.io.budget import Budget, TooMuchError, archive_limit
+from unhaze.images.atomic import atomic_output
+from unhaze.images.budget import Budget, TooMuchError, archive_limit
 from unhaze.types import DepthKind, DepthMap
 
 if TYPE_CHECKING:
-    from unhaze.depth._base import DepthEstimator
+    from unhaze.depth.base import DepthEstimator
 
 __all__ = [
     "CacheSize",

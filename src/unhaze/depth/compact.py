@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
-from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
+from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
 from unhaze.types import DepthMap
 
-__all__ = ["VARIANTS", "CompactDepth", "compact"]
+__all__ = ["CompactDepth", "compact"]
 
 INPUT, OUTPUT = "view", "log_depth"
 
@@ -91,7 +91,3 @@ def _session(path: Path, process: int) -> Any:
 def compact(weights: str | Path | None = None) -> CompactDepth:
     """The depth of the default dehazer; arguments and errors as for :class:`CompactDepth`."""
     return CompactDepth(weights)
-
-
-VARIANTS = {"compact": compact}
-CARDS = {"compact": ("Apache-2.0", "shipped")}

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unhaze.backbones._base import rename_keys
-from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
 from unhaze.depth._weights import digest, fill, refuse_noise
+from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import UsageError
-from unhaze.nn.dense_depth import DEPTH_KEYS, DenseDepthNetwork
+from unhaze.models.base import rename_keys
+from unhaze.models.checkpoints.reading import read_weights
+from unhaze.models.layers.dense_depth import DEPTH_KEYS, DenseDepthNetwork
 from unhaze.types import DepthLevel, DepthMap
-from unhaze.weights.reading import read_weights
 
-__all__ = ["VARIANTS", "DCMPNetDepth", "dcmpnet_de"]
+__all__ = ["DCMPNetDepth", "dcmpnet_de"]
 
 CHANNELS = (24, 48, 96, 128)
 MULTIPLE = 16
@@ -78,7 +78,3 @@ def dcmpnet_de(
         fill(estimator.network, rename_keys(read_weights(weights).tensors, DEPTH_KEYS), weights, "dcmpnet-de")
     estimator.identity = f"dcmpnet-de/{longest}/{digest(estimator)}"
     return estimator
-
-
-VARIANTS = {"dcmpnet-de": dcmpnet_de}
-CARDS = {"dcmpnet-de": ("MIT", "needed: a file")}

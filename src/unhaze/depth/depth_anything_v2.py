@@ -11,15 +11,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from unhaze.depth import depth_info
 from unhaze.depth._depth_anything import Origin, build, shortest_518
 
-__all__ = ["VARIANTS", "depth_anything_v2_base", "depth_anything_v2_large", "depth_anything_v2_small"]
-
-CARDS = {
-    "depth-anything-v2-small": ("Apache-2.0", "from the Hugging Face hub, a folder or a file"),
-    "depth-anything-v2-base": ("CC-BY-NC-4.0", "from the Hugging Face hub, a folder or a file"),
-    "depth-anything-v2-large": ("CC-BY-NC-4.0", "from the Hugging Face hub, a folder or a file"),
-}
+__all__ = ["depth_anything_v2_base", "depth_anything_v2_large", "depth_anything_v2_small"]
 
 
 def _origin(size: str, commercial: bool) -> Origin:
@@ -29,7 +24,7 @@ def _origin(size: str, commercial: bool) -> Origin:
         size=size,
         weights=f"{repository}-hf",
         address=f"https://huggingface.co/{repository}/resolve/main/depth_anything_v2_vit{size[0]}.pth",
-        license=CARDS[name][0],
+        license=depth_info(name).license,
         commercial=commercial,
         official_size=shortest_518,
     )
@@ -38,9 +33,3 @@ def _origin(size: str, commercial: bool) -> Origin:
 depth_anything_v2_small = partial(build, _origin("small", commercial=True))  # 24.8 M parameters
 depth_anything_v2_base = partial(build, _origin("base", commercial=False))  # 97.5 M
 depth_anything_v2_large = partial(build, _origin("large", commercial=False))  # 335.3 M
-
-VARIANTS = {
-    "depth-anything-v2-small": depth_anything_v2_small,
-    "depth-anything-v2-base": depth_anything_v2_base,
-    "depth-anything-v2-large": depth_anything_v2_large,
-}

@@ -13,22 +13,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from unhaze.depth import depth_info
 from unhaze.depth._depth_anything import Origin, build
 
-__all__ = ["VARIANTS", "distill_any_depth_base", "distill_any_depth_large", "distill_any_depth_small"]
+__all__ = ["distill_any_depth_base", "distill_any_depth_large", "distill_any_depth_small"]
 
 OFFICIAL_SIDE = 700  # [px]
-CARDS = {
-    "distill-any-depth-small": ("MIT or Apache-2.0", "from the Hugging Face hub, a folder or a file"),
-    "distill-any-depth-base": (
-        "MIT or Apache-2.0 as its authors state, but made from CC-BY-NC-4.0 weights",
-        "from the Hugging Face hub, a folder or a file",
-    ),
-    "distill-any-depth-large": (
-        "MIT or Apache-2.0 as its authors state, but made from CC-BY-NC-4.0 weights",
-        "from the Hugging Face hub, a folder or a file",
-    ),
-}
 
 
 def _square(height: int, width: int) -> tuple[int, int]:
@@ -42,7 +32,7 @@ def _origin(size: str, commercial: bool | None) -> Origin:
         size=size,
         weights=f"xingyang1/Distill-Any-Depth/{file}",
         address=f"https://huggingface.co/xingyang1/Distill-Any-Depth/resolve/main/{file}",
-        license=CARDS[name][0],
+        license=depth_info(name).license,
         commercial=commercial,
         official_size=_square,
     )
@@ -51,9 +41,3 @@ def _origin(size: str, commercial: bool | None) -> Origin:
 distill_any_depth_small = partial(build, _origin("small", commercial=True))  # 24.8 M parameters
 distill_any_depth_base = partial(build, _origin("base", commercial=None))  # 97.5 M
 distill_any_depth_large = partial(build, _origin("large", commercial=None))  # 335.3 M
-
-VARIANTS = {
-    "distill-any-depth-small": distill_any_depth_small,
-    "distill-any-depth-base": distill_any_depth_base,
-    "distill-any-depth-large": distill_any_depth_large,
-}

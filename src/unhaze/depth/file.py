@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unhaze.depth._base import DepthEstimator, at_size_of
+from unhaze.depth.base import DepthEstimator, at_size_of
 from unhaze.depth.cache import read_entry
 from unhaze.errors import (
     ImageDecodeError,
@@ -28,8 +28,8 @@ from unhaze.errors import (
     UnknownNameError,
     UsageError,
 )
-from unhaze.io.budget import DEFAULT_MAX_PIXELS
-from unhaze.io.images import read_image
+from unhaze.images.budget import DEFAULT_MAX_PIXELS
+from unhaze.images.files import read_image
 from unhaze.types import DepthKind, DepthLevel, DepthMap
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     FloatMap = NDArray[np.float32]
 
-__all__ = ["VARIANTS", "FileDepth", "file", "read_depth"]
+__all__ = ["FileDepth", "file", "read_depth"]
 
 TOLERANCE = 0.02  # of the aspect ratio: cameras and editors crop a few pixels
 _OURS = "unhaze depth"  # keyword of the text in our PNG files
@@ -199,7 +199,3 @@ def _as_stated(levels: FloatMap, text: str, dtype: np.dtype[Any]) -> DepthMap[Fl
 def file(path: str | Path, *, kind: DepthKind | None = None) -> FileDepth:
     """A depth map from a file; arguments and errors as for :class:`FileDepth`."""
     return FileDepth(path, kind)
-
-
-VARIANTS = {"file": file}
-CARDS = {"file": ("that of the file", "none")}

@@ -21,14 +21,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.backbones._base import KeyMap, rename_keys
-from unhaze.depth._base import DepthEstimator, at_own_size, at_size_of
 from unhaze.depth._weights import digest, fill, refuse_noise
+from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.models.base import KeyMap, rename_keys
+from unhaze.models.checkpoints.reading import read_weights
 from unhaze.types import DepthLevel, DepthMap
-from unhaze.weights.reading import read_weights
 
-__all__ = ["VARIANTS", "FusionDecoder", "HighResolutionEncoder", "RADepth", "from_official", "ra_depth"]
+__all__ = ["FusionDecoder", "HighResolutionEncoder", "RADepth", "from_official", "ra_depth"]
 
 Features = Literal["decoder", "encoder"]
 
@@ -327,9 +327,3 @@ def _state_of(path: Path) -> dict[str, Tensor]:
             )
     encoder, decoder = (read_weights(file).tensors for file in files)
     return from_official(encoder, decoder)
-
-
-VARIANTS = {"ra-depth": ra_depth}
-CARDS = {
-    "ra-depth": ("none stated; code under the Monodepth2 licence (non-commercial)", "needed: a folder of two files")
-}

@@ -25,17 +25,17 @@ from typing import TYPE_CHECKING, Any
 from unhaze.data.pairing import Listing, Pairing, list_pictures, pair_names
 from unhaze.errors import ImageError, OutputError, UnhazeError, UsageError, WeightsNotFoundError
 from unhaze.evaluation.protocols import TARGET_RULES, get_protocol
-from unhaze.evaluation.provenance import METHOD_CODE, MODEL_CODE, code_hash, hash_bytes, hash_file, manifest_hash
+from unhaze.evaluation.provenance import HAZE_MODEL_CODE, NETWORK_CODE, code_hash, hash_bytes, hash_file, manifest_hash
 from unhaze.evaluation.scoring import Scores, read_batch, resolve_metrics, score_picture
-from unhaze.inference.machine import available_memory
-from unhaze.io.images import READ_SUFFIXES, identify
-from unhaze.io.manifest import ReportWriter, read_report
+from unhaze.images.files import READ_SUFFIXES, identify
+from unhaze.images.manifest import ReportWriter, read_report
+from unhaze.restore.machine import available_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from unhaze.evaluation.protocols import Protocol
-    from unhaze.inference.dehazer import Dehazer
+    from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
     "Benchmark",
@@ -61,21 +61,26 @@ _WEIGHTS_OPTIONS = ("weights", "backbone_weights", "depth_weights")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Something to score: a folder of results, a method of unhaze, or a network.
+    """Something to score: a folder of results, or a model.
 
     Attributes:
         label: Name in tables.
         results: Folder of restored pictures; ``None`` for what unhaze restores itself.
-        method: Name from ``unhaze.list_methods``; ``None`` for anything else.
-        model: Name of a network, or ``"NETWORK+FUSION"``; ``None`` for anything else.
-        options: Options of :class:`unhaze.Dehazer` for a method or a network; a network needs ``weights``.
+        model: Name from ``unhaze.list_models``, or ``"NETWORK+FUSION"``; ``None`` for a folder.
+        options: Options of :class:`unhaze.Dehazer`; a network needs ``weights``.
     """
 
     label: str
     results: Path | None = None
-    method: str | None = None
     model: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the model is a network, filled from weights that are named."""
+        from unhaze.models.catalogue import finds_haze
+
+        return self.model is not None and not finds_haze(self.model)
 
     def weights(self) -> dict[str, str]:
         """SHA-256 of the files that a network is filled from, by option; of a folder, that of its listing."""
@@ -94,7 +99,7 @@ class Benchmark:
     Attributes:
         runs: At least one, with different labels.
         targets: Folder of clear pictures.
-        hazy: Folder of hazy pictures; needed for methods and networks.
+        hazy: Folder of hazy pictures; needed for models.
         protocol: Name of a protocol.
         metrics: Names of metrics; ``None`` for those of the protocol.
         target_rule: Name from :data:`~unhaze.evaluation.protocols.TARGET_RULES`.
@@ -299,7 +304,7 @@ def make_folder(path: Path) -> None:
 
 
 def restored_picture(case: Case) -> Tensor:
-    """The restored picture of a case, (1, 3, H, W) in [0, 1]; a method is run again.
+    """The restored picture of a case, (1, 3, H, W) in [0, 1]; a model is run again.
 
     Raises:
         ImageError: It cannot be read or restored.
@@ -427,14 +432,14 @@ class _Planner:
 
     def _source(self, run: Run) -> dict[str, Any]:
         """What restores the pictures, as far as results depend on it."""
-        if run.method is not None:
-            return {"method": run.method, "options": dict(run.options), "code": code_hash(*METHOD_CODE)}
         if run.model is None:
             return {}
+        if not run.is_network:
+            return {"model": run.model, "options": dict(run.options), "code": code_hash(*HAZE_MODEL_CODE)}
         if run.label not in self._weights:
             self._weights[run.label] = run.weights()
         options = {name: value for name, value in run.options.items() if name not in _WEIGHTS_OPTIONS}
-        code = code_hash(*MODEL_CODE)
+        code = code_hash(*NETWORK_CODE)
         return {"model": run.model, "options": options, "weights": self._weights[run.label], "code": code}
 
     def _fail(self, run: Run, name: str, message: str) -> None:
@@ -447,7 +452,7 @@ class _Planner:
 
 def _check(benchmark: Benchmark) -> None:
     if not benchmark.runs:
-        raise UsageError("Nothing to score: give a folder of results or a method.")
+        raise UsageError("Nothing to score: give a folder of results or a model.")
     labels = [run.label for run in benchmark.runs]
     if len(set(labels)) != len(labels):
         raise UsageError("Two runs have the same label; name them with LABEL=FOLDER.")
@@ -456,12 +461,11 @@ def _check(benchmark: Benchmark) -> None:
     if benchmark.limit is not None and benchmark.limit < 1:
         raise UsageError(f"The limit must be at least 1, not {benchmark.limit}.")
     for run in benchmark.runs:
-        if sum(source is not None for source in (run.results, run.method, run.model)) != 1:
-            raise UsageError(f"The run {run.label} must have either a folder of results, a method, or a network.")
+        if (run.results is None) == (run.model is None):
+            raise UsageError(f"The run {run.label} must have either a folder of results or a model.")
         if run.results is None:
-            what = f"method {run.method}" if run.method else f"network {run.model}"
             if benchmark.hazy is None:
-                raise UsageError(f"The {what} needs hazy pictures; give a data set or a folder of them.")
+                raise UsageError(f"The model {run.model} needs hazy pictures; give a data set or a folder of them.")
             if run.options.get("depth") is not None and Path(run.options["depth"]).is_file():
                 raise UsageError(
                     f"{run.options['depth']} is the depth of one picture; name a depth estimator, see: unhaze depth "
@@ -526,7 +530,7 @@ def _named(what: str, read: Callable[[], Tensor]) -> Tensor:
 def _as_float(data: bytes) -> Any:
     import numpy as np
 
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
 
     pixels = read_image(data, finite=True).pixels
     if pixels.dtype.kind == "f":
@@ -535,15 +539,14 @@ def _as_float(data: bytes) -> Any:
 
 
 def _dehazer_of(run: Run) -> Dehazer:
-    return _dehazer(run.method, run.model, tuple(sorted(run.options.items())))
+    return _dehazer(run.model, tuple(sorted(run.options.items())))
 
 
 @lru_cache(maxsize=2)  # cases come run by run, and networks are large
-def _dehazer(method: str | None, model: str | None, options: tuple[tuple[str, Any], ...]) -> Dehazer:
-    from unhaze.inference.dehazer import Dehazer
+def _dehazer(model: str | None, options: tuple[tuple[str, Any], ...]) -> Dehazer:
+    from unhaze.restore.dehazer import Dehazer
 
-    given: dict[str, Any] = {} if method is None else {"method": method}
-    return Dehazer(threads=1, model=model, **given, **dict(options))
+    return Dehazer(model, threads=1, **dict(options))
 
 
 def _workers_that_fit(cases: Sequence[Case], workers: int) -> int:
@@ -553,7 +556,7 @@ def _workers_that_fit(cases: Sequence[Case], workers: int) -> int:
     """
     largest: dict[str, Case] = {}
     for case in cases:
-        if case.run.model is not None and case.hazy is not None:
+        if case.run.is_network and case.hazy is not None:
             before = largest.get(case.run.label, case)
             largest[case.run.label] = max(before, case, key=_pixels)
     for case in largest.values():

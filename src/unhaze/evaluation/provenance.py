@@ -14,8 +14,8 @@ from typing import Any
 import unhaze
 
 __all__ = [
-    "METHOD_CODE",
-    "MODEL_CODE",
+    "HAZE_MODEL_CODE",
+    "NETWORK_CODE",
     "SCORING_CODE",
     "code_hash",
     "describe_inputs",
@@ -26,21 +26,21 @@ __all__ = [
     "versions",
 ]
 
-_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile")
-SCORING_CODE = ("metrics", "evaluation", "io")
+_PACKAGES = ("numpy", "torch", "onnxruntime", "opencv-python-headless", "pillow", "simplejpeg", "tifffile", "scipy")
+SCORING_CODE = ("metrics", "evaluation", "images")
 """Parts of unhaze that a score depends on."""
 
-METHOD_CODE = ("inference", "physics", "io", "default")
+HAZE_MODEL_CODE = ("restore", "video", "classic", "physics", "images", "default")
 """Parts of unhaze that the result of a method depends on."""
 
-MODEL_CODE = (*METHOD_CODE, "backbones", "nn", "neural", "fusion", "depth", "guided.py", "guided_sites.py")
+NETWORK_CODE = (*HAZE_MODEL_CODE, "models", "fusion", "depth")
 """Parts of unhaze that the result of a network depends on."""
 
 _CODE_SUFFIXES = {".py", ".toml", ".npz", ".onnx", ".json"}
 
 
 def versions() -> dict[str, str]:
-    """Versions of unhaze, Python and what decodes and scores; "absent" where a package is not installed."""
+    """Versions of unhaze, Python and what decodes, scores and tests; "absent" where a package is not installed."""
     found = {"unhaze": unhaze.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -32,8 +32,8 @@ from unhaze.evaluation.plots import (
 )
 from unhaze.evaluation.protocols import TARGET_RULES, match_target
 from unhaze.evaluation.provenance import (
-    METHOD_CODE,
-    MODEL_CODE,
+    HAZE_MODEL_CODE,
+    NETWORK_CODE,
     SCORING_CODE,
     code_hash,
     describe_inputs,
@@ -45,7 +45,7 @@ from unhaze.evaluation.reported import ReportedFigure, reported_figures
 from unhaze.evaluation.scoring import metric_label, read_batch
 from unhaze.evaluation.statistics import Comparison, Summary, compare_paired, holm_adjust, summarize
 from unhaze.evaluation.tables import ScoreTable, format_score, score_table
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 from unhaze.metrics import metric_info
 
 if TYPE_CHECKING:
@@ -235,8 +235,7 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
     cases = analysis.outcome.scored(label)
     return {
         "label": label,
-        "kind": "method" if run.method else "model" if run.model else "folder",
-        "method": run.method,
+        "kind": "model" if run.model else "folder",
         "model": run.model,
         "options": run.portable_options(),
         "folder": run.results.resolve().name if run.results else None,
@@ -249,19 +248,19 @@ def _run_entry(analysis: Analysis, label: str) -> dict[str, Any]:
 
 def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
     plan = analysis.outcome.plan
-    methods = sorted({run.method for run in plan.benchmark.runs if run.method})
-    models = {run.label: run.weights() for run in plan.benchmark.runs if run.model}
-    restoring = (*(METHOD_CODE if methods else ()), *(MODEL_CODE if models else ()))
+    shipped = sorted({run.model for run in plan.benchmark.runs if run.model and not run.is_network})
+    networks = {run.label: run.weights() for run in plan.benchmark.runs if run.is_network}
+    restoring = (*(HAZE_MODEL_CODE if shipped else ()), *(NETWORK_CODE if networks else ()))
     return {
         "command": command,
         "versions": versions(),
-        "decoder": "unhaze.io.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
+        "decoder": "unhaze.images (OpenCV, Pillow, simplejpeg, tifffile); upright, as stored, alpha and ICC ignored",
         "code_sha256": code_hash(*dict.fromkeys((*SCORING_CODE, *restoring))),
         "weights": {
-            **dict.fromkeys(methods, "inside the package, see code_sha256"),
+            **dict.fromkeys(shipped, "inside the package, see code_sha256"),
             **{
                 f"{label}, {name}": f"sha256 {digest}"
-                for label, files in models.items()
+                for label, files in networks.items()
                 for name, digest in files.items()
             },
             **_metric_weights(plan),
@@ -269,7 +268,8 @@ def _provenance(analysis: Analysis, command: str) -> dict[str, Any]:
         "seed": analysis.seed,
         "statistics": {
             "interval": "percentile bootstrap of the mean, scenes resampled",
-            "test": "Wilcoxon signed-rank on mean differences per scene, exact up to 1000, two-sided; Holm-adjusted",
+            "test": "Wilcoxon signed-rank on mean differences per scene, two-sided, Holm-adjusted; "
+            "exact up to 1000 scenes without ties and up to 13 with ties, above them by the normal approximation",
             "second_test": "sign-flip permutation of the mean difference per scene, two-sided",
         },
     }

@@ -51,7 +51,7 @@ def read_batch(source: Path | bytes) -> Tensor:
     Raises:
         ImageError: Not a picture that can be read, or floating values outside [0, 1].
     """
-    from unhaze.io.images import read_image
+    from unhaze.images.files import read_image
     from unhaze.metrics.functional import as_batch
 
     return as_batch(read_image(source, finite=True).pixels)

@@ -3,7 +3,8 @@
 Pictures that share a scene are not independent (SOTS-indoor holds 50 scenes, each hazed ten times). Where scenes are
 given, they are what is resampled and tested, not pictures; otherwise intervals come out too narrow and p too small.
 
-numpy only; every result is a function of its arguments (the generator is seeded).
+The tests and the resampling are scipy's, loaded on first use; every result is a function of its arguments (the
+generators are seeded).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unhaze.errors import UsageError
+from unhaze.errors import MissingDependencyError, UsageError
 
 __all__ = [
     "Comparison",
@@ -25,6 +27,7 @@ __all__ = [
     "bootstrap_interval",
     "compare_paired",
     "holm_adjust",
+    "require_scipy",
     "sign_flip_test",
     "summarize",
     "wilcoxon_signed_rank",
@@ -33,7 +36,10 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 EXACT_LIMIT = 1000
-"""Up to this many differences the null distribution of the signed-rank statistic is computed, not approximated."""
+"""Up to this many differences without ties the null distribution of the signed-rank statistic is computed exactly."""
+
+TIED_EXACT_LIMIT = 13
+"""Up to this many differences with ties all 2ⁿ patterns of signs are tried."""
 
 _CHUNK_CELLS = 2_000_000  # resampled values held at once: 16 MB
 
@@ -157,15 +163,22 @@ def bootstrap_interval(
         return Interval(math.nan, math.nan, level)
     sums = np.bincount(labels, weights=array, minlength=units)
     counts = np.bincount(labels, minlength=units).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    means: list[FloatArray] = []
-    for size in _chunks(resamples, units):
-        drawn = rng.integers(0, units, size=(size, units))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    tail = (1.0 - level) / 2.0
-    # an interpolated quantile between an infinite and a finite mean would be NaN
-    method: Literal["linear", "nearest"] = "linear" if np.isfinite(array).all() else "nearest"
-    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail], method=method)
+    with np.errstate(invalid="ignore"):  # scipy interpolates between infinite means and takes their deviation
+        drawn = require_scipy().bootstrap(
+            (sums, counts),
+            lambda drawn_sums, drawn_counts, axis: drawn_sums.sum(axis=axis) / drawn_counts.sum(axis=axis),
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            batch=max(1, _CHUNK_CELLS // units),
+            confidence_level=level,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = drawn.confidence_interval
+    if not np.isfinite(array).all():  # an interpolated quantile between an infinite and a finite mean would be NaN
+        tail = (1.0 - level) / 2.0
+        low, high = np.quantile(drawn.bootstrap_distribution, [tail, 1.0 - tail], method="nearest")
     return Interval(float(low), float(high), level)
 
 
@@ -202,15 +215,16 @@ def compare_paired(
     gains = differences if higher_is_better else -differences
     labels = _scene_indices(scenes, differences.size)
     per_unit = np.bincount(labels, weights=differences) / np.bincount(labels)
-    ranks = _signed_ranks(per_unit if higher_is_better else -per_unit)
-    total = np.abs(ranks).sum()
+    nonzero = per_unit[per_unit != 0.0]
+    ranks = require_scipy().rankdata(np.abs(nonzero))
+    balance = float((np.sign(nonzero) * ranks).sum() / ranks.sum()) if nonzero.size else 0.0
     return Comparison(
         count=differences.size,
         scenes=per_unit.size,
         mean_difference=float(differences.mean()),
         median_difference=float(np.median(differences)),
         interval=bootstrap_interval(differences, scenes=scenes, level=level, resamples=resamples, seed=seed),
-        effect=float(ranks.sum() / total) if total > 0 else 0.0,
+        effect=balance if higher_is_better else -balance,
         win_rate=float(((gains > 0) + 0.5 * (gains == 0)).mean()),
         ties=int((gains == 0).sum()),
         p_wilcoxon=wilcoxon_signed_rank(per_unit),
@@ -221,8 +235,9 @@ def compare_paired(
 def wilcoxon_signed_rank(differences: ArrayLike) -> float:
     """Two-sided p of Wilcoxon's signed-rank test (Wilcoxon 1945).
 
-    Zeros are dropped. Up to :data:`EXACT_LIMIT` differences p is exact, ties included: the null distribution of the
-    sum of midranks is built by convolution. Above, the normal approximation with tie correction is used.
+    Zeros are dropped. p is exact up to :data:`EXACT_LIMIT` differences of distinct size, and up to
+    :data:`TIED_EXACT_LIMIT` where some are equal. Above, it is the normal approximation with midranks, correction for
+    ties and for continuity.
 
     Args:
         differences: (N,) paired differences.
@@ -230,16 +245,17 @@ def wilcoxon_signed_rank(differences: ArrayLike) -> float:
     Returns:
         p in (0, 1]; 1 where every difference is zero.
     """
-    ranks = _signed_ranks(_scores(differences))
-    if ranks.size == 0:
+    array = _scores(differences)
+    array = array[array != 0.0]
+    if array.size == 0:
         return 1.0
-    observed = float(ranks[ranks > 0].sum())
-    if ranks.size > EXACT_LIMIT:
-        deviation = math.sqrt(float((ranks**2).sum()) / 4.0)  # midranks make this the tie-corrected variance
-        distance = max(0.0, abs(observed - np.abs(ranks).sum() / 2.0) - 0.5)
-        return min(1.0, math.erfc(distance / deviation / math.sqrt(2.0)))
-    doubled = np.rint(2.0 * np.abs(ranks)).astype(np.int64)  # midranks are multiples of one half
-    return _exact_tail(doubled, int(np.rint(2.0 * observed)))
+    stats = require_scipy()
+    if np.unique(np.abs(array)).size == array.size:
+        method = "exact" if array.size <= EXACT_LIMIT else "asymptotic"
+    else:
+        small = array.size <= TIED_EXACT_LIMIT
+        method = stats.PermutationMethod(n_resamples=2**array.size) if small else "asymptotic"
+    return float(stats.wilcoxon(array, method=method, correction=True).pvalue)
 
 
 def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
@@ -258,19 +274,19 @@ def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int
     """
     array = _scores(differences)
     array = array[array != 0.0]
-    if array.size == 0:
+    if array.size < 2:  # a single difference is as large with either sign
         return 1.0
-    observed = abs(float(array.sum()))
-    threshold = observed - 1e-12 * float(np.abs(array).sum())  # equal sums in another order differ by rounding
-    if 2**array.size <= resamples:
-        patterns = np.arange(2**array.size)[:, None] >> np.arange(array.size) & 1
-        return float((np.abs((1.0 - 2.0 * patterns) @ array) >= threshold).mean())
-    rng = np.random.default_rng(seed)
-    hits = 0
-    for size in _chunks(resamples, array.size):
-        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(size, array.size))
-        hits += int((np.abs((signs * array).sum(axis=1)) >= threshold).sum())
-    return (hits + 1) / (resamples + 1)
+    tested = require_scipy().permutation_test(
+        (array,),
+        lambda flipped, axis: np.abs(flipped.mean(axis=axis)),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, _CHUNK_CELLS // array.size),
+        alternative="greater",  # of the size of the mean: both sides
+        rng=np.random.default_rng(seed),
+    )
+    return float(tested.pvalue)
 
 
 def holm_adjust(p_values: Sequence[float]) -> list[float]:
@@ -288,6 +304,18 @@ def holm_adjust(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def require_scipy() -> ModuleType:
+    """``scipy.stats``; loaded here, so that reading scores back or listing protocols needs no scipy.
+
+    Raises:
+        MissingDependencyError: scipy is not installed.
+    """
+    try:
+        return import_module("scipy.stats")
+    except ImportError as error:
+        raise MissingDependencyError("scipy", "eval", "test and summarise scores") from error
+
+
 def _scores(values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
@@ -303,37 +331,3 @@ def _scene_indices(scenes: Sequence[str] | None, count: int) -> NDArray[np.intp]
     if len(scenes) != count:
         raise UsageError(f"Each score needs a scene: {count} scores and {len(scenes)} scenes were given.")
     return np.unique(np.asarray(scenes), return_inverse=True)[1].astype(np.intp)
-
-
-def _chunks(total: int, width: int) -> list[int]:
-    size = max(1, _CHUNK_CELLS // width)
-    return [min(size, total - start) for start in range(0, total, size)]
-
-
-def _signed_ranks(differences: FloatArray) -> FloatArray:
-    nonzero: FloatArray = differences[differences != 0.0]
-    if nonzero.size == 0:
-        return nonzero
-    signed: FloatArray = np.sign(nonzero) * _midranks(np.abs(nonzero))
-    return signed
-
-
-def _midranks(values: FloatArray) -> FloatArray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts).astype(np.float64)
-    midranks: FloatArray = (last - (counts - 1) / 2.0)[inverse]
-    return midranks
-
-
-def _exact_tail(weights: NDArray[np.int64], observed: int) -> float:
-    total = int(weights.sum())
-    probabilities = np.zeros(total + 1)
-    probabilities[0] = 1.0
-    reached = 0
-    for weight in weights:
-        shifted = probabilities[: reached + 1] / 2.0
-        probabilities[: reached + 1] = shifted
-        probabilities[weight : reached + weight + 1] += shifted
-        reached += int(weight)
-    extreme = min(observed, total - observed)  # the distribution is symmetric about total / 2
-    return min(1.0, 2.0 * float(probabilities[: extreme + 1].sum()))

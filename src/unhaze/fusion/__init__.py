@@ -1,38 +1,75 @@
 """The catalogue of fusion modules: ways of telling a network about depth.
 
-A module is one file here and goes by the file's name; its ``FUSION`` is a subclass of
-:class:`~unhaze.fusion._base.Fusion`. Other packages add theirs through the entry-point group ``unhaze.fusions``.
+A module is one file here, a subclass of :class:`~unhaze.fusion.base.Fusion`, and one line of the table. Other packages
+add theirs through the entry-point group ``unhaze.fusions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unhaze.catalog import Catalog
 from unhaze.errors import UsageError
+from unhaze.lazy import loads_on_use
 
 if TYPE_CHECKING:
-    from unhaze.fusion._base import Fusion
+    from unhaze.fusion.base import Fusion, Site, nearest_level
+    from unhaze.models.layers.depth_view import DepthView
+    from unhaze.models.layers.stage import Block
     from unhaze.types import DepthLevel, Stage
 
-__all__ = ["create_fusion", "fusion_class", "list_fusions"]
+__all__ = [
+    "Block",
+    "DepthLevel",
+    "DepthView",
+    "Fusion",
+    "Site",
+    "create_fusion",
+    "fusion_info",
+    "list_fusions",
+    "nearest_level",
+]
+
+__getattr__ = loads_on_use(
+    __name__,
+    {
+        "Block": "unhaze.models.layers.stage",
+        "DepthLevel": "unhaze.types",
+        "DepthView": "unhaze.models.layers.depth_view",
+        "Fusion": "unhaze.fusion.base",
+        "Site": "unhaze.fusion.base",
+        "nearest_level": "unhaze.fusion.base",
+    },
+)
+
+
+_CATALOG = Catalog(
+    "fusion",
+    {
+        "concat": "unhaze.fusion.concat:ConcatFusion",
+        "hgdf": "unhaze.fusion.hgdf:HierarchicalGatedDepthFusion",
+        "prompthaze": "unhaze.fusion.prompthaze:PromptHazeFusion",
+        "selfpromer": "unhaze.fusion.selfpromer:SelfPromerFusion",
+        "udpnet": "unhaze.fusion.udpnet:UDPNetFusion",
+        "zero": "unhaze.fusion.zero:NoFusion",
+    },
+    group="unhaze.fusions",
+)
 
 
 def list_fusions() -> list[str]:
     """Names of all fusion modules, sorted; those of other packages included."""
-    return _catalogue().names()
+    return _CATALOG.names()
 
 
-def fusion_class(name: str) -> type[Fusion]:
+def fusion_info(name: str) -> type[Fusion]:
     """The class of a fusion module.
 
     Raises:
         UnknownNameError: No module has this name; near names are listed.
     """
-    found: type[Fusion] = _catalogue().load(name)
+    found: type[Fusion] = _CATALOG.load(name)
     return found
 
 
@@ -50,15 +87,8 @@ def create_fusion(name: str, sites: Sequence[Stage], levels: Sequence[DepthLevel
         UsageError: The module has no such switch.
     """
     try:
-        return fusion_class(name)(sites, levels, **switches)
+        return fusion_info(name)(sites, levels, **switches)
     except TypeError as error:
         if not switches:
             raise
         raise UsageError(f"The fusion {name} cannot be built with {', '.join(switches)}: {error}.") from error
-
-
-@cache
-def _catalogue() -> Catalog:
-    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
-    entries = {path.stem: f"{__name__}.{path.stem}:FUSION" for path in files}
-    return Catalog("fusion", entries, group="unhaze.fusions")

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unhaze.fusion._base import Fusion, Site, nearest_level
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site, nearest_level
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "ConcatFusion", "ConcatSite"]
+__all__ = ["ConcatFusion", "ConcatSite"]
 
 
 class ConcatSite(Site):
@@ -41,6 +41,3 @@ class ConcatFusion(Fusion):
 
     site = ConcatSite
     looks_at_whole = False
-
-
-FUSION = ConcatFusion

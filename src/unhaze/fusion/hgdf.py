@@ -48,14 +48,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.fusion._base import Fusion, Site, deepest_near
-from unhaze.nn.bands import in_bands, put_band, row_bands
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site, deepest_near
+from unhaze.models.layers.bands import in_bands, put_band, row_bands
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
 __all__ = [
-    "FUSION",
     "ChannelGate",
     "DepthAwareInteraction",
     "GatedDepthSite",
@@ -311,6 +310,3 @@ def pointwise(channels: int, *, zero: bool) -> nn.Conv2d:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
-
-
-FUSION = HierarchicalGatedDepthFusion

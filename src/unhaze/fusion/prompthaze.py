@@ -28,13 +28,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.errors import UsageError
-from unhaze.fusion._base import Fusion, Site, deepest_near
-from unhaze.nn.bands import in_bands
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site, deepest_near
+from unhaze.models.layers.bands import in_bands
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "Chain", "PromptHazeFusion", "PromptHazeSite", "Round"]
+__all__ = ["Chain", "PromptHazeFusion", "PromptHazeSite", "Round"]
 
 
 RESTORE = 5  # width of what is restored, over that of the stage
@@ -206,6 +206,3 @@ def _shares(cells: int, pixels: int, like: Tensor) -> Tensor:
     left = torch.arange(pixels, device=like.device, dtype=torch.float64)
     overlap = torch.minimum(low + pixels / cells, left + 1) - torch.maximum(low, left)
     return (overlap.clamp(min=0) * (cells / pixels)).to(like.dtype)
-
-
-FUSION = PromptHazeFusion

@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.fusion._base import Fusion, Site, deepest_near
-from unhaze.nn.bands import row_bands
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.padding import pad_to_multiple
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site, deepest_near
+from unhaze.models.layers.bands import row_bands
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.padding import pad_to_multiple
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "PromptedBlock", "SelfPromerFusion", "SelfPromerSite"]
+__all__ = ["PromptedBlock", "SelfPromerFusion", "SelfPromerSite"]
 
 WINDOW = 8  # side of the windows of attention
 HEAD = 32  # channels of a head
@@ -127,6 +127,3 @@ class SelfPromerFusion(Fusion):
 
     site = SelfPromerSite
     compares = True
-
-
-FUSION = SelfPromerFusion

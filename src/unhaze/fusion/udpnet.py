@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.fusion._base import Fusion, Site
-from unhaze.nn.bands import in_bands, row_bands
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.norms import group_norm
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site
+from unhaze.models.layers.bands import in_bands, row_bands
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.norms import group_norm
+from unhaze.models.layers.stage import Block
 from unhaze.types import DepthLevel, Stage
 
-__all__ = ["FUSION", "CrossAttention", "DepthGuidedAttention", "DepthPriorFusion", "UDPNetFusion", "UDPNetSite"]
+__all__ = ["CrossAttention", "DepthGuidedAttention", "DepthPriorFusion", "UDPNetFusion", "UDPNetSite"]
 
 WINDOW = 16  # side of the windows that queries come from
 MARGIN = 4  # by which the windows of keys and values are larger on each side
@@ -217,6 +217,3 @@ def depth_refinement(hidden: int = 64) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, 1, 3, padding=1),
     )
-
-
-FUSION = UDPNetFusion

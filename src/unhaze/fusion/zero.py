@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from unhaze.fusion._base import Fusion, Site
-from unhaze.nn.stage import Block
+from unhaze.fusion.base import Fusion, Site
+from unhaze.models.layers.stage import Block
 
-__all__ = ["FUSION", "NoFusion", "NoSite"]
+__all__ = ["NoFusion", "NoSite"]
 
 
 class NoSite(Site):
@@ -28,6 +28,3 @@ class NoFusion(Fusion):
 
     site = NoSite
     looks_at_whole = False
-
-
-FUSION = NoFusion

@@ -14,17 +14,80 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from unhaze.catalog import Catalog
+from unhaze.lazy import loads_on_use
 
 if TYPE_CHECKING:
+    from unhaze.metrics.damage import ChromaShift, Clipped, LightnessChange, Ring
+    from unhaze.metrics.full_reference import (
+        CIEDE2000,
+        LPIPS,
+        MSSSIM,
+        PSNR,
+        PSNRY,
+        SSIM,
+        SSIMY,
+        SSIMBasicSR,
+        SSIMDCMPNet,
+        SSIMDehazeFormer,
+        SSIMZeroPadded,
+    )
     from unhaze.metrics.metric import Metric, MetricInfo
+    from unhaze.metrics.no_reference import FADE, NIQE, PIQE
 
-__all__ = ["Metric", "MetricInfo", "create_metric", "list_metrics", "metric_info"]
+__all__ = [
+    "CIEDE2000",
+    "FADE",
+    "LPIPS",
+    "MSSSIM",
+    "NIQE",
+    "PIQE",
+    "PSNR",
+    "PSNRY",
+    "SSIM",
+    "SSIMY",
+    "ChromaShift",
+    "Clipped",
+    "LightnessChange",
+    "Metric",
+    "MetricInfo",
+    "Ring",
+    "SSIMBasicSR",
+    "SSIMDCMPNet",
+    "SSIMDehazeFormer",
+    "SSIMZeroPadded",
+    "create_metric",
+    "list_metrics",
+    "metric_info",
+]
 
-_HOME = {"Metric": "unhaze.metrics.metric", "MetricInfo": "unhaze.metrics.metric"}
+__getattr__ = loads_on_use(
+    __name__,
+    {
+        "Metric": "unhaze.metrics.metric",
+        "MetricInfo": "unhaze.metrics.metric",
+        "CIEDE2000": "unhaze.metrics.full_reference",
+        "ChromaShift": "unhaze.metrics.damage",
+        "Clipped": "unhaze.metrics.damage",
+        "FADE": "unhaze.metrics.no_reference",
+        "LPIPS": "unhaze.metrics.full_reference",
+        "LightnessChange": "unhaze.metrics.damage",
+        "MSSSIM": "unhaze.metrics.full_reference",
+        "NIQE": "unhaze.metrics.no_reference",
+        "PIQE": "unhaze.metrics.no_reference",
+        "PSNR": "unhaze.metrics.full_reference",
+        "PSNRY": "unhaze.metrics.full_reference",
+        "Ring": "unhaze.metrics.damage",
+        "SSIM": "unhaze.metrics.full_reference",
+        "SSIMBasicSR": "unhaze.metrics.full_reference",
+        "SSIMDCMPNet": "unhaze.metrics.full_reference",
+        "SSIMDehazeFormer": "unhaze.metrics.full_reference",
+        "SSIMY": "unhaze.metrics.full_reference",
+        "SSIMZeroPadded": "unhaze.metrics.full_reference",
+    },
+)
 
 # name -> subclass of Metric
 _CATALOG = Catalog(
@@ -85,9 +148,3 @@ def create_metric(name: str, **options: Any) -> Metric:
     """
     metric: Metric = _CATALOG.load(name).create(**options)
     return metric
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unhaze.metrics' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)

@@ -5,7 +5,7 @@ Functions only, on numpy arrays; the scattering model and the tone curve take to
 
 from unhaze.physics.airlight import brightest_dark_pixels, quad_tree
 from unhaze.physics.color import Space, linear_to_srgb, luminance, srgb_to_linear
-from unhaze.physics.guided import (
+from unhaze.physics.guided_filter import (
     box_mean,
     guided_coefficients,
     guided_filter,

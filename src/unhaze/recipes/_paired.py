@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from unhaze.data import create_dataset, describe_dataset
-from unhaze.data._base import Dataset, DepthOf, PairedDataset, Sample, Series
-from unhaze.data.synthetic import SynthesisConfig
+from unhaze.data import create_dataset, dataset_info
+from unhaze.data.dataset import Dataset, DepthOf, PairedDataset, Sample, Series
+from unhaze.data.synthetic.scenes import SynthesisConfig
 from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
-from unhaze.depth._base import DepthEstimator
+from unhaze.depth.base import DepthEstimator
 from unhaze.depth.cache import CachedDepth, DepthCache
 from unhaze.errors import UsageError
 from unhaze.evaluation.protocols import get_protocol
 from unhaze.evaluation.scoring import score_picture
-from unhaze.nn.depth_view import DepthView, nearness
+from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.training.distributed import rank, world_size
 from unhaze.training.ema import ExponentialMovingAverage
 from unhaze.training.logging import write_strips
@@ -197,7 +197,7 @@ def open_data(
         UsageError: There is no such data set or split, files are missing, too few pairs would be left, or depth is to
             be kept of pictures that are seen once only.
     """
-    has_validation = config.validation in describe_dataset(config.dataset).splits
+    has_validation = config.validation in dataset_info(config.dataset).splits
     if config.dataset == "synthetic":
         if depth is not None:
             raise UsageError(

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unhaze.backbones._base import Backbone
 from unhaze.errors import UsageError
 from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminator_loss, generator_loss
-from unhaze.nn.device import choose_device
+from unhaze.models.base import Model
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes import supervised
 from unhaze.recipes._loss import restoration_terms
 from unhaze.recipes._paired import Batch, NetworkState
@@ -66,7 +66,7 @@ class Config(supervised.Config):
 
 
 @dataclass(slots=True, kw_only=True)
-class State(NetworkState[Backbone]):
+class State(NetworkState[Model]):
     """A training at some step: that of the network, and the discriminator's."""
 
     discriminator: PatchDiscriminator

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from unhaze.data._base import Dataset, Sample
+from unhaze.data.dataset import Dataset, Sample
 from unhaze.depth import create_depth
-from unhaze.depth._base import gives_features
+from unhaze.depth.base import gives_features
 from unhaze.errors import UsageError
-from unhaze.guided import Freeze, GuidedDehazer, create_model, save_model
-from unhaze.nn.depth_view import DepthView
-from unhaze.nn.device import choose_device
+from unhaze.models.guided import Freeze, GuidedDehazer, create_model, save_model
+from unhaze.models.layers.depth_view import DepthView
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes._loss import LossConfig
 from unhaze.recipes._paired import (
     CACHED,

@@ -22,11 +22,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unhaze.backbones import create_backbone, resolve_backbone
-from unhaze.backbones._base import Backbone
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses.distillation import feature_affinity
-from unhaze.nn.device import choose_device
+from unhaze.models.base import Model
+from unhaze.models.checkpoints.loading import load_weights
+from unhaze.models.layers.device import choose_device
+from unhaze.models.networks import create_network, resolve_network
 from unhaze.recipes import supervised
 from unhaze.recipes._paired import Batch, NetworkState
 from unhaze.recipes.supervised import (
@@ -42,7 +43,6 @@ from unhaze.training.distributed import join_processes
 from unhaze.training.loop import Progress
 from unhaze.training.optim import autocast
 from unhaze.types import Restored
-from unhaze.weights.loading import load_weights
 
 __all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
@@ -65,13 +65,13 @@ class Config(supervised.Config):
 
 
 @dataclass(slots=True)
-class State(NetworkState[Backbone]):
+class State(NetworkState[Model]):
     """A training at some step; the teacher is frozen and comes from its file, so no checkpoint holds it."""
 
-    teacher: Backbone | None = None
+    teacher: Model | None = None
 
 
-def setup(config: Config, *, teacher: Backbone | None = None) -> State:
+def setup(config: Config, *, teacher: Model | None = None) -> State:
     """A training at step 0.
 
     Args:
@@ -88,7 +88,7 @@ def setup(config: Config, *, teacher: Backbone | None = None) -> State:
                 "A student needs a trained teacher; name its weights with --set teacher_weights=FILE, or train one "
                 "with the preset coa-teacher-its."
             )
-        teacher = create_backbone(resolve_backbone(config.teacher))
+        teacher = create_network(resolve_network(config.teacher))
         load_weights(teacher, config.teacher_weights)
     begun = supervised.setup(config)
     frozen = place(teacher, choose_device(config.device)).eval().requires_grad_(False)
@@ -104,7 +104,7 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     return descend_on(state, batch, config, lambda part: state.network.restore(part.hazy), learn)
 
 
-def _affinity(teacher: Backbone | None, restored: Restored, part: Batch, config: Config) -> Tensor:
+def _affinity(teacher: Model | None, restored: Restored, part: Batch, config: Config) -> Tensor:
     assert teacher is not None
     with torch.no_grad(), autocast(choose_device(config.device), config.precision):
         taught = teacher.restore(part.hazy).aux
@@ -147,5 +147,5 @@ def main(
 
 def rehearse(config: Config) -> dict[str, float]:
     """Time and memory from two steps on noise, with a teacher that need not be trained for that."""
-    teacher = create_backbone(resolve_backbone(config.teacher))
+    teacher = create_network(resolve_network(config.teacher))
     return rehearse_steps(setup(config, teacher=teacher), config, step)

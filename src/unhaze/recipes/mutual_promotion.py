@@ -40,19 +40,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from unhaze.backbones._base import Backbone
-from unhaze.backbones.dcmpnet import DCMPNet, DCMPNetPaper, DifferencePerceptron, UNet
-from unhaze.data._base import Dataset, Sample
+from unhaze.data.dataset import Dataset, Sample
 from unhaze.depth import create_depth
-from unhaze.depth._base import DepthEstimator
+from unhaze.depth.base import DepthEstimator
 from unhaze.depth.ra_depth import LEAST_SIDE, RADepth
 from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections
 from unhaze.losses.depth import mean_over_known, perceived_depth_loss, perceived_image_loss, softmax_weights
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19
-from unhaze.nn.dense_depth import DenseDepthNetwork
-from unhaze.nn.depth_view import nearness
-from unhaze.nn.device import choose_device
+from unhaze.models.base import Model
+from unhaze.models.checkpoints.loading import save_weights
+from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, DifferencePerceptron, UNet
+from unhaze.models.layers.dense_depth import DenseDepthNetwork
+from unhaze.models.layers.depth_view import nearness
+from unhaze.models.layers.device import choose_device
 from unhaze.recipes._paired import (
     CACHED,
     Batch,
@@ -87,7 +88,6 @@ from unhaze.training.optim import (
 )
 from unhaze.training.schedules import ScheduleConfig, rate_factor
 from unhaze.training.seed import random_state, restore_random_state, seed_everything
-from unhaze.weights.loading import save_weights
 
 __all__ = [
     "Config",
@@ -115,9 +115,9 @@ class NetworkConfig:
 
     Attributes:
         legm, mfm, msaam, de: The rows of Table 2, for the variant of the paper alone; see
-            :class:`~unhaze.backbones.dcmpnet.DCMPNetPaper`.
+            :class:`~unhaze.models.dcmpnet.DCMPNetPaper`.
         width, num_blocks, unet_width, depth_channels, depth_growth: Sizes, for both variants; see
-            :class:`~unhaze.backbones.dcmpnet.DCMPNet`. The defaults are the published ones.
+            :class:`~unhaze.models.dcmpnet.DCMPNet`. The defaults are the published ones.
     """
 
     legm: bool = True
@@ -212,7 +212,7 @@ class State:
         average: Averaged weights of ``network``, or ``None``.
     """
 
-    network: Backbone
+    network: Model
     depth: DenseDepthNetwork | None
     perceptrons: nn.ModuleDict
     optimizer: torch.optim.Optimizer
@@ -222,7 +222,7 @@ class State:
     teacher: nn.Module | None
     contrastive: ContrastiveLoss | None
     inert_unet: UNet | None
-    average: ExponentialMovingAverage[Backbone] | None
+    average: ExponentialMovingAverage[Model] | None
     steps_done: int = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class State:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def create_networks(config: Config) -> tuple[Backbone, DenseDepthNetwork | None]:
+def create_networks(config: Config) -> tuple[Model, DenseDepthNetwork | None]:
     """The untrained dehazing network, and the depth network that the losses see.
 
     Raises:
@@ -534,7 +534,7 @@ def _contrast(state: State, meeting: Tensor, batch: Batch, config: Config) -> Te
 
 
 def _parameters(
-    network: Backbone, depth: DenseDepthNetwork | None, perceptrons: nn.ModuleDict
+    network: Model, depth: DenseDepthNetwork | None, perceptrons: nn.ModuleDict
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters of the dehazing optimiser and of the depth optimiser; none is in both."""
     estimating = [] if depth is None else list(depth.parameters())
@@ -687,7 +687,7 @@ def train(
     return state
 
 
-def trained_network(state: State) -> Backbone:
+def trained_network(state: State) -> Model:
     """The network with averaged weights where there are any."""
     return state.network if state.average is None else state.average.network
 

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unhaze.backbones import create_backbone, resolve_backbone
-from unhaze.backbones._base import Backbone
-from unhaze.nn.device import choose_device
+from unhaze.models.base import Model
+from unhaze.models.checkpoints.loading import load_weights, save_weights
+from unhaze.models.layers.device import choose_device
+from unhaze.models.networks import create_network, resolve_network
 from unhaze.recipes._loss import LossConfig, restoration_terms
 from unhaze.recipes._paired import (
     Batch,
@@ -50,11 +51,10 @@ from unhaze.training.optim import (
 )
 from unhaze.training.schedules import ScheduleConfig, rate_factor
 from unhaze.training.seed import seed_everything
-from unhaze.weights.loading import load_weights, save_weights
 
 __all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
-State = NetworkState[Backbone]
+State = NetworkState[Model]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -99,7 +99,7 @@ def setup(config: Config) -> State:
     torch.set_num_threads(config.threads)
     keep_freed_memory()
     seed_everything(config.seed)
-    network = create_backbone(resolve_backbone(config.network))
+    network = create_network(resolve_network(config.network))
     if config.weights:
         load_weights(network, config.weights)
     device = choose_device(config.device)
@@ -260,14 +260,14 @@ def write_weights(state: Any, config: Any, out: str | Path) -> Path:
     """The averaged weights of a network of the catalogue as ``weights.safetensors``; its path."""
     path = Path(out) / "weights.safetensors"
     if is_main():
-        save_weights(state.average.network.state_dict(), path, resolve_backbone(config.network), overwrite=True)
+        save_weights(state.average.network.state_dict(), path, resolve_network(config.network), overwrite=True)
     return path
 
 
 def describe(config: Config) -> dict[str, Any]:
     """The resolved settings and what they amount to, for a dry run."""
     with torch.device("meta"):
-        network = create_backbone(resolve_backbone(config.network))
+        network = create_network(resolve_network(config.network))
     samples = config.steps * config.data.batch
     return {"config": asdict(config), **describe_network(network), "steps": config.steps, "samples": samples}
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 
 from unhaze.errors import OutputError, UsageError, WeightsNotFoundError
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 from unhaze.training.distributed import is_main
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint"]

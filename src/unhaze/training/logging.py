@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from unhaze.errors import MissingDependencyError, OutputError
-from unhaze.io.atomic import atomic_output
+from unhaze.images.atomic import atomic_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

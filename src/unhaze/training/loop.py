@@ -19,8 +19,8 @@ import torch
 
 from unhaze import __version__
 from unhaze.errors import UsageError
-from unhaze.io.atomic import atomic_output, find_leftovers
-from unhaze.io.claims import Claims
+from unhaze.images.atomic import atomic_output, find_leftovers
+from unhaze.images.claims import Claims
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from unhaze.training.distributed import is_main
 from unhaze.training.logging import JsonLog, TensorBoardLog

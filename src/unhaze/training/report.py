@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unhaze.io.atomic import atomic_output
-from unhaze.io.manifest import read_report
+from unhaze.images.atomic import atomic_output
+from unhaze.images.manifest import read_report
 
 __all__ = ["write_report"]
 

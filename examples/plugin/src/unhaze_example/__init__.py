@@ -1,0 +1,1 @@
+"""What another package can add to unhaze; ``pyproject.toml`` names it."""

@@ -1,0 +1,1 @@
+"""Many files: planning, workers, what was done, and what goes with a picture."""

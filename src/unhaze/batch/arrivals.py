@@ -1,0 +1,337 @@
+"""Pictures that arrive in a folder: noticed soon, taken when they are whole, at a cost that does not grow with others.
+
+The system tells of changes where it can (``watchfiles``: inotify, FSEvents, ReadDirectoryChangesW). Where it cannot, as
+on network folders, the times of the folders are asked for: they change with every file that comes. In both cases all
+files are looked at from time to time, at most 1 % of the time, to find what slipped through.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from unhaze.batch.planning import Found, Planner
+from unhaze.images.atomic import Signature, signature_of
+
+__all__ = ["EMPTY_LOOKS", "Arrival", "Arrivals"]
+
+EMPTY_LOOKS = 10
+"""How many rests an empty file is given before it is reported."""
+
+_SHARE = 100  # a look at all files of t seconds is followed by 100 t seconds without
+_SWEEP = 5.0  # looks at all files are at least so far apart where the system tells of changes [s]
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs"}
+)
+_MOUNTS = Path("/proc/self/mounts")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that has come to rest.
+
+    Attributes:
+        found: The file.
+        signature: How it looked when it was last looked at, before it is read.
+    """
+
+    found: Found
+    signature: Signature
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file stayed empty."""
+        return self.signature[0] == 0
+
+
+@dataclass(slots=True)
+class _Restless:
+    """A file that is new or has changed, and since when it looks as it does."""
+
+    found: Found
+    signature: Signature
+    since: float
+
+
+class Arrivals:
+    """The pictures of a folder that are new or have changed, each as soon as it is at rest.
+
+    Args:
+        folder: The folder.
+        planner: Says which of its files are pictures.
+        rest: How long a file must not change before it is taken [s].
+        is_settled: Whether a file needs no work as it is; asked once for each state of a file.
+        notify: Whether to let the system tell of changes where it can.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        planner: Planner,
+        rest: float,
+        is_settled: Callable[[Path, Signature], bool] = lambda _path, _signature: False,
+        *,
+        notify: bool = True,
+    ) -> None:
+        self._folder, self._planner, self._rest, self._is_settled = folder, planner, rest, is_settled
+        self._settled: dict[str, Signature] = {}
+        self._restless: dict[str, _Restless] = {}
+        self._folders: dict[str, tuple[int, set[str]]] = {}  # time of the last change, and the names seen there
+        self._next_sweep = self._next_glance = 0.0
+        self._notifier = _Notifier(folder) if notify and _can_notify(folder) else None
+
+    @property
+    def is_notified(self) -> bool:
+        """Whether the system tells of changes."""
+        return self._notifier is not None and self._notifier.is_running
+
+    @property
+    def restless(self) -> list[Path]:
+        """Files that are still changing or have only just been seen."""
+        return [each.found.source for each in self._restless.values()]
+
+    def wait(self) -> None:
+        """Wait until it is worth while to look again."""
+        seconds = self._rest / 4 if self._restless else min(1.0, self._rest / 2)
+        if not self.is_notified:
+            time.sleep(seconds)
+            return
+        assert self._notifier is not None
+        for path in self._notifier.changes(seconds):
+            self._notice(path)
+
+    def look(self) -> list[Arrival]:
+        """The files that have come to rest since the last look."""
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self.sweep()
+        elif not self.is_notified and now >= self._next_glance:
+            self._glance()
+        return self._take_rested()
+
+    def sweep(self) -> None:
+        """Look at all files."""
+        start = time.monotonic()
+        there: set[str] = set()
+        self._folders.clear()
+        for folder in self._walk(self._folder):
+            there.update(self._scan(folder))
+        for gone in self._settled.keys() - there:
+            del self._settled[gone]
+        end = time.monotonic()
+        self._next_sweep = end + max(_SWEEP if self.is_notified else self._rest, _SHARE * (end - start))
+
+    def close(self) -> None:
+        """Let the system tell of nothing more."""
+        if self._notifier is not None:
+            self._notifier.stop()
+
+    # -- what is there ------------------------------------------------------------------------------------------------
+
+    def _walk(self, top: Path) -> Iterator[Path]:
+        for here, folders, _ in os.walk(top):
+            folder = Path(here)
+            folders[:] = sorted(name for name in folders if self._planner.enters(folder / name))
+            yield folder
+
+    def _scan(self, folder: Path) -> list[str]:
+        """Look at the pictures of one folder; returns their paths."""
+        try:
+            changed = folder.stat().st_mtime_ns  # before the names are read: what comes meanwhile is seen next time
+            with os.scandir(folder) as entries:
+                found = {entry.name: entry for entry in entries}
+        except OSError:
+            return []
+        self._folders[str(folder)] = (changed, set(found))
+        prefix = str(folder / "x")[:-1]
+        paths = []
+        for name, entry in found.items():
+            path = prefix + name
+            if path not in self._settled and not self._planner.is_picture(name, found):
+                continue
+            paths.append(path)
+            try:
+                status = entry.stat()
+            except OSError:
+                continue
+            signature = (status.st_size, status.st_mtime_ns)
+            if self._settled.get(path) != signature and path not in self._restless:
+                self._meet(folder, name, signature)
+        return paths
+
+    def _glance(self) -> None:
+        """Look at the folders, and into those that have changed."""
+        start = time.monotonic()
+        changed = []
+        for folder, (before, _) in self._folders.items():
+            try:
+                if Path(folder).stat().st_mtime_ns != before:
+                    changed.append(Path(folder))
+            except OSError:
+                continue
+        end = time.monotonic()
+        self._next_glance = end + _SHARE * (end - start)
+        for path in changed:
+            _, known = self._folders[str(path)]
+            try:
+                now, names = path.stat().st_mtime_ns, set(_names_in(path))
+            except OSError:
+                continue
+            self._folders[str(path)] = (now, names)
+            for name in names - known:
+                self._notice(path / name)
+
+    def _notice(self, path: Path) -> None:
+        """Look at one file or folder that may be new or changed."""
+        if path.parent != self._folder and not self._is_inside(path.parent):
+            return
+        if path.is_dir():
+            if self._planner.enters(path) and not path.is_symlink():
+                for folder in self._walk(path):
+                    self._scan(folder)
+            return
+        if not self._planner.is_picture(path.name, lambda: _names_in(path.parent)):
+            return
+        signature = signature_of(path)
+        if signature is not None and self._settled.get(str(path)) != signature and str(path) not in self._restless:
+            self._meet(path.parent, path.name, signature)
+
+    def _is_inside(self, folder: Path) -> bool:
+        """Whether a folder is one of those that are watched."""
+        for place in (folder, *folder.parents):
+            if place == self._folder:
+                return True
+            if not self._planner.enters(place) or place.is_symlink():
+                return False
+        return False
+
+    def _meet(self, folder: Path, name: str, signature: Signature) -> None:
+        source = folder / name
+        if signature_of(source) is None:
+            return
+        if self._is_settled(source, signature):
+            self._settled[str(source)] = signature
+            return
+        found = Found(source, folder.relative_to(self._folder))
+        self._restless[str(source)] = _Restless(found, signature, time.monotonic())
+
+    # -- what is at rest ----------------------------------------------------------------------------------------------
+
+    def _take_rested(self) -> list[Arrival]:
+        rested = []
+        for path, each in list(self._restless.items()):
+            signature, now = signature_of(path), time.monotonic()
+            if signature is None:
+                del self._restless[path]
+            elif signature != each.signature:
+                each.signature, each.since = signature, now
+            elif now - each.since >= self._rest * (EMPTY_LOOKS if signature[0] == 0 else 1):
+                rested.append(self._settle(path))
+        return sorted(rested, key=lambda arrival: str(arrival.found.source))
+
+    def take_all(self) -> list[Arrival]:
+        """Look once more, and take all that has not changed since the last look, empty files too."""
+        for path, each in list(self._restless.items()):
+            if signature_of(path) is None:
+                del self._restless[path]
+            else:
+                each.since = time.monotonic() - EMPTY_LOOKS * self._rest
+        return self._take_rested()
+
+    def _settle(self, path: str) -> Arrival:
+        each = self._restless.pop(path)
+        # settled by how it was before it is read: what is written into it from now on counts as a change
+        self._settled[path] = each.signature
+        return Arrival(each.found, each.signature)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  names are what is wanted, and there may be many
+    except OSError:
+        return []
+
+
+# -- what the system tells --------------------------------------------------------------------------------------------
+
+
+def _can_notify(folder: Path) -> bool:
+    """Whether the system can be asked to tell of changes: not where other machines write to the folder."""
+    return importlib.util.find_spec("watchfiles") is not None and _file_system(folder) not in _NETWORK
+
+
+def _file_system(folder: Path) -> str | None:
+    """The type of the file system that holds a folder, where the system tells."""
+    if not sys.platform.startswith("linux"):
+        return None
+    place = os.path.realpath(folder)
+    best, found = "", None
+    try:
+        lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, point, kind, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if len(point) >= len(best) and (place == point or place.startswith(point.rstrip("/") + "/")):
+            best, found = point, kind
+    return found.removeprefix("fuse.") if found else None
+
+
+class _Notifier:
+    """Collects what ``watchfiles`` tells, in a thread of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._root = folder, str(folder.absolute())
+        self._queue: SimpleQueue[set[str]] = SimpleQueue()
+        self._end = threading.Event()
+        self.is_running = True
+        threading.Thread(target=self._run, name="unhaze-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread soon."""
+        self._end.set()
+
+    def changes(self, timeout: float) -> set[Path]:
+        """What changed, waiting for it up to ``timeout`` seconds."""
+        paths: set[str] = set()
+        try:
+            paths |= self._queue.get(timeout=timeout)
+            while True:
+                paths |= self._queue.get_nowait()
+        except Empty:
+            pass
+        return {self._folder / os.path.relpath(path, self._root) for path in paths}
+
+    def _run(self) -> None:
+        try:
+            for changes in self._watch():
+                self._queue.put({path for _, path in changes})
+        except (OSError, RuntimeError):  # too many folders for the system, or the folder has gone: they are asked then
+            pass
+        finally:
+            self.is_running = False
+
+    def _watch(self) -> Iterable[Any]:
+        from watchfiles import watch
+
+        changes: Iterable[Any] = watch(
+            self._root,
+            watch_filter=None,
+            debounce=400,
+            step=100,
+            rust_timeout=5000,
+            stop_event=self._end,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+            force_polling=False,
+        )
+        return changes

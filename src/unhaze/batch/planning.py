@@ -1,0 +1,626 @@
+"""From what the user names to a list of jobs: which picture goes where. Nothing is decoded and nothing written.
+
+Everything that would lose a file is found here, before the first picture is touched: an output that is an input, two
+inputs with one output name, an output that exists already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from unhaze.errors import (
+    ImageDecodeError,
+    OutputError,
+    UnhazeError,
+    UnknownNameError,
+    UnsupportedImageError,
+    UsageError,
+)
+from unhaze.images.atomic import Signature, signature_of
+from unhaze.images.files import (
+    READ_SUFFIXES,
+    WRITE_FORMATS,
+    ImageInfo,
+    default_output_format,
+    format_for_suffix,
+    identify,
+)
+
+__all__ = [
+    "DEFAULT_SUFFIX",
+    "SIDE_PRODUCTS",
+    "Existing",
+    "Found",
+    "Job",
+    "Planner",
+    "Shard",
+    "output_ending",
+    "plan",
+    "side_paths",
+]
+
+Existing = Literal["error", "skip", "overwrite"]
+
+DEFAULT_SUFFIX = "-dehazed"
+SIDE_PRODUCTS = {"compare": ".jpg", "transmission": ".png", "depth": ".png", "confidence": ".png"}
+
+_TAGS = (DEFAULT_SUFFIX, *(f"-{side}" for side in SIDE_PRODUCTS))
+_WILDCARDS = frozenset("*?[")
+# kinds of picture that people ask for as output but that no writer exists for
+_FOREIGN_SUFFIXES = frozenset({".gif", ".jxl", ".heic", ".heif", ".jp2", ".exr", ".pdf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that may be a picture.
+
+    Attributes:
+        source: The file.
+        below: Folder of its output, relative to the output folder.
+        error: Why it cannot be looked at, if so.
+    """
+
+    source: Path
+    below: Path = Path()
+    error: UnhazeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and what is to become of it: ready where neither ``skip`` nor ``error`` is set.
+
+    Attributes:
+        source: The input.
+        output: The restored picture; ``None`` where planning did not come that far.
+        info: What the header of the input says.
+        sides: Further files to write: a name of ``SIDE_PRODUCTS`` to its path.
+        overwrite: Whether outputs that exist may be replaced.
+        existing: The products that were there when the job was planned, and what they looked like. Only these are ever
+            replaced, and only as long as they look like that.
+        note: A sentence for the user on how the outputs are named.
+        skip: Why nothing needs to be done.
+        error: Why nothing can be done.
+    """
+
+    source: Path
+    output: Path | None = None
+    info: ImageInfo | None = None
+    sides: Mapping[str, Path] = field(default_factory=dict)
+    overwrite: bool = False
+    existing: Mapping[Path, Signature] = field(default_factory=dict)
+    note: str | None = None
+    skip: str | None = None
+    error: UnhazeError | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to do, and nothing against it."""
+        return self.skip is None and self.error is None
+
+    @property
+    def products(self) -> list[Path]:
+        """Every file that the job writes, the restored picture first."""
+        return [path for path in (self.output, *self.sides.values()) if path is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several equal parts of the inputs: those whose name hashes to its number.
+
+    The hash is that of the path below the input folder, without the ending, so that every machine cuts alike, a picture
+    that is added changes nothing for the others, and inputs that compete for one output name stay together.
+
+    Attributes:
+        number: From 1 to ``count``.
+        count: How many parts there are.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``"2/5"``.
+
+        Raises:
+            UsageError: It is no such part.
+
+        >>> Shard.parse("2/5")
+        Shard(number=2, count=5)
+        """
+        number, slash, count = text.partition("/")
+        if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise UsageError(f"{text!r} is no part of the inputs; write for example 1/3, 2/3 and 3/3 for three parts.")
+        return cls(int(number), int(count))
+
+    def holds(self, item: Found) -> bool:
+        """Whether an input belongs to this part."""
+        name = unicodedata.normalize("NFC", (item.below / item.source.stem).as_posix()).casefold()
+        digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.number - 1
+
+
+def plan(
+    inputs: Sequence[str | Path],
+    *,
+    listed: Sequence[str | Path] = (),
+    output: str | Path | None = None,
+    suffix: str | None = None,
+    format: str = "keep",
+    recursive: bool = True,
+    existing: Existing = "error",
+    sides: Iterable[str] = (),
+    shard: Shard | None = None,
+) -> list[Job]:
+    """List what is to be done, in a fixed order: inputs as given, the files of a folder by name.
+
+    Args:
+        inputs: Files, folders and patterns such as ``photos/**/*.jpg``.
+        listed: Further files and folders, from a list. A relative path keeps its folders below the output folder.
+        output: A file for a single picture, or a folder, in which the tree of an input folder is repeated. Without it,
+            outputs lie beside their inputs.
+        suffix: Added to the name of an output; ``None`` stands for ``"-dehazed"`` beside the input, else for nothing.
+        format: A name of :data:`~unhaze.images.files.WRITE_FORMATS`, or ``"keep"``.
+        recursive: Whether to look into the folders of a folder.
+        existing: What to do with an output that exists: report an error, skip the input, or overwrite.
+        sides: Further products, names of ``SIDE_PRODUCTS``.
+        shard: The part of the inputs to plan for; ``None`` for all.
+
+    Raises:
+        UsageError: The options contradict each other. Whatever concerns one input is the ``error`` of its job instead.
+    """
+    planner = Planner(
+        inputs,
+        listed=listed,
+        output=output,
+        suffix=suffix,
+        format=format,
+        recursive=recursive,
+        existing=existing,
+        sides=sides,
+    )
+    found = planner.find()
+    return planner.jobs([item for item in found if shard is None or shard.holds(item)], beside=found)
+
+
+def side_paths(output: Path, stem: str, sides: Iterable[str]) -> dict[str, Path]:
+    """Where the side products of an output go: beside it, named after the input or a chosen name.
+
+    >>> side_paths(Path("out/photo-dehazed.jpg"), "photo", ["depth"])["depth"].as_posix()
+    'out/photo-depth.png'
+    """
+    return {side: output.with_name(f"{stem}-{side}{SIDE_PRODUCTS[side]}") for side in sides}
+
+
+class Planner:
+    """Finds pictures and plans jobs for them, as often as asked; arguments as for :func:`plan`.
+
+    Args:
+        existing: As for :func:`plan`, or a function of (source, output) that decides for each output that exists;
+            an error that it returns is that of the job.
+        maker: Tells which input, if any, made an output earlier; its name is not given to another input beside it.
+        apart: Folders that are passed over like the output folder.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str | Path],
+        *,
+        listed: Sequence[str | Path] = (),
+        output: str | Path | None = None,
+        suffix: str | None = None,
+        format: str = "keep",
+        recursive: bool = True,
+        existing: Existing | Callable[[Path, Path], Existing | UnhazeError] = "error",
+        sides: Iterable[str] = (),
+        maker: Callable[[Path], Path | None] = lambda _: None,
+        apart: Iterable[Path] = (),
+    ) -> None:
+        self._inputs = [str(name) for name in inputs]
+        self._listed = [Path(name) for name in listed]
+        self._output = None if output is None else Path(output)
+        self._suffix = (DEFAULT_SUFFIX if output is None else "") if suffix is None else suffix
+        self._format = format
+        self._recursive = recursive
+        self._existing = existing
+        self._sides = tuple(sides)
+        self._maker, self._apart = maker, tuple(apart)
+        self._to_file = self._names_one_file()
+        self._check_options()
+
+    def find(self) -> list[Found]:
+        """Everything the inputs stand for, each file once."""
+        found: dict[str, Found] = {}
+        for name in self._inputs:
+            top = Path() if len(self._inputs) == 1 and not self._listed else None
+            for item in self._expand(name, top):
+                found.setdefault(os.path.normpath(item.source.absolute()), item)
+        for path in self._listed:
+            for item in self._expand_listed(path):
+                found.setdefault(os.path.normpath(item.source.absolute()), item)
+        return list(found.values())
+
+    def jobs(self, found: Iterable[Found], beside: Iterable[Found] = ()) -> list[Job]:
+        """The jobs for what was found, dangers for existing files recognised.
+
+        Args:
+            found: Inputs to plan for.
+            beside: Further inputs, which others work on; they are never written to.
+        """
+        jobs = [self._job(item) for item in found]
+        jobs = _refuse_inputs_as_outputs(jobs, [item.source for item in beside])
+        return self._heed_existing(_refuse_collisions(self._separate(jobs)))
+
+    # -- options ------------------------------------------------------------------------------------------------------
+
+    def _names_one_file(self) -> bool:
+        """Whether the output option is the name of a picture rather than of a folder."""
+        if self._output is None or os.path.isdir(self._output):  # noqa: PTH112  which never raises
+            return False
+        suffix = self._output.suffix.lower()
+        if format_for_suffix(suffix):
+            return True
+        if suffix in READ_SUFFIXES | _FOREIGN_SUFFIXES:
+            raise UsageError(
+                f"{self._output} cannot be written: there is no writer for {suffix}; "
+                f"use one of {', '.join(sorted(WRITE_FORMATS.values()))}."
+            )
+        if os.path.exists(self._output):  # noqa: PTH110
+            raise UsageError(
+                f"{self._output} is a file and no picture; name a folder, or a picture for a single input."
+            )
+        return False
+
+    def _check_options(self) -> None:
+        if self._format != "keep" and self._format not in WRITE_FORMATS:
+            raise UnknownNameError("format", self._format, ["keep", *WRITE_FORMATS])
+        for name in self._sides:
+            if name not in SIDE_PRODUCTS:
+                raise UnknownNameError("product", name, SIDE_PRODUCTS)
+        if Path(f"a{self._suffix}").name != f"a{self._suffix}" or "\0" in self._suffix:
+            raise UsageError(f"The suffix {self._suffix!r} cannot be part of a file name; leave out slashes.")
+        self._check_output()
+
+    def _check_output(self) -> None:
+        if self._output is None:
+            if not self._suffix:
+                raise UsageError("An empty suffix beside the input would replace it; name another folder with -o.")
+        elif self._to_file:
+            self._check_output_file(self._output)
+        elif not self._suffix and any(
+            _is_same(self._output, path) for path in [*map(Path, self._inputs), *self._listed]
+        ):
+            raise UsageError(f"{self._output} is input and output folder at once; name another folder, or a suffix.")
+
+    def _check_output_file(self, output: Path) -> None:
+        names = [*self._inputs, *map(str, self._listed)]
+        if len(names) != 1 or Path(names[0]).is_dir() or _is_pattern(names[0]):
+            raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
+        named = format_for_suffix(output.suffix.lower())
+        if self._format not in ("keep", named):
+            raise UsageError(
+                f"The format is {self._format}, but the output {output} says {named}; leave out one of them."
+            )
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def _expand_listed(self, path: Path) -> Iterator[Found]:
+        keeps_folders = not path.is_absolute() and ".." not in path.parts
+        for item in self._expand(str(path), path if keeps_folders else None, patterns=False):
+            is_itself = item.source == path
+            yield replace(item, below=path.parent) if keeps_folders and is_itself else item
+
+    def _expand(self, name: str, top: Path | None, *, patterns: bool = True) -> Iterator[Found]:
+        """What a name stands for; ``top`` is where outputs of a folder go, ``None`` for its own name."""
+        path = Path(name)
+        try:
+            if path.is_dir():
+                yield from self._walk(path, Path(Path(os.path.normpath(path.absolute())).name) if top is None else top)
+            elif path.is_file():
+                yield Found(path)
+            elif path.exists():
+                yield Found(path, error=UnsupportedImageError(f"{path} is not a regular file; pipe it in with '-'."))
+            elif patterns and _is_pattern(name):
+                yield from self._match(name)
+            else:
+                yield Found(path, error=ImageDecodeError(f"{path} does not exist; check the name."))
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            yield Found(path, error=_unreadable(path, error))
+
+    def _match(self, pattern: str) -> Iterator[Found]:
+        base, rest = _split_pattern(pattern)
+        files: defaultdict[Path, list[str]] = defaultdict(list)
+        for path in base.glob(rest):
+            if path.is_file():
+                files[path.parent].append(path.name)
+        if not files:
+            yield Found(Path(pattern), error=ImageDecodeError(f"{pattern} matches no file; check the pattern."))
+        for folder in sorted(files):
+            below = folder.relative_to(base)
+            if not any(map(_is_hidden, below.parts)) and not self._is_output_folder(folder):
+                yield from self._pictures(folder, files[folder], below)
+
+    def _walk(self, top: Path, below: Path) -> Iterator[Found]:
+        errors: list[OSError] = []
+        for here, folders, names in os.walk(top, onerror=errors.append):
+            folder = Path(here)
+            folders[:] = sorted(name for name in folders if self.enters(folder / name))
+            yield from self._pictures(folder, names, below / folder.relative_to(top))
+        for error in errors:
+            folder = Path(error.filename)
+            yield Found(folder, error=_unreadable(folder, error))
+
+    def enters(self, folder: Path) -> bool:
+        """Whether a folder within an input folder is looked into."""
+        return self._recursive and not _is_hidden(folder.name) and not self._is_output_folder(folder)
+
+    def _is_output_folder(self, folder: Path) -> bool:
+        if self._output is not None and not self._to_file and _is_same(self._output, folder):
+            return True
+        return any(_is_same(place, folder) for place in self._apart)
+
+    def _pictures(self, folder: Path, names: Iterable[str], below: Path) -> Iterator[Found]:
+        """Files that are pictures by their suffix and were not made by us."""
+        names = set(names)
+        for name in sorted(names):
+            if self.is_picture(name, names) and (folder / name).is_file():
+                yield Found(folder / name, below)
+
+    def is_picture(self, name: str, beside: Collection[str] | Callable[[], Collection[str]]) -> bool:
+        """Whether a file of an input folder is a picture by its name, and was not made by us.
+
+        Args:
+            name: Of the file.
+            beside: The names of all files of its folder, or a function that lists them.
+        """
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122  for speed
+        if _is_hidden(name) or suffix.lower() not in READ_SUFFIXES:
+            return False
+        # what lies beside the inputs under the suffix of this run is ours even if the original is gone; other tags are
+        # ours only next to their original, for a photograph may well be called "fog-depth"
+        if self._output is None and stem.endswith(self._suffix):
+            return False
+        bases = [stem.removesuffix(tag) for tag in _TAGS if stem.endswith(tag)]
+        return not bases or not _has_original(bases, beside() if callable(beside) else beside)
+
+    # -- naming -------------------------------------------------------------------------------------------------------
+
+    def _job(self, item: Found) -> Job:
+        if item.error:
+            return Job(item.source, error=item.error)
+        try:
+            info = identify(item.source)
+        except UnhazeError as error:
+            return Job(item.source, error=error)
+        except OSError as error:
+            return Job(item.source, error=_unreadable(item.source, error))
+        if self._to_file:
+            assert self._output is not None
+            return Job(item.source, self._output, info, side_paths(self._output, self._output.stem, self._sides))
+        folder = item.source.parent if self._output is None else self._output / item.below
+        return self._named(item.source, info, folder, item.source.stem)
+
+    def _named(self, source: Path, info: ImageInfo, folder: Path, stem: str) -> Job:
+        """The job whose outputs are named after ``stem``."""
+        output = folder / f"{stem}{self._suffix}{output_ending(source, info, self._format)}"
+        return Job(source, output, info, side_paths(output, stem, self._sides))
+
+    def _separate(self, jobs: list[Job]) -> list[Job]:
+        """Where files of one folder compete for a name, leave it to one and take the endings of others into theirs.
+
+        The name goes to the file that bears it, else to the first by name, so that it does not depend on the order.
+        """
+        names = _Names(self._maker)
+        apart: dict[Path, tuple[Job, Path, Path]] = {}
+        for job in sorted(filter(_is_nameable, jobs), key=_precedence):
+            rivals = [(path, rival) for path in job.products if (rival := names.owner(path, job.source))]
+            if rivals and all(rival.parent == job.source.parent for _, rival in rivals):
+                apart[job.source] = (job, *rivals[0])  # named below, when all names that stay are known
+            else:
+                names.give(job)
+        named = {source: self._named_apart(*facts, names) for source, facts in apart.items()}
+        return [named.get(job.source, job) for job in jobs]
+
+    def _named_apart(self, job: Job, contested: Path, rival: Path, names: _Names) -> Job:
+        assert job.output is not None
+        assert job.info is not None
+        stem = _with_ending(job.source)
+        for number in count(2):
+            named = self._named(job.source, job.info, job.output.parent, stem)
+            if not any(names.owner(path, job.source) for path in named.products):
+                break
+            stem = f"{_with_ending(job.source)}-{number}"
+        names.give(named)
+        note = f"named {named.products[0].name}, because {contested.name} is the name for {rival.name}"
+        return replace(named, note=note)
+
+    # -- outputs that exist -------------------------------------------------------------------------------------------
+
+    def _heed_existing(self, jobs: list[Job]) -> list[Job]:
+        return [self._heed(job) if job.ready else job for job in jobs]
+
+    def _heed(self, job: Job) -> Job:
+        there = [path for path in job.products if os.path.lexists(path)]
+        if not there:
+            return job
+        seen = {path: signature for path in there if (signature := signature_of(path)) is not None}
+        job = replace(job, existing=seen)
+        assert job.output is not None
+        policy = self._existing(job.source, job.output) if callable(self._existing) else self._existing
+        if isinstance(policy, UnhazeError):
+            return replace(job, error=policy)
+        if policy == "skip":
+            # the restored picture is written last: side products without it are left from a run that was cut short
+            is_done = job.output in there
+            return replace(job, skip=f"{job.output} exists.") if is_done else replace(job, overwrite=True)
+        if policy == "error":
+            message = f"{there[0]} exists; use --overwrite to replace it, or --skip-existing."
+            return replace(job, error=OutputError(message))
+        return replace(job, overwrite=True)
+
+
+def _refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[Job]:
+    """Refuse to write to any file that is read, whatever name it goes by: links and letter case included."""
+    named = [*further, *(job.source for job in jobs)]
+    sources = {identity: source for source in named if (identity := _identity(source))}
+
+    def check(job: Job) -> Job:
+        for path in job.products:
+            identity = _identity(path)
+            victim = sources.get(identity) if identity else None
+            if victim is not None:
+                role = "its own output" if victim == job.source else f"the output of {job.source}"
+                return replace(job, error=OutputError(f"{victim} would be {role}; name another folder or suffix."))
+        return job
+
+    return [check(job) if job.ready else job for job in jobs]
+
+
+def _refuse_collisions(jobs: list[Job]) -> list[Job]:
+    """Of several inputs with one output name none is processed: whichever came last would replace the others."""
+    claims: defaultdict[str, list[Job]] = defaultdict(list)
+    key = _ClaimKey()
+    for job in jobs:
+        for path in job.products if job.ready else ():
+            claims[key(path)].append(job)
+
+    def check(job: Job) -> Job:
+        for path in job.products:
+            rivals = claims[key(path)]
+            if len(rivals) > 1:
+                return replace(job, error=OutputError(_collision_sentence(path, [rival.source for rival in rivals])))
+        return job
+
+    return [check(job) if job.ready else job for job in jobs]
+
+
+def _has_original(stems: Iterable[str], names: Collection[str]) -> bool:
+    """Whether there is a picture that products with these stems may be named after."""
+    wanted = set(stems)
+    pictures = (Path(name) for name in names if not _is_hidden(name))
+    return any(
+        path.suffix.lower() in READ_SUFFIXES and not wanted.isdisjoint((path.stem, _with_ending(path)))
+        for path in pictures
+    )
+
+
+def _is_nameable(job: Job) -> bool:
+    return job.ready and job.output is not None
+
+
+def _precedence(job: Job) -> tuple[bool, str]:
+    assert job.output is not None
+    return job.source.suffix != job.output.suffix, str(job.source)
+
+
+def _with_ending(path: Path) -> str:
+    """The stem of a name with its ending taken in.
+
+    >>> _with_ending(Path("IMG_1.HEIC"))
+    'IMG_1-HEIC'
+    """
+    return f"{path.stem}-{path.suffix.removeprefix('.')}"
+
+
+def _collision_sentence(path: Path, sources: list[Path]) -> str:
+    named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+    return f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
+
+
+class _Names:
+    """Which input a name of an output belongs to.
+
+    Args:
+        maker: Tells which input made an output before.
+    """
+
+    def __init__(self, maker: Callable[[Path], Path | None]) -> None:
+        self._maker, self._key = maker, _ClaimKey()
+        self._owners: dict[str, Path] = {}
+
+    def owner(self, path: Path, source: Path) -> Path | None:
+        """The input other than ``source`` that has the name."""
+        owner = self._owners.get(self._key(path)) or self._maker(path)
+        return owner if owner != source else None
+
+    def give(self, job: Job) -> None:
+        """Let the names of a job be its own."""
+        self._owners.update((self._key(path), job.source) for path in job.products)
+
+
+class _ClaimKey:
+    """Maps paths that mean one file to one string, before the file exists."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, tuple[str, bool]] = {}
+
+    def __call__(self, path: Path) -> str:
+        if path.parent not in self._folders:
+            folder = path.parent.resolve()
+            self._folders[path.parent] = (str(folder), _ignores_case(folder))
+        folder_name, ignores_case = self._folders[path.parent]
+        key = os.path.join(folder_name, path.name)  # noqa: PTH118  a string is what is wanted
+        return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether names that differ in case only are one file there, asked of the folder's own name."""
+    for place in (folder, *folder.parents):
+        twin = place.with_name(place.name.swapcase()) if place.name else place
+        if twin != place and os.path.exists(place):  # noqa: PTH110  which never raises
+            return _is_same(place, twin)
+    return False
+
+
+def output_ending(source: Path, info: ImageInfo, format: str = "keep") -> str:
+    """Ending of the output of ``source``: its own where that fits the format, for a wrong ending a right one."""
+    wanted = _kept_format(info) if format == "keep" else format
+    return source.suffix if format_for_suffix(source.suffix.lower()) == wanted else WRITE_FORMATS[wanted]
+
+
+def _kept_format(info: ImageInfo) -> str:
+    format = default_output_format(info)
+    # the stand-in for HEIC cannot hold transparency
+    return "png" if format == "jpeg" != info.format and info.has_alpha else format
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    identity = _identity(first)
+    return identity is not None and identity == _identity(second)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _is_pattern(name: str) -> bool:
+    return not _WILDCARDS.isdisjoint(name)
+
+
+def _split_pattern(pattern: str) -> tuple[Path, str]:
+    """The folder that holds every match, and the pattern below it."""
+    parts = Path(pattern).parts
+    first = next(index for index, part in enumerate(parts) if _is_pattern(part))
+    return Path(*parts[:first]), str(Path(*parts[first:]))
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:
+    reason = getattr(error, "strerror", None) or error
+    what = "folder" if os.path.isdir(path) else "file"  # noqa: PTH112  which raises where nothing may be looked at
+    return ImageDecodeError(f"The {what} {path} cannot be read ({reason}); check its name and permissions.")

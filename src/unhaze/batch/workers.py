@@ -1,0 +1,669 @@
+"""Many pictures: workers that each take a whole picture, so that reading, dehazing and writing overlap.
+
+Decoding, restoring and encoding spend their time in libraries that release the interpreter lock, which is why threads
+are enough. A picture is started only when the memory it needs fits beside those that are under way.
+
+Several processes, on one machine or on several with a shared folder, may work on the same inputs: each claims a picture
+before it begins (:mod:`unhaze.images.claims`), passes over what others have claimed, and comes back to it at the end in
+case the other has died.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+
+from unhaze.batch.planning import Job, plan
+from unhaze.batch.side_products import compare_picture, encode_map, half_of_compare
+from unhaze.errors import MissingError, OutputError, UnhazeError
+from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
+from unhaze.images.claims import Claims, claim_path
+from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
+from unhaze.restore.machine import available_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unhaze.images.files import Picture
+    from unhaze.restore.dehazer import Dehazer
+
+__all__ = [
+    "WORKER_PREFIX",
+    "BatchOptions",
+    "Job",
+    "Record",
+    "Rendered",
+    "Summary",
+    "describe_failure",
+    "plan",
+    "render",
+    "run_batch",
+    "write_products",
+]
+
+WORKER_PREFIX = "unhaze-batch"
+"""How the names of worker threads begin."""
+
+_SHARE_OF_MEMORY = 0.7  # of what is available; the rest is for the file cache and other programs
+_UNKNOWN_MEMORY = 4 << 30
+_POLL = 0.2  # [s]
+_RETRY = 0.5  # until a picture that another process has claimed is looked at again [s]
+_LONGEST_WRITE = 30.0  # how long an interrupted run waits for files that are being written [s]
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch is worked off.
+
+    Attributes:
+        jobs: How many pictures are worked on at once.
+        on_error: Whether a picture that fails is left out (``"skip"``), or no further one is started (``"stop"``).
+        metadata: Whether the metadata of the inputs is kept.
+        quality: 1 to 100 for formats that lose information; ``None`` keeps the class of the input.
+        max_memory: Bytes that all pictures under way may need together; ``None`` is 70 % of what is available.
+        max_pixels: Larger pictures are refused before they are decoded; ``None`` for no limit.
+    """
+
+    jobs: int = 1
+    on_error: Literal["skip", "stop"] = "skip"
+    metadata: Literal["keep", "strip"] = "keep"
+    quality: int | None = None
+    max_memory: int | None = None
+    max_pixels: int | None = DEFAULT_MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one input.
+
+    Attributes:
+        input: The input, as named or found.
+        status: ``"done"``, ``"skipped"`` or ``"failed"``.
+        output: The restored picture that was, or would have been, written.
+        sides: Further files that were written.
+        reason: Why it was skipped or failed, in a sentence.
+        error_type: Name of the class of the error; ``None`` unless failed.
+        is_missing: Whether it failed for want of something to install.
+        trace: Where an error that nobody foresaw came from; not part of the report.
+        seconds: Wall time of each phase [s].
+        width: Columns [px].
+        height: Rows [px].
+        notes: What could not be kept of the input, and the like.
+        haze: Density, share beyond sight, airlight and confidence, see :class:`~unhaze.types.DehazeResult`; empty from
+            a network.
+        left_alone: Why the picture was left almost as it was, if it was.
+    """
+
+    input: str
+    status: Status
+    output: str | None = None
+    sides: tuple[str, ...] = ()
+    reason: str | None = None
+    error_type: str | None = None
+    is_missing: bool = False
+    trace: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    notes: tuple[str, ...] = ()
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the attributes with ``reason`` as ``error`` or ``skipped``."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "sides": list(self.sides),
+            "status": self.status,
+            "error": self.reason if self.status == "failed" else None,
+            "error_type": self.error_type,
+            "reason": self.reason if self.status == "skipped" else None,
+            "width": self.width,
+            "height": self.height,
+            "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
+            "notes": list(self.notes),
+            "haze": dict(self.haze) or None,
+            "left_alone": self.left_alone,
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """How a batch ended: counts, and the records of what failed.
+
+    Attributes:
+        not_started: Jobs that were never looked at, after ``on_error="stop"``.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[Record] = field(default_factory=list)
+    not_started: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return len(self.failures)
+
+    @property
+    def only_missing(self) -> bool:
+        """Whether there are failures and all are for want of something to install."""
+        return bool(self.failures) and all(record.is_missing for record in self.failures)
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        if record.status == "failed":
+            self.failures.append(record)
+        elif record.status == "done":
+            self.done += 1
+        else:
+            self.skipped += 1
+
+
+def run_batch(
+    dehazer: Dehazer,
+    jobs: Sequence[Job],
+    options: BatchOptions | None = None,
+    on_record: Callable[[Record], None] = lambda _: None,
+) -> Summary:
+    """Work off ``jobs``; an input that fails leaves the others alone.
+
+    Args:
+        dehazer: Shared by all workers. With several jobs at once it should be limited to one thread each.
+        jobs: Made by :func:`plan`.
+        options: How.
+        on_record: Called with each record as soon as there is one, one at a time, in a thread of its own; what it
+            raises ends the batch.
+
+    Raises:
+        KeyboardInterrupt: Passed on as soon as no file is half-written. Pictures under way are abandoned: their threads
+            stop at the end of the phase they are in. Every picture that was finished has had its record.
+    """
+    options = options or BatchOptions()
+    summary = Summary()
+    crew = _Crew(dehazer, jobs, options)
+
+    def tell(record: Record) -> None:
+        summary.add(record)
+        on_record(record)
+
+    messenger = _Messenger(crew, tell)
+    with _opencv_threads(crew.size):
+        try:
+            messenger.start()
+            crew.start()
+            messenger.wait()
+        finally:
+            crew.abandon()  # after a good end there is nothing left to abandon
+            messenger.finish()
+    summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
+    return summary
+
+
+# -- one picture ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A restored picture, encoded.
+
+    Attributes:
+        data: The picture file.
+        sides: Name of a side product to its file.
+        size: Width and height [px].
+        notes: Sentences for the user.
+        haze, left_alone: See :class:`Record`.
+    """
+
+    data: bytes
+    sides: Mapping[str, bytes]
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+    haze: Mapping[str, Any] = field(default_factory=dict)
+    left_alone: str | None = None
+
+
+class Clock:
+    """Adds up wall time by phase, and asks at the start of each phase whether to go on."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._check = check
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Time a block as ``phase``."""
+        self._check()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def render(
+    dehazer: Dehazer,
+    source: Path | bytes,
+    format: str | None,
+    options: BatchOptions,
+    *,
+    sides: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> Rendered:
+    """Restore one picture, from file content to file content.
+
+    Args:
+        dehazer: Does it.
+        source: A path, or the content of a file.
+        format: Format of the result; ``None`` for that of the source.
+        options: Of these, how to read and to write.
+        sides: Names of side products to make too.
+        clock: Told how long each phase takes.
+
+    Raises:
+        ImageError: The picture cannot be read, restored or stored.
+        OverBudgetError: It does not fit into the memory limit of the dehazer.
+    """
+    clock = clock or Clock()
+    wants_maps = bool(set(sides) - {"compare"})
+    with clock("decode"):
+        picture = dehazer.read(source, maps=wants_maps, max_pixels=options.max_pixels)
+        before = half_of_compare(picture) if "compare" in sides else None
+    info = picture.info
+    with clock("dehaze"):
+        result = dehazer.restore(picture, maps=wants_maps, in_place=True)
+    del picture  # the restored picture may share its pixels, but need not
+    with clock("encode"):
+        restored = result.image
+        data = encode_image(restored, format, metadata=options.metadata, quality=options.quality)
+        made = {name: _side_product(name, result, restored, before) for name in sides}
+    notes = dict.fromkeys(
+        [
+            *restored.notes,
+            *result.info.get("notes", ()),
+            *conversion_notes(restored, format, metadata=options.metadata),
+        ]
+    )
+    haze, left_alone = result.info.get("haze") or {}, result.info.get("left_alone")
+    return Rendered(data, made, (info.width, info.height), tuple(notes), haze, left_alone)
+
+
+def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
+    if name == "compare":
+        assert before is not None
+        return compare_picture(before, half_of_compare(restored), restored.metadata.icc)
+    return encode_map(result, name)
+
+
+def write_products(
+    rendered: Rendered, output: Path, sides: Mapping[str, Path], *, overwrite: bool | Mapping[Path, Signature]
+) -> None:
+    """Put all files of a picture in place, the restored picture last; if it cannot be written, none is new.
+
+    Args:
+        rendered: What to write.
+        output: Where the restored picture goes.
+        sides: Where the side products go.
+        overwrite: Whether files that exist may be replaced, or which ones, as long as they look like that.
+
+    Raises:
+        OutputError: A file cannot be written or would replace another.
+    """
+
+    def may_replace(path: Path) -> bool | Signature:
+        return overwrite if isinstance(overwrite, bool) else overwrite.get(path, False)
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
+    new: list[Path] = []
+    try:
+        with atomic_output(output, overwrite=may_replace(output)) as temporary:
+            temporary.write_bytes(rendered.data)
+            for name, path in sides.items():
+                is_new = not os.path.lexists(path)
+                with atomic_output(path, overwrite=may_replace(path)) as side:
+                    side.write_bytes(rendered.sides[name])
+                new += [path] if is_new else []
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def describe_failure(error: BaseException) -> str:
+    """One sentence on why a picture failed; for errors that nobody foresaw, one that says how to learn more."""
+    if isinstance(error, UnhazeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this picture; set --max-memory, or close other programs."
+    what = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+    return f"Something unexpected went wrong ({what}); run again with -v to see where, and please report it."
+
+
+# -- many pictures ----------------------------------------------------------------------------------------------------
+
+
+class _AbandonedError(Exception):
+    """The batch was interrupted; raised in its workers only."""
+
+
+class _Crew:
+    """Worker threads, the jobs they share, and the memory and the disk they take turns at."""
+
+    def __init__(self, dehazer: Dehazer, jobs: Sequence[Job], options: BatchOptions) -> None:
+        self.dehazer, self.options = dehazer, options
+        self.size = max(1, min(options.jobs, sum(job.ready for job in jobs)))
+        self.claims = Claims()
+        self._todo = iter(jobs)
+        self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
+        self._leftovers = _find_leftovers(jobs)
+        self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
+        self._change = threading.Condition()
+        self._memory_left = options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
+        self._running = self._writing = self._tickets = self._served = self._gone = 0
+        self._stopping = self._abandoned = False
+
+    def start(self) -> None:
+        """Start the workers; as daemons, so that an abandoned one does not keep the program alive."""
+        for number in range(self.size):
+            threading.Thread(target=self._work, name=f"{WORKER_PREFIX}-{number}", daemon=True).start()
+
+    def next_record(self) -> Record | None:
+        """The next record, if there is one soon."""
+        try:
+            record = self._results.get(timeout=_POLL)
+        except Empty:
+            return None
+        if record is None:
+            self._gone += 1
+        return record
+
+    @property
+    def all_told(self) -> bool:
+        """Whether every worker has gone and every record was taken."""
+        return self._gone == self.size
+
+    @property
+    def has_records(self) -> bool:
+        """Whether records wait to be taken."""
+        return not self._results.empty()
+
+    def abandon(self) -> None:
+        """Start nothing any more, and wait until no worker has a temporary file on the disk."""
+        with self._change:
+            self._abandoned = True
+            self._change.notify_all()
+            self._change.wait_for(lambda: not self._writing, timeout=_LONGEST_WRITE)
+        self.claims.close()
+
+    def check(self) -> None:
+        """Leave the picture that is being worked on if the batch was abandoned."""
+        if self._abandoned:
+            raise _AbandonedError
+
+    @contextmanager
+    def memory_for(self, job: Job) -> Iterator[None]:
+        """Wait until the picture fits beside those under way, in the order of arrival; one alone always may run."""
+        assert job.info is not None
+        needs_maps = bool(set(job.sides) - {"compare"})
+        self.dehazer.check_budget(job.info, maps=needs_maps)
+        needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
+        with self._change:
+            ticket, self._tickets = self._tickets, self._tickets + 1
+            self._change.wait_for(lambda: self._abandoned or (ticket == self._served and self._has_room(needed)))
+            self.check()
+            self._served += 1
+            self._running += 1
+            self._memory_left -= needed
+            self._change.notify_all()
+        try:
+            yield
+        finally:
+            with self._change:
+                self._running -= 1
+                self._memory_left += needed
+                self._change.notify_all()
+
+    def _has_room(self, needed: int) -> bool:
+        return not self._running or needed <= self._memory_left
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A stretch that is not left half-way: :meth:`abandon` waits for its end."""
+        with self._change:
+            self.check()
+            self._writing += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._writing -= 1
+                self._change.notify_all()
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                self._attempt(job)
+        except _AbandonedError:
+            pass
+        finally:
+            self._results.put(None)
+
+    def _next_job(self) -> Job | None:
+        """The next job; those that others have claimed come last, again and again until they are settled."""
+        with self._change:
+            while not (self._stopping or self._abandoned):
+                job = next(self._todo, None)
+                if job is not None or not self._deferred:
+                    return job
+                wait = self._deferred[0][0] - time.monotonic()
+                if wait <= 0:
+                    return self._deferred.popleft()[1]
+                self._change.wait(wait)
+        return None
+
+    def _defer(self, job: Job) -> None:
+        with self._change:
+            self._deferred.append((time.monotonic() + _RETRY, job))
+
+    def _attempt(self, job: Job) -> None:
+        """Process one job; whatever goes wrong becomes its record."""
+        clock = Clock(self.check)
+        try:
+            if job.skip is not None:
+                self._tidy(job)
+                self._skip(job, job.skip)
+            elif job.error is not None:
+                self._tidy(job)
+                self._fail(job, job.error, clock)
+            else:
+                self._process(job, clock)
+        except _AbandonedError:
+            raise
+        except Exception as error:
+            self._fail(job, error, clock)
+
+    def _process(self, job: Job, clock: Clock) -> None:
+        assert job.output is not None
+        claim = self.claims.acquire(job.output)
+        if claim is None:
+            self._defer(job)
+            return
+        with claim:
+            self._delete_leftovers(job)
+            if _was_overtaken(job):
+                self._skip_overtaken(job)
+                return
+            with self.memory_for(job):
+                format = format_for_suffix(job.output.suffix.lower())
+                rendered = render(self.dehazer, job.source, format, self.options, sides=tuple(job.sides), clock=clock)
+            with self.writing():
+                if not claim.holds():  # this process was asleep, and another took the picture over
+                    self._defer(job)
+                    return
+                with clock("write"):
+                    try:
+                        write_products(
+                            rendered, job.output, job.sides, overwrite=job.existing if job.overwrite else False
+                        )
+                    except OutputError:
+                        if not _was_overtaken(job):
+                            raise
+                        self._skip_overtaken(job)
+                        return
+                # within the stretch, so that an interrupted run knows of every file it wrote
+                self._results.put(_done(job, rendered, clock))
+
+    def _tidy(self, job: Job) -> None:
+        """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
+        if job.output is None or not any(path in self._leftovers for path in (*job.products, claim_path(job.output))):
+            return
+        claim = self.claims.acquire(job.output)
+        if claim is not None:
+            with claim:
+                self._delete_leftovers(job)
+
+    def _delete_leftovers(self, job: Job) -> None:
+        for path in job.products:
+            for leftover in self._leftovers.pop(path, ()):
+                leftover.unlink(missing_ok=True)
+
+    def _skip(self, job: Job, reason: str) -> None:
+        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
+
+    def _skip_overtaken(self, job: Job) -> None:
+        self._skip(job, f"{job.output} was written by another process meanwhile.")
+
+    def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
+        if self.options.on_error == "stop":
+            self._stopping = True
+        self._results.put(_failed(job, error, clock))
+
+
+def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:
+    """Temporary files of runs that were killed, or that run right now, by product; and claims, by themselves."""
+    wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> the products it may be for
+    for job in jobs:
+        for path in job.products:
+            wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
+    found: dict[Path, list[Path]] = {}
+    for folder, stems in wanted.items():
+        for stem, leftovers in find_leftovers(folder).items():
+            for path in stems.get(stem, ()):
+                found[path] = leftovers
+    for job in jobs:
+        if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
+            found[claim] = []
+    return found
+
+
+def _was_overtaken(job: Job) -> bool:
+    """Whether the output has come, or was made anew, since the job was planned."""
+    assert job.output is not None
+    now = signature_of(job.output)
+    return now is not None and now != job.existing.get(job.output)
+
+
+def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
+    width, height = rendered.size
+    return Record(
+        str(job.source),
+        "done",
+        str(job.output),
+        sides=tuple(map(str, job.sides.values())),
+        seconds=clock.seconds,
+        width=width,
+        height=height,
+        notes=rendered.notes if job.note is None else (job.note, *rendered.notes),
+        haze=rendered.haze,
+        left_alone=rendered.left_alone,
+    )
+
+
+def _failed(job: Job, error: Exception, clock: Clock) -> Record:
+    return Record(
+        str(job.source),
+        "failed",
+        None if job.output is None else str(job.output),
+        reason=describe_failure(error),
+        error_type=type(error).__name__,
+        is_missing=isinstance(error, MissingError),
+        trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
+        seconds=clock.seconds,
+        width=job.info.width if job.info else None,
+        height=job.info.height if job.info else None,
+    )
+
+
+class _Messenger:
+    """Passes records on in a thread of its own.
+
+    Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
+    """
+
+    def __init__(self, crew: _Crew, tell: Callable[[Record], None]) -> None:
+        self._crew, self._tell = crew, tell
+        self._failure: BaseException | None = None
+        self._hurry = self._begun = False
+        self._ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
+
+    def start(self) -> None:
+        """Begin to pass on records."""
+        threading.Thread(target=self._run, name=f"{WORKER_PREFIX}-messenger", daemon=True).start()
+
+    def wait(self) -> None:
+        """Return when all records were passed on; raise what the receiver raised."""
+        while not self._ended.wait(_POLL):  # a wait without end would not hear Ctrl-C on every system
+            pass
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> None:
+        """Pass on what is there, and nothing that comes later."""
+        self._hurry = True
+        if self._begun:  # otherwise no worker has begun either
+            self._ended.wait(_LONGEST_WRITE)
+
+    def _run(self) -> None:
+        self._begun = True
+        try:
+            while not self._crew.all_told and not (self._hurry and not self._crew.has_records):
+                record = self._crew.next_record()
+                if record is not None:
+                    self._tell(record)
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._ended.set()
+
+
+@contextmanager
+def _opencv_threads(workers: int) -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own where the workers occupy the processors already."""
+    if workers == 1:
+        yield
+        return
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

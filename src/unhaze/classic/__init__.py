@@ -1,0 +1,1 @@
+"""Models that find haze by a rule, without training: one file each."""

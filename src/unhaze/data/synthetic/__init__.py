@@ -1,0 +1,1 @@
+"""Hazy pictures made from clear ones: scenes, rooms, nights, and the data set of them."""

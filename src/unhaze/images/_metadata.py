@@ -1,0 +1,180 @@
+"""What is said about a picture beside its pixels, made to fit the pixels that are written."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unhaze.images import _exif
+from unhaze.images._colourspace import HDR_TRANSFERS
+from unhaze.images._picture import Decoded, Metadata
+
+__all__ = ["cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
+_OTHER_SIDE = {
+    b"tiff:ImageWidth": b"tiff:ImageLength",
+    b"tiff:ImageLength": b"tiff:ImageWidth",
+    b"exif:PixelXDimension": b"exif:PixelYDimension",
+    b"exif:PixelYDimension": b"exif:PixelXDimension",
+}
+_XMP_SIDE = re.compile(b"|".join(_OTHER_SIDE))
+_PHOTOSHOP_THUMBNAILS = {1033, 1036}
+_NAMED = 8  # damaged tags that a note names
+
+# Names in XMP that speak of parts no output has: gain maps (Adobe, Apple), videos of motion photos, the directory of
+# the parts of the file, and what stood in the extended part: depth maps and second views.
+_STALE_NAMES = (
+    rb"(?:hdrgm:\w+|HDRGainMap:\w+|apdi:AuxiliaryImageType|Container:Directory|xmpNote:HasExtendedXMP"
+    rb"|G?Camera:(?:MotionPhoto|MicroVideo)\w*|GDepth:\w+|GImage:\w+|GAudio:\w+)"
+)
+_STALE_ATTRIBUTE = re.compile(rb"\s" + _STALE_NAMES + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_STALE_ELEMENT = re.compile(rb"<(" + _STALE_NAMES + rb")(?:[\s/][^<>]*)?>")
+
+
+def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
+    """How the picture lies, 1 to 8: what EXIF says, else XMP, else 1."""
+    value = _exif.orientation(exif)
+    if value is None and xmp:
+        found = _XMP_ORIENTATION.search(xmp)
+        value = int(found[2]) if found else None
+    return value or 1
+
+
+def finish(decoded: Decoded, *, turned: bool) -> Metadata:
+    """Metadata for the upright picture: orientation 1, no thumbnail, no profile of another colour space.
+
+    Adds a note to ``decoded`` for what has to go.
+
+    Args:
+        decoded: What a reader returned, with the pixels upright by now.
+        turned: Whether width and height have changed places.
+    """
+    metadata = decoded.metadata
+    return replace(
+        metadata,
+        exif=_finish_exif(metadata.exif, decoded.notes, turned=turned),
+        xmp=_finish_xmp(metadata.xmp, turned=turned),
+        icc=_finish_icc(metadata.icc, decoded),
+        photoshop=_finish_photoshop(metadata.photoshop),
+        dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
+        aspect=metadata.aspect[::-1] if metadata.aspect and turned else metadata.aspect,
+    )
+
+
+def _finish_exif(exif: bytes | None, notes: list[str], *, turned: bool) -> bytes | None:
+    if not exif:
+        return None
+    try:
+        mended, dropped = _exif.mend(exif)
+        upright = _exif.make_upright(mended, swap_sides=turned)
+    except _exif.ExifError:
+        notes.append("The EXIF data is damaged and was dropped.")
+        return None
+    if dropped:
+        names = ", ".join(dict.fromkeys(dropped[:_NAMED])) + (", ..." if len(dropped) > _NAMED else "")
+        notes.append(f"Parts of the EXIF data are damaged and were dropped ({names}); the rest was kept.")
+    return upright
+
+
+def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
+    if not xmp:
+        return None
+    if turned:
+        xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
+    return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)))
+
+
+def _without_stale_elements(xmp: bytes) -> bytes:
+    """XMP less the elements, with all they hold, that speak of parts which are gone."""
+    kept, position, unclosed = [], 0, set()
+    while found := _STALE_ELEMENT.search(xmp, position):
+        closing, end = b"</" + found[1] + b">", found.end()
+        if not found[0].endswith(b"/>"):
+            end = -1 if closing in unclosed else xmp.find(closing, found.end())
+            if end < 0:  # searched for once only: the text may hold millions
+                unclosed.add(closing)
+                kept.append(xmp[position : found.end()])
+                position = found.end()
+                continue
+            end += len(closing)
+        kept.append(xmp[position : found.start()])
+        position = end
+    return b"".join(kept) + xmp[position:]
+
+
+def _finish_icc(icc: bytes | None, decoded: Decoded) -> bytes | None:
+    if not icc:
+        return None
+    if icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
+        decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
+        return None
+    return icc
+
+
+def _finish_photoshop(resources: bytes | None) -> bytes | None:
+    """Image resources without the thumbnail (Adobe Photoshop File Formats, "Image Resource Blocks")."""
+    kept, position, data = [], 0, resources or b""
+    while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
+        (identity,) = struct.unpack_from(">H", data, position + 4)
+        name = (data[position + 6] + 2) & ~1  # length byte and name, padded to even
+        if position + 10 + name > len(data):
+            break
+        (size,) = struct.unpack_from(">I", data, position + 6 + name)
+        end = position + 10 + name + size + size % 2
+        if identity not in _PHOTOSHOP_THUMBNAILS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept) or None
+
+
+def hdr_note(cicp: tuple[int, int]) -> str:
+    """What is said about a picture whose values are coded for HDR."""
+    name = HDR_TRANSFERS[cicp[1]]
+    return f"The colours are coded for HDR ({name}): they are worked on as they are coded, and keep their tag."
+
+
+def icc_space(icc: bytes) -> str:
+    """Colour space of a profile: ``"RGB"``, ``"GRAY"``, ``"CMYK"``, ... (ICC.1:2022, header bytes 16 to 19)."""
+    return icc[16:20].decode("ascii", "replace").strip()
+
+
+@cache
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # the time of making, else no two runs write equal files
+    return bytes(profile)
+
+
+def cmyk_to_srgb(picture: Image.Image, icc: bytes | None) -> tuple[np.ndarray[Any, Any], str]:
+    """Convert CMYK, through its profile where it has one.
+
+    Returns:
+        (H, W, 3) uint8 in sRGB, and a note.
+    """
+    from PIL import ImageCms
+
+    if icc and icc_space(icc) == "CMYK":
+        try:
+            source = ImageCms.getOpenProfile(io.BytesIO(icc))
+            target = ImageCms.createProfile("sRGB")
+            intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+            flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+            rgb = ImageCms.profileToProfile(picture, source, target, intent, "RGB", flags=flags)
+            assert rgb is not None
+            return np.array(rgb), "The CMYK colours were converted to sRGB through their profile."
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a profile that cannot be used is as good as none
+    return np.array(
+        picture.convert("RGB")
+    ), "The CMYK colours have no profile and were converted to sRGB by a rule of thumb."

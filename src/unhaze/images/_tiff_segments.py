@@ -1,0 +1,203 @@
+"""From the strips and tiles of a TIFF to an array of samples, one after the other.
+
+tifffile would do the same, but leaves compressions to imagecodecs, and some of its results to chance where a file is
+damaged or says too little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unhaze.errors import ImageDecodeError, UnsupportedImageError
+from unhaze.images import _tiff_codecs as codecs
+from unhaze.images._picture import Source
+
+__all__ = ["Layout", "read_samples"]
+
+_HORIZONTAL, _FLOATING = 2, 3
+_WITH_PREDICTOR = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
+_TURNED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the samples of a picture lie in its file.
+
+    Attributes:
+        width, height: Of the picture [px].
+        segment_width, segment_height: Of a tile, or of a strip [px].
+        tiled: Whether segments at the border are filled up to the full size, as tiles are and strips are not.
+        samples: Values per pixel.
+        planar: Whether each sample has segments of its own, all of the first before all of the second.
+        bits: Of a value.
+        is_float: Whether values are floats.
+        byte_order: ``"<"`` or ``">"``.
+        compression: Number of the compression.
+        predictor: 1 none, 2 differences along a row, 3 those of floats.
+        turned_bits: Whether the lowest bit of each byte comes first.
+        ycc: Whether samples are YCbCr.
+        subsampling: Columns and rows that share a pair of chroma values, where ``ycc`` and no JPEG.
+        jpeg_tables: Content of the tag, empty if there is none.
+        offsets, lengths: Places of the segments in the file [bytes]; both 0 for one that is not stored.
+        blank: Value of the pixels of segments that are not stored; ``None`` where all must be there.
+    """
+
+    width: int
+    height: int
+    segment_width: int
+    segment_height: int
+    tiled: bool
+    samples: int
+    planar: bool
+    bits: int
+    is_float: bool
+    byte_order: Literal["<", ">"]
+    compression: int
+    predictor: int
+    turned_bits: bool
+    ycc: bool
+    subsampling: tuple[int, int]
+    jpeg_tables: bytes
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+    blank: float | None
+
+    @property
+    def depth(self) -> int:
+        """Samples in one segment."""
+        return 1 if self.planar else self.samples
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples in memory; fewer than 8 bits become a byte each."""
+        return np.dtype(f"f{self.bits // 8}" if self.is_float else f"u{max(self.bits, 8) // 8}")
+
+    @property
+    def across(self) -> int:
+        """Segments side by side."""
+        return -(-self.width // self.segment_width)
+
+    @property
+    def down(self) -> int:
+        """Segments from top to bottom."""
+        return -(-self.height // self.segment_height)
+
+    @property
+    def count(self) -> int:
+        """Segments in all."""
+        return self.across * self.down * (self.samples if self.planar else 1)
+
+
+def read_samples(source: Source, layout: Layout) -> NDArray[Any]:
+    """All samples, (H, W, S) in the byte order of the machine.
+
+    Raises:
+        ImageDecodeError: A strip or tile is damaged or cut off.
+        UnsupportedImageError: The compression is not read, or needs a package that is not installed.
+    """
+    compression, name = layout.compression, codecs.name_of(layout.compression)
+    known = compression in codecs.BYTE_CODECS or compression in codecs.PICTURE_CODECS or compression == codecs.JPEG
+    if not known:
+        raise UnsupportedImageError(f"{source.name} is compressed with {name}, which is not read; save it with LZW.")
+    result = np.empty((layout.height, layout.width, layout.samples), layout.dtype)
+    for index in range(layout.count):
+        plane, place = divmod(index, layout.across * layout.down)
+        row, column = (n * s for n, s in zip(divmod(place, layout.across),
+                                             (layout.segment_height, layout.segment_width), strict=True))  # fmt: skip
+        rows, columns = (
+            min(layout.segment_height, layout.height - row),
+            min(layout.segment_width, layout.width - column),
+        )
+        target = result[row : row + rows, column : column + columns]
+        if layout.planar:
+            target = target[..., plane : plane + 1]
+        if layout.blank is not None and not layout.offsets[index] and not layout.lengths[index]:
+            target[...] = layout.blank
+            continue
+        height = layout.segment_height if layout.tiled else rows
+        try:
+            segment = _read_segment(source, layout, index, height)
+        except codecs.MissingCodecError as error:
+            raise UnsupportedImageError(
+                f"{source.name} is compressed with {name}, which is not read without imagecodecs; install it with: pip "
+                "install 'unhaze[tiff]'"
+            ) from error
+        except codecs.DamagedSegmentError as error:
+            raise _damaged(source, layout, index) from error
+        target[...] = segment[:rows, :columns]
+    return result
+
+
+def _damaged(source: Source, layout: Layout, index: int) -> ImageDecodeError:
+    kind = "tile" if layout.tiled else "strip"
+    return source.damaged(f"{kind} {index + 1} of {layout.count} cannot be decoded")
+
+
+def _read_segment(source: Source, layout: Layout, index: int, height: int) -> NDArray[Any]:
+    """One segment as (height, segment_width, depth)."""
+    width, depth = layout.segment_width, layout.depth
+    shape = (height, width, depth)
+    size = _size(layout, height)
+    length = size if layout.compression == 1 else layout.lengths[index]
+    if layout.offsets[index] + length > source.size:
+        raise source.truncated()
+    data = source.read_at(layout.offsets[index], length)
+    if layout.compression == codecs.JPEG:
+        return codecs.decode_jpeg(data, layout.jpeg_tables, shape, ycc=layout.ycc)
+    if layout.compression in codecs.PICTURE_CODECS:
+        return codecs.decode_picture(layout.compression, data, shape, layout.dtype)
+    if layout.turned_bits:
+        data = data.translate(_TURNED_BITS)
+    plain = codecs.BYTE_CODECS[layout.compression](data, size)
+    if layout.ycc and layout.subsampling != (1, 1):
+        return _without_subsampling(np.frombuffer(plain, np.uint8), layout, height)
+    if layout.bits < 8:
+        return _unpack(np.frombuffer(plain, np.uint8), layout.bits, shape)
+    return _samples(plain, layout, shape)
+
+
+def _size(layout: Layout, height: int) -> int:
+    """Bytes of a segment of ``height`` rows."""
+    if layout.ycc and layout.subsampling != (1, 1):
+        across, down = layout.subsampling
+        return -(-height // down) * -(-layout.segment_width // across) * (across * down + 2)
+    return height * (-(-layout.segment_width * layout.depth * layout.bits // 8))
+
+
+def _unpack(plain: NDArray[np.uint8], bits: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Values of 1, 2 or 4 bits, one in each byte; rows begin at a byte."""
+    height, width, depth = shape
+    rows = np.unpackbits(plain.reshape(height, -1), axis=1)[:, : width * depth * bits]
+    weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint8)
+    return np.asarray(rows.reshape(height, width, depth, bits) @ weights, np.uint8)
+
+
+def _samples(plain: Any, layout: Layout, shape: tuple[int, int, int]) -> NDArray[Any]:
+    predictor = layout.predictor if layout.compression in _WITH_PREDICTOR else 1
+    dtype = layout.dtype
+    if predictor == _FLOATING:  # bytes of a row by significance, the highest of all values first, and differences
+        height, width, depth = shape
+        planes = np.frombuffer(plain, np.uint8).reshape(height, -1, depth)
+        planes = np.cumsum(planes, axis=1, dtype=np.uint8).reshape(height, dtype.itemsize, width * depth)
+        joined = np.ascontiguousarray(np.moveaxis(planes, 1, 2))
+        return joined.view(dtype.newbyteorder(">")).reshape(shape)
+    values = np.frombuffer(plain, dtype.newbyteorder(layout.byte_order)).reshape(shape)
+    if predictor != _HORIZONTAL:
+        return values
+    whole = np.dtype(f"u{dtype.itemsize}")  # differences are those of integers, also where the values are floats
+    native = values.astype(dtype, copy=False).view(whole)
+    return np.cumsum(native, axis=1, dtype=whole).view(dtype)
+
+
+def _without_subsampling(plain: NDArray[np.uint8], layout: Layout, height: int) -> NDArray[np.uint8]:
+    """YCbCr stored as blocks of brightness with one pair of chroma each (TIFF 6.0, section 21)."""
+    across, down = layout.subsampling
+    rows, columns = -(-height // down), -(-layout.segment_width // across)
+    blocks = plain.reshape(rows, columns, across * down + 2)
+    luma = blocks[..., :-2].reshape(rows, columns, down, across).swapaxes(1, 2).reshape(rows * down, columns * across)
+    chroma = np.repeat(np.repeat(blocks[..., -2:], down, axis=0), across, axis=1)
+    return np.dstack([luma, chroma])[:height, : layout.segment_width]

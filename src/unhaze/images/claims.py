@@ -1,0 +1,325 @@
+"""Claims: which of several processes, on one machine or on several with a shared folder, makes a file.
+
+A claim is a small hidden file beside the output, ``.NAME.claim``, that only one process can create. Its holder touches
+it as long as it lives. A claim whose holder has died is taken over: at once where the death can be seen, else when it
+was not touched for :data:`STALE_AFTER` seconds by the clock of the file system. To take one over is to create the next
+generation, ``.NAME.claim.1``, which again only one process can do; nobody deletes what another might hold.
+
+Nothing but exclusive creation, reading, time stamps and deletion is asked of the file system, so that network folders
+will do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from unhaze.errors import OutputError
+from unhaze.images.atomic import temporary_path
+
+__all__ = ["STALE_AFTER", "Claim", "Claims", "claim_path"]
+
+STALE_AFTER = 120.0
+"""A claim that was not touched for so long [s] is taken over. Network file systems report times up to a minute late."""
+
+_BEAT = 10.0  # between touches [s]
+_LONGEST_STEM = 255 - len("..claim.123") - 17  # room for a digest that keeps shortened names apart
+_TRIES = 20
+_LONGEST_SETTLING = 10.0  # how long claims that other threads make or give up are waited for at the end [s]
+
+
+def claim_path(output: Path, generation: int = 0) -> Path:
+    """Where the claim on ``output`` lies.
+
+    >>> claim_path(Path("out/a.jpg")).as_posix()
+    'out/.a.jpg.claim'
+    """
+    name = os.fsencode(output.name)
+    stem = output.name
+    if len(name) > _LONGEST_STEM:
+        digest = hashlib.blake2b(name, digest_size=8).hexdigest()
+        stem = f"{name[:_LONGEST_STEM].decode(errors='ignore')}-{digest}"
+    return output.with_name(f".{stem}.claim{f'.{generation}' if generation else ''}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to make ``output``; a context manager that gives it up.
+
+    Attributes:
+        output: The file that is claimed.
+        generation: How many holders died before.
+        token: Tells this claim from all others.
+        made: Folders that were made for it, the innermost first.
+    """
+
+    output: Path
+    generation: int
+    token: str
+    made: tuple[Path, ...]
+    _board: Claims = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file that stands for the claim."""
+        return claim_path(self.output, self.generation)
+
+    def holds(self) -> bool:
+        """Whether the claim is still ours: a process that slept for long may have been taken for dead."""
+        mine = _read(self.path)
+        return (
+            mine is not None and mine.token == self.token and not claim_path(self.output, self.generation + 1).exists()
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.release(self)
+
+
+class Claims:
+    """The claims of this process; safe to share between threads. A context manager that gives up all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._unsettled = 0  # claims that are being made or given up right now
+        self._held: dict[str, Claim] = {}
+        self._end = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def acquire(self, output: Path) -> Claim | None:
+        """Claim ``output``, or return ``None`` while another process holds it, or once closed. Its folder is made.
+
+        Raises:
+            OutputError: The folder cannot be made or written to.
+        """
+        with self._unsettled_stretch():
+            if self._end.is_set():
+                return None
+            made = _make_folder(output.parent)
+            try:
+                claim = self._create(output, tuple(made))
+            except OSError as error:
+                raise _cannot_write(output.parent, error) from error
+            if claim is None:
+                return None
+            with self._lock:
+                self._held[claim.token] = claim
+                if self._heart is None:
+                    self._heart = threading.Thread(target=self._beat, name="unhaze-claims", daemon=True)
+                    self._heart.start()
+            return claim
+
+    def release(self, claim: Claim) -> None:
+        """Give a claim up; one that was given up or lost before is left alone."""
+        with self._unsettled_stretch():
+            with self._lock:
+                if self._held.pop(claim.token, None) is None:
+                    return
+            self._delete(claim)
+
+    @contextlib.contextmanager
+    def _unsettled_stretch(self) -> Iterator[None]:
+        with self._lock:
+            self._unsettled += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._unsettled -= 1
+                self._settled.notify_all()
+
+    @staticmethod
+    def _delete(claim: Claim) -> None:
+        if claim.holds():
+            # the oldest first: whoever still sees an old generation must find ours, not make it anew
+            for generation in range(claim.generation + 1):
+                with contextlib.suppress(OSError):
+                    claim_path(claim.output, generation).unlink()
+        for folder in claim.made:  # only those that stayed empty go
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def close(self) -> None:
+        """Give up all claims; on return no file of theirs is left, also of those that other threads were giving up."""
+        self._end.set()
+        with self._settled:
+            self._settled.wait_for(lambda: not self._unsettled, timeout=_LONGEST_SETTLING)
+            held = list(self._held.values())
+        for claim in held:
+            self.release(claim)
+        if self._heart is not None:
+            self._heart.join(1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _create(self, output: Path, made: tuple[Path, ...]) -> Claim | None:
+        token = secrets.token_hex(8)
+        content = json.dumps({**_self_description(), "token": token}).encode()
+        dead: list[str] = []  # tokens of the generations whose holders have died
+        failure: OSError | None = None  # of the last try
+        for _ in range(_TRIES):
+            generation = len(dead)
+            path = claim_path(output, generation)
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileNotFoundError as error:
+                _make_folder(output.parent)  # its last holder has just removed it for being empty
+                failure = error
+                continue
+            except FileExistsError:
+                failure = None
+                holder = _read(path)
+                if holder is None:  # given up in this moment
+                    dead.clear()
+                    continue
+                if holder.is_alive(output):
+                    return None
+                dead.append(holder.token)
+                continue
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                file.write(content)
+            if any(_token(claim_path(output, older)) != seen for older, seen in enumerate(dead)):
+                path.unlink(missing_ok=True)  # the dead were cleared away while we looked: begin again
+                dead.clear()
+                continue
+            if not self._is_top(output, generation):
+                path.unlink(missing_ok=True)
+                return None
+            return Claim(output, generation, token, made, self)
+        if failure is not None:  # no file can be made there, whatever the folder says
+            raise failure
+        return None
+
+    @staticmethod
+    def _is_top(output: Path, generation: int) -> bool:
+        """Whether no living process holds a later generation; what a dead one left there is deleted."""
+        path = claim_path(output, generation + 1)
+        above = _read(path)
+        if above is not None and above.is_alive(output):
+            return False
+        path.unlink(missing_ok=True)  # nobody can build on it: its foundation is ours
+        return True
+
+    def _beat(self) -> None:
+        while not self._end.wait(_BEAT):
+            with self._lock:
+                held = list(self._held.values())
+            for claim in held:
+                with contextlib.suppress(OSError):
+                    os.utime(claim.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """What a claim says of its holder; nothing but its time where it is empty or damaged."""
+
+    facts: dict[str, Any]
+    touched: float
+
+    @property
+    def token(self) -> str:
+        return str(self.facts.get("token", f"unknown, {self.touched}"))
+
+    def is_alive(self, output: Path) -> bool:
+        mine = _self_description()
+        if mine["place"] is not None and self.facts.get("place") == mine["place"]:
+            pid = self.facts.get("pid")
+            return isinstance(pid, int) and _is_running(pid, self.facts.get("started"))
+        return _clock_beside(output) - self.touched < STALE_AFTER
+
+
+def _read(path: Path) -> _Holder | None:
+    try:
+        with path.open("rb") as file:  # to open asks a network file system for times that are true now
+            facts, touched = file.read(4096), os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    try:
+        found = json.loads(facts)
+    except ValueError:
+        found = {}
+    return _Holder(found if isinstance(found, dict) else {}, touched)
+
+
+def _token(path: Path) -> str | None:
+    holder = _read(path)
+    return None if holder is None else holder.token
+
+
+def _clock_beside(output: Path) -> float:
+    """The time by the clock that stamps files in the folder of ``output``, which may be another machine's."""
+    probe = temporary_path(output)
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _self_description() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _start_time(os.getpid())}
+
+
+def _place() -> str | None:
+    """Names what process numbers are counted in: this boot of this machine, or a container on it."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process began, in ticks since the boot: numbers of processes are used again."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _is_running(pid: int, started: Any) -> bool:
+    now = _start_time(pid)
+    return now is not None and now == started
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder; returns the folders that were not there, the innermost first."""
+    missing = []
+    for place in (folder, *folder.parents):
+        if place.exists():
+            break
+        missing.append(place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"The folder {folder} cannot be made ({reason}); choose another.") from error
+    return missing
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(f"The folder {folder} cannot be written to ({reason}); choose another, or free some space.")

@@ -1,0 +1,504 @@
+"""Picture files in and out, with everything about them that is not haze.
+
+The rules for each kind of file are in ``docs/image-contract.md``; each row of its tables is a test.
+
+>>> import io
+>>> from PIL import Image
+>>> file = io.BytesIO()
+>>> Image.new("RGB", (6, 4), (10, 20, 30)).save(file, "PNG")
+>>> identify(file.getvalue())
+ImageInfo(format='png', width=6, height=4, channels=3, has_alpha=False, dtype='uint8')
+>>> picture = read_image(file.getvalue())
+>>> picture.pixels.shape
+(4, 6, 3)
+>>> encode_image(picture, "webp")[:4]
+b'RIFF'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from unhaze.errors import (
+    ImageDecodeError,
+    ImageEncodeError,
+    ImageTooLargeError,
+    ImageValueError,
+    UnhazeError,
+    UnknownNameError,
+    UnsupportedImageError,
+    UsageError,
+)
+from unhaze.images import _arrays, _metadata
+from unhaze.images._colourspace import HDR_TRANSFERS
+from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
+from unhaze.images.atomic import atomic_output
+from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
+from unhaze.images.levels import find_white, nominal_white
+from unhaze.images.video_files import VIDEO_HEAD, is_video, video_sentence
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "READ_SUFFIXES",
+    "WRITE_FORMATS",
+    "Encoding",
+    "ImageInfo",
+    "Metadata",
+    "Picture",
+    "conversion_notes",
+    "default_output_format",
+    "encode_image",
+    "format_for_suffix",
+    "identify",
+    "read_image",
+    "write_image",
+]
+
+WRITE_FORMATS: dict[str, str] = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "tiff": ".tif",
+    "webp": ".webp",
+    "avif": ".avif",
+    "bmp": ".bmp",
+}
+
+_WRITE_SUFFIXES = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+    ".avif": "avif",
+    ".bmp": "bmp",
+    ".dib": "bmp",
+}
+_HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+_RAW_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+}
+READ_SUFFIXES: frozenset[str] = frozenset(
+    {*_WRITE_SUFFIXES, *_HEIF_SUFFIXES, *_RAW_SUFFIXES, ".gif", ".pbm", ".pgm", ".pnm", ".ppm"}
+)
+
+# format -> module of this package that reads (and where possible writes) it; loaded on first use
+_CODECS = {
+    "jpeg": "_jpeg",
+    "png": "_png",
+    "tiff": "_tiff",
+    "webp": "_webp",
+    "avif": "_avif",
+    "bmp": "_bmp",
+    "gif": "_gif",
+    "ppm": "_ppm",
+    "heif": "_heif",
+    "raw": "_raw",
+}
+_OFTEN_PARTLY_USED = {"tiff", "png"}  # formats whose 16-bit and float values may have another white than their type's
+_EIGHT_BIT_ONLY = {"jpeg", "webp", "avif", "bmp"}
+_OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tiff"}
+_SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
+_HDR_FORMATS = {"png", "avif"}  # those that can say that the values are coded for HDR
+
+_OTHER_KINDS = {
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"8BPS": "Photoshop",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"gimp xcf": "GIMP",
+    b"%PDF": "PDF",
+    b"<svg": "SVG",
+    b"SIMPLE  =": "FITS",
+    b"PF": "float map (PFM)",
+    b"Pf": "float map (PFM)",
+    b"P7": "PAM",
+}
+
+
+def format_for_suffix(suffix: str) -> str | None:
+    """Name of the format that is written for a suffix such as ``".jpg"``; ``None`` if there is none.
+
+    >>> format_for_suffix(".TIFF")
+    'tiff'
+    """
+    return _WRITE_SUFFIXES.get(suffix.lower())
+
+
+def default_output_format(picture: Picture | ImageInfo) -> str:
+    """The format in which a picture is stored if nobody says otherwise: its own wherever it can be written.
+
+    HEIF becomes JPEG (PNG where its colours are coded for HDR), camera raw 16-bit TIFF, GIF and PPM become PNG.
+    """
+    hdr = picture.hdr if isinstance(picture, ImageInfo) else picture.metadata.cicp is not None
+    if hdr and picture.format not in _HDR_FORMATS:
+        return "png"
+    return _OUTPUT_OF_UNWRITABLE.get(picture.format, picture.format)
+
+
+def identify(source: str | Path | bytes) -> ImageInfo:
+    """Size and type of a picture from its header, without decoding a pixel.
+
+    Args:
+        source: Path or content of a picture file.
+
+    Raises:
+        ImageDecodeError: There is no such file, it cannot be read, or its header is no picture's.
+        UnsupportedImageError: It is a picture of a kind that is not handled.
+        MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
+    """
+    with open_source(source) as opened, _decoding(opened):
+        info: ImageInfo = _codec(_sniff(opened)).identify(opened)
+        opened.check_size(info.width, info.height, None)
+        return replace(info, file_bytes=opened.size)
+
+
+def read_image(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_metadata: int = METADATA_LIMIT,
+    finite: bool = False,
+) -> Picture:
+    """Decode a picture, upright and with everything needed to store its restored form in the same class of file.
+
+    The content decides about the format; a wrong suffix does not matter.
+
+    Args:
+        source: Path or content of a picture file.
+        max_pixels: Largest width times height that is decoded; checked before decoding. ``None``: no limit.
+        max_metadata: Most bytes of texts, profiles and the like, decompressed; what goes beyond is dropped with a note.
+        finite: Whether to refuse float pictures with some NaN or infinite values; otherwise they are told in a note.
+
+    Returns:
+        The picture; see :class:`Picture` for shapes, types and ranges.
+
+    Raises:
+        ImageDecodeError: There is no such file, it cannot be read, is empty, truncated, damaged or no picture.
+        UnsupportedImageError: It is a picture of a kind that is not handled, an animation for instance.
+        ImageTooLargeError: It has more than ``max_pixels`` pixels, or directories far larger than a picture needs.
+        ImageValueError: A float picture holds nothing but NaN and infinity, or some where ``finite``.
+        MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
+    """
+    with open_source(source, max_metadata) as opened, _decoding(opened):
+        name = _sniff(opened)
+        info: ImageInfo = _codec(name).identify(opened)
+        opened.check_size(info.width, info.height, max_pixels)
+        decoded: Decoded = _codec(name).read(opened, max_pixels)
+        _check_finite(decoded, opened, finite=finite)
+        _check_metadata(decoded, opened)
+        picture = _finish(decoded, name)
+        if picture.info != info:
+            raise opened.damaged(f"its header says {_describe(info)}, its contents are {_describe(picture.info)}")
+        return picture
+
+
+def conversion_notes(
+    picture: Picture, format: str | None = None, *, metadata: Literal["keep", "strip"] = "keep"
+) -> tuple[str, ...]:
+    """What storing a picture in a format changes or loses beyond ``picture.notes``, a short sentence each.
+
+    Args:
+        picture: What is to be stored.
+        format: Name of a format of ``WRITE_FORMATS``; ``None`` for :func:`default_output_format`.
+        metadata: As for :func:`encode_image`.
+    """
+    format = _output_format(picture, format)
+    notes = []
+    if format in _EIGHT_BIT_ONLY and picture.pixels.dtype != np.uint8:
+        kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
+        notes.append(f"{kind} values were rounded to 8 bit, the most that is written as {format.upper()}.")
+    if format == "png" and picture.pixels.dtype == np.float32:
+        white = 1 if picture.white is None else picture.white
+        notes.append(f"Float values were clipped to [0, {white:g}] and rounded to 16 bit, the most that PNG can store.")
+    kept = _metadata_to_write(picture, metadata)
+    notes += _codec(format).notes(picture, kept)
+    if format != "jpeg":
+        notes += _codec("jpeg").segment_notes(kept)
+    if kept.dpi and not kept.exif and format in ("webp", "avif") and round(kept.dpi[0]) not in _SCREENS:
+        notes.append(f"The resolution ({kept.dpi[0]:.0f} dpi) was dropped; {format.upper()} has no place for it.")
+    if kept.aspect and format not in ("jpeg", "png"):
+        notes.append(f"The pixel aspect was dropped; {format.upper()} has no place for it.")
+    return tuple(notes)
+
+
+def encode_image(
+    picture: Picture,
+    format: str | None = None,
+    *,
+    metadata: Literal["keep", "strip"] = "keep",
+    quality: int | None = None,
+) -> bytes:
+    """Encode a picture as the content of a file.
+
+    Args:
+        picture: What to encode.
+        format: Name of a format of ``WRITE_FORMATS``; ``None`` for :func:`default_output_format`.
+        metadata: ``"keep"``, or ``"strip"`` to drop EXIF, XMP, captions and texts. The colour profile stays, because
+            the colours depend on it.
+        quality: 1 to 100 for JPEG, WebP and AVIF; ``None`` keeps the quality class of the file the picture came from
+            where the format tells it. It has no meaning for the lossless formats.
+
+    Raises:
+        UsageError: ``quality``, ``metadata`` or ``format`` has no meaning.
+        ImageValueError: The arrays of the picture are not as :class:`Picture` says.
+        ImageEncodeError: The format cannot hold the picture: transparency in a JPEG, a side too long.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"The quality must lie between 1 and 100, not {quality}.")
+    format = _output_format(picture, format)
+    _check_arrays(picture)
+    kept = _metadata_to_write(picture, metadata)
+    if kept.cicp and format not in _HDR_FORMATS:
+        name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
+        raise ImageEncodeError(
+            f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
+        )
+    convert = _converter(format, picture.white)
+    alpha = _alpha_to_write(picture, format)
+    alpha = None if alpha is None else _converter(format, None)(alpha)
+    encoded: bytes = _codec(format).encode(convert(picture.pixels), alpha, picture.encoding, kept, quality)
+    return encoded
+
+
+def write_image(
+    picture: Picture,
+    path: str | Path,
+    *,
+    format: str | None = None,
+    metadata: Literal["keep", "strip"] = "keep",
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Encode a picture into a file that appears whole or not at all.
+
+    Args:
+        picture: What to write.
+        path: The file. Its suffix chooses the format unless ``format`` is given; with a suffix that says nothing
+            :func:`default_output_format` holds.
+        format: Name of a format of ``WRITE_FORMATS``.
+        metadata: As for :func:`encode_image`.
+        quality: As for :func:`encode_image`.
+        overwrite: Whether an existing file may be replaced.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: The file exists and may not be replaced, or the file system refuses it.
+        UsageError, ImageValueError, ImageEncodeError: As for :func:`encode_image`.
+    """
+    path = Path(path)
+    if format is None:
+        format = _format_of_path(path)
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(encode_image(picture, format, metadata=metadata, quality=quality))
+    return path
+
+
+@contextmanager
+def _decoding(source: Source) -> Iterator[None]:
+    """Make one sentence of whatever a decoder raises for a damaged file; they raise errors of every kind."""
+    try:
+        yield
+    except (UnhazeError, MemoryError):
+        raise
+    except TooMuchError as error:
+        raise ImageTooLargeError(
+            f"{source.name} says more about its picture than {source.budget.limit >> 20} MB; raise max_memory "
+            "if you trust the file."
+        ) from error
+    except Exception as error:
+        raise source.damaged() from error
+
+
+def _codec(name: str) -> Any:
+    return import_module(f"unhaze.images.{_CODECS[name]}")
+
+
+def _sniff(source: Source) -> str:
+    """Format of a file from its first bytes (and for camera raw, which is mostly a TIFF, from its directories)."""
+    start = source.start()
+    if not start:
+        raise ImageDecodeError(f"{source.name} is empty; copy it again.")
+    if start[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if start[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "raw" if _codec("tiff").is_raw(source) else "tiff"
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "webp"
+    if start[:2] == b"BM" and len(start) > 14:
+        return "bmp"
+    if start[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
+        return "ppm"
+    if start[4:8] == b"ftyp":
+        return _sniff_brand(source, start)
+    if _is_raw_signature(start):
+        return "raw"
+    if start.lstrip(b"\0\r\n\t ").startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    raise _not_a_picture(source, start)
+
+
+def _sniff_brand(source: Source, start: bytes) -> str:
+    """ISO base media file format: the brands say what is inside (ISO/IEC 23008-12, AV1 Image File Format)."""
+    length = int.from_bytes(start[:4], "big")
+    box = source.start(min(max(length, 16), 4096))
+    brands = {box[8:12], *(box[i : i + 4] for i in range(16, len(box) - 3, 4))}
+    if b"avis" in (box[8:12],):
+        raise UnsupportedImageError(f"{source.name} is an animated AVIF; extract the frames first.")
+    if b"avif" in brands:
+        return "avif"
+    if box[8:12] == b"crx ":
+        return "raw"
+    if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+        return "heif"
+    raise _not_a_picture(source, start)
+
+
+def _is_raw_signature(start: bytes) -> bool:
+    signatures = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb", b"IIII", b"HEAPCCDR")
+    return start.startswith(signatures) or start[6:14] == b"HEAPCCDR"
+
+
+def _not_a_picture(source: Source, start: bytes) -> ImageDecodeError | UnsupportedImageError:
+    for signature, kind in _OTHER_KINDS.items():
+        if start.startswith(signature):
+            return UnsupportedImageError(
+                f"{source.name} is a {kind} file, which is not read; convert it to PNG or TIFF."
+            )
+    if is_video(source.start(VIDEO_HEAD), source.suffix):
+        return UnsupportedImageError(video_sentence(source.name, source.suffix))
+    return ImageDecodeError(f"{source.name} is not a picture of a known format; check what it is.")
+
+
+def _describe(info: ImageInfo) -> str:
+    return f"{info.width} x {info.height} {info.dtype} x {info.channels}{' and alpha' if info.has_alpha else ''}"
+
+
+def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
+    for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
+        if values is None or values.dtype.kind != "f":
+            continue
+        if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
+            continue
+        bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
+        count = int(bad.sum())
+        if finite or count == bad.size or values is decoded.alpha:
+            raise ImageValueError(
+                f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
+            )
+        decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
+
+
+def _check_metadata(decoded: Decoded, source: Source) -> None:
+    """Drop what goes beyond the budget, and say so; readers that inflate have kept to it before."""
+    limit = source.budget.limit
+    kept: dict[str, Any] = {}
+    for name in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
+        value = getattr(decoded.metadata, name)
+        limit -= len(value or b"")
+        if limit < 0:
+            limit += len(value)
+            kept[name] = None
+    if kept:
+        decoded.metadata = replace(decoded.metadata, **kept)
+    if kept or source.budget.exceeded:
+        decoded.notes.append(
+            f"Metadata beyond {PART_LIMIT / 1e6:.0f} MB a piece or {source.budget.limit >> 20} MB in all was dropped."
+        )
+
+
+def _finish(decoded: Decoded, name: str) -> Picture:
+    """Turn upright, and make the metadata say so."""
+    orientation = decoded.orientation
+    if orientation is None:
+        orientation = _metadata.orientation(decoded.metadata.exif, decoded.metadata.xmp)
+    pixels = np.require(_arrays.upright(decoded.pixels, orientation), requirements=["C", "W", "O"])
+    decoded.pixels = pixels
+    alpha = decoded.alpha
+    if alpha is not None:
+        alpha = np.require(_arrays.upright(alpha, orientation), requirements=["C", "W", "O"])
+    metadata = _metadata.finish(decoded, turned=decoded.turned or orientation >= 5)
+    picture = Picture(pixels, alpha, name, metadata, decoded.encoding, tuple(decoded.notes))
+    if name in _OFTEN_PARTLY_USED and pixels.dtype != np.uint8:
+        white = find_white(pixels, picture.hidden())
+        picture.white = None if white == nominal_white(pixels.dtype) else white
+    return picture
+
+
+def _output_format(picture: Picture, format: str | None) -> str:
+    format = default_output_format(picture) if format is None else format.lower()
+    format = {"jpg": "jpeg", "tif": "tiff"}.get(format, format)
+    if format in _OUTPUT_OF_UNWRITABLE:
+        raise ImageEncodeError(f"{format.upper()} files can be read but not written; choose JPEG, PNG or TIFF.")
+    if format not in WRITE_FORMATS:
+        raise UnknownNameError("format", format, WRITE_FORMATS)
+    return format
+
+
+def _format_of_path(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    format = format_for_suffix(suffix)
+    if format is None and suffix in READ_SUFFIXES:
+        raise ImageEncodeError(f"{path}: {suffix} files can be read but not written; choose .jpg, .png or .tif.")
+    return format
+
+
+def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
+    """Metadata that fits the pixels as they are now, which may no longer be those that were read."""
+    if metadata not in ("keep", "strip"):
+        raise UsageError(f"metadata must be 'keep' or 'strip', not {metadata!r}.")
+    kept = picture.metadata
+    space = "GRAY" if picture.pixels.ndim == 2 else "RGB"
+    icc = kept.icc if kept.icc and _metadata.icc_space(kept.icc) == space else None
+    if metadata == "strip":
+        return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
+    return replace(kept, icc=icc)
+
+
+def _alpha_to_write(picture: Picture, format: str) -> Pixels | None:
+    """Alpha, less one that says nothing where the format has no place for it."""
+    alpha = picture.alpha
+    if alpha is None or format != "jpeg":
+        return alpha
+    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1.0
+    return None if (alpha == opaque).all() else alpha
+
+
+def _check_arrays(picture: Picture) -> None:
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
+        raise ImageValueError(f"Pixels must have the shape (H, W) or (H, W, 3), not {pixels.shape}.")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise ImageValueError(f"Pixels must be uint8, uint16 or float32, not {pixels.dtype}.")
+    if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+        raise ImageValueError(
+            f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
+            f"{alpha.dtype}."
+        )
+
+
+def _converter(format: str, white: float | None) -> Any:
+    """Makes the values that the format holds; ``white`` becomes their white where the type changes."""
+    if format in _EIGHT_BIT_ONLY:
+        return partial(_arrays.to_uint8, white=white)
+    return partial(_arrays.to_uint16, white=white) if format == "png" else np.asarray

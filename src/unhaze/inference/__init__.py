@@ -1,1 +1,0 @@
-"""Running a dehazing method on real pictures: memory, strips, files, batches and streams."""

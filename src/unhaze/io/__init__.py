@@ -1,1 +1,0 @@
-"""Pictures in and out: files, video frames, records of a run."""

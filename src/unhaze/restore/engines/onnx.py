@@ -1,0 +1,254 @@
+"""Running the ONNX file of a trained method, with OpenVINO where that is installed, else with onnxruntime.
+
+Both give the same numbers to 1e-5 or better: OpenVINO is held to float32, because its own choice on processors with
+bfloat16 is a hundred times less precise. Neither is imported before a picture is to be dehazed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
+from unhaze.restore.machine import usable_cores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+__all__ = ["ENGINES", "ENGINE_VARIABLE", "EngineInfo", "OnnxEngine", "installed_engines", "resolve_engine"]
+
+ENGINES = ("auto", "onnxruntime", "openvino")
+ENGINE_VARIABLE = "UNHAZE_ENGINE"  # what auto means, for all commands and programs of a machine
+
+_PREFERRED = ("openvino", "onnxruntime")
+_FREE_SIDE = 64  # a multiple of what networks here ask for
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What runs a network.
+
+    Attributes:
+        name: ``"onnxruntime"`` or ``"openvino"``.
+        version: Of the package.
+        provider: The part of it that does the arithmetic, and its precision where there is a choice.
+
+    >>> print(EngineInfo("onnxruntime", "1.31.1", "CPUExecutionProvider"))
+    onnxruntime 1.31.1 (CPUExecutionProvider)
+    """
+
+    name: str
+    version: str
+    provider: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.provider})"
+
+
+def installed_engines() -> list[str]:
+    """Names of the engines that are installed, the one that ``"auto"`` takes first."""
+    return [name for name in _PREFERRED if find_spec(name) is not None]
+
+
+def resolve_engine(name: str = "auto") -> str:
+    """The engine that ``name`` stands for; nothing is imported.
+
+    ``"auto"`` is what the environment variable ``UNHAZE_ENGINE`` says, else the best one that is installed.
+
+    Raises:
+        UnknownNameError: There is no such engine.
+        MissingDependencyError: It is not installed.
+    """
+    if name == "auto":
+        name = os.environ.get(ENGINE_VARIABLE) or "auto"
+    if name not in ENGINES:
+        raise UnknownNameError("engine", name, ENGINES)
+    installed = installed_engines()
+    if name == "auto":
+        name = installed[0] if installed else "onnxruntime"
+    if name not in installed:
+        raise _missing(name)
+    return name
+
+
+class OnnxEngine:
+    """An ONNX file, ready to run; opened at the first use. Any thread may call it.
+
+    Args:
+        weights: The file.
+        engine: One of :data:`ENGINES`.
+        threads: Processor cores for one call; default all that this process may use.
+
+    Raises:
+        UnknownNameError: There is no such engine.
+        MissingDependencyError: It is not installed.
+    """
+
+    def __init__(self, weights: Path, *, engine: str = "auto", threads: int | None = None) -> None:
+        self.name = resolve_engine(engine)
+        self._is_choice_free = engine == "auto" and not os.environ.get(ENGINE_VARIABLE)
+        self._weights, self._threads = weights, threads or usable_cores()
+        self._lock = Lock()
+        self._open: _Session | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs the file; opens it.
+
+        Raises:
+            MissingError: The engine is installed but does not work.
+        """
+        return self._session().info
+
+    def run(self, **inputs: FloatArray) -> Mapping[str, FloatArray]:
+        """The outputs of the network by name, for its inputs by name."""
+        return self._session().run(inputs)
+
+    def _session(self) -> _Session:
+        with self._lock:
+            if self._open is None:
+                self._open = self._try_open()
+            return self._open
+
+    def _try_open(self) -> _Session:
+        names = [self.name]
+        if self._is_choice_free:  # who did not ask for OpenVINO shall not fail by a broken one
+            names += [name for name in installed_engines() if name != self.name]
+        failures: dict[str, Exception] = {}
+        for name in names:
+            try:
+                session = _open(name, self._weights, self._threads)
+            except Exception as error:  # whatever a broken installation may raise
+                failures[name] = error
+            else:
+                self.name = name
+                return session
+        reason = "; ".join(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+                           for name, error in failures.items())  # fmt: skip
+        raise MissingError(
+            f"The network {self._weights.name} cannot be run ({reason}); install {self.name} again, "
+            "or use a method without a network, such as dcp."
+        ) from failures[self.name]
+
+
+class _Session(Protocol):
+    info: EngineInfo
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]: ...
+
+
+class _OnnxRuntime:
+    def __init__(self, weights: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # idle workers that spin would take the cores from the pixels
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.info = EngineInfo("onnxruntime", onnxruntime.__version__, self._session.get_providers()[0])
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+        return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
+
+
+class _OpenVino:
+    def __init__(self, weights: Path, threads: int) -> None:
+        with _no_telemetry():
+            import openvino
+
+        # so many calls may be under way at once without waiting for one another
+        streams = max(1, usable_cores() // threads)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads * streams,
+            "NUM_STREAMS": streams,
+            "ENABLE_CPU_PINNING": False,  # pinned threads would keep the cores from the pixels
+        }
+        core = openvino.Core()
+        self._model = core.compile_model(core.read_model(str(weights)), "CPU", settings)
+        self._outputs = [output.get_any_name() for output in self._model.outputs]
+        # A request serves one call at a time. They are not kept by thread: one that dies with a thread while the
+        # program ends takes the program down.
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        (device, *_) = self._model.get_property("EXECUTION_DEVICES")
+        # its binding locks up where its first calls come from several threads at once
+        self.run({each.get_any_name(): _zeros(each.get_partial_shape()) for each in self._model.inputs})
+        self.info = EngineInfo("openvino", openvino.__version__.partition("-")[0], f"{device}, {precision}")
+
+    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self._model.create_infer_request()
+        results = request.infer(dict(inputs))
+        outputs = {name: results[index].copy() for index, name in enumerate(self._outputs)}  # its buffers serve again
+        self._idle.put(request)
+        return outputs
+
+
+def _zeros(shape: Any) -> FloatArray:
+    """A small input of a shape, ``_FREE_SIDE`` where a side is free."""
+    import numpy as np
+
+    return np.zeros([_FREE_SIDE if side.is_dynamic else side.get_length() for side in shape], np.float32)
+
+
+_OPENERS: dict[str, Callable[[Path, int], _Session]] = {"onnxruntime": _OnnxRuntime, "openvino": _OpenVino}
+_OPENING = Lock()
+
+
+def _open(name: str, weights: Path, threads: int) -> _Session:
+    """A session for a file; the same again while the file is the same, because opening takes longer than running."""
+    status = weights.stat()
+    with _OPENING:
+        return _open_version(name, weights, threads, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _open_version(name: str, weights: Path, threads: int, version: tuple[int, int]) -> _Session:
+    return _OPENERS[name](weights, threads)
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Import OpenVINO without its statistics.
+
+    Its converter, which nothing here uses, would write a client id into the home folder on import, and may report to
+    its maker. Where the package for that is missing it does without.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules or "openvino" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module as not importable
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _missing(name: str) -> MissingError:
+    purpose = "run the trained network"
+    if name == "openvino":
+        return MissingDependencyError(name, "openvino", f"{purpose} with it")
+    return MissingError(
+        f"{name} is needed to {purpose}; install it with: pip install {name}, "
+        "or use a method without a network, such as dcp."
+    )

@@ -1,0 +1,1 @@
+"""Frames of video: raw streams, order over time, and smoothing."""

@@ -1,0 +1,95 @@
+"""The table of weights: every network has its card, and what the card says is true as far as it can be checked here."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import unhaze.models  # noqa: E402
+from unhaze.models.checkpoints import load_network, save_weights  # noqa: E402
+from unhaze.models.checkpoints.cards import NONE_STATED, list_cards, network_card  # noqa: E402
+from unhaze.models.checkpoints.detect import expected_tensors  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
+
+SOURCES = Path(unhaze.models.__file__).parent
+NETWORKS_PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+LICENCES = {"MIT": "MIT", "Apache-2.0": "Apache-2.0", "CC-BY-NC-SA-4.0": "CC BY-NC-SA 4.0"}
+
+
+def header(name):
+    text = (SOURCES / f"{name.rpartition('-')[0]}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(text))
+
+
+def test_every_network_has_a_card_and_every_card_a_network():
+    assert list_cards() == list_networks()
+    assert network_card("of-another-package") is None
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_a_card_agrees_with_its_network(name):
+    card = network_card(name)
+    with torch.device("meta"):
+        network = create_network(name)
+    assert card.parameters == sum(p.numel() for p in network.parameters())
+    official = re.search(r"Official code: (\S+ at \w+) \(([^)]+)\)", header(name))
+    assert official, "the header names the official code and its licence"
+    assert card.source == official[1]
+    assert official[2] == LICENCES.get(card.license, "no licence stated")
+    assert card.license in LICENCES or card.license.startswith(NONE_STATED)
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_a_card_is_complete(name):
+    card = network_card(name)
+    assert bool(card.weights) != bool(card.unpublished), "weights, or why there are none"
+    for weights in card.weights:
+        assert re.fullmatch(r"https://\S+", weights.url)
+        assert re.fullmatch(r"([0-9a-f]{64})?", weights.sha256)
+        assert weights.trained_on
+        assert (weights.license, weights.source) == (card.license, card.source)
+        year = re.search(r"\d{4}", weights.paper)[0]
+        assert year in header(name)
+        assert all(re.fullmatch(r"[\w-]+/(psnr|ssim)", score) for score in weights.reported)
+
+
+def test_two_networks_have_the_same_tensors_only_where_the_card_says_so():
+    """So that a file tells by itself which network it belongs to, or its card that it cannot."""
+    known = {}
+    for name in list_networks():
+        shapes = frozenset(expected_tensors(name)[0].items())
+        assert known.setdefault(shapes, name) == (network_card(name).taken_for or name)
+
+
+@pytest.mark.parametrize("name", [name for name in list_networks() if network_card(name).taken_for])
+def test_a_file_is_taken_for_what_the_card_says_unless_it_names_its_network(name, tmp_path):
+    card = network_card(name)
+    assert f"as {card.taken_for}, which has the same" in card.recognised
+    state = create_network(name).state_dict()
+    torch.save(state, tmp_path / "plain.pth")
+    assert load_network(tmp_path / "plain.pth")[1] == card.taken_for
+    assert load_network(tmp_path / "plain.pth", name)[1] == name
+    save_weights(state, tmp_path / "named.safetensors", name)
+    assert load_network(tmp_path / "named.safetensors")[1] == name
+
+
+def test_the_documentation_says_the_same():
+    told = {}
+    for line in NETWORKS_PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 6 and cells[0].startswith("`") and re.fullmatch(r"[\d,\s]*", cells[2]):
+            first, *others = re.findall(r"`([\w-]+)`", cells[0])
+            names = [first, *(first.rpartition("-")[0] + other if other.startswith("-") else other for other in others)]
+            counts = re.findall(r"\d+(?:,\d{3})*", cells[2])
+            errors = re.findall(r"\de-\d", cells[5])
+            for index, name in enumerate(names):
+                count = counts[index] if counts else None
+                told[name] = (count, errors[min(index, len(errors) - 1)] if errors else None)
+    assert sorted(told) == list_cards()
+    for name, (count, error) in told.items():
+        card = network_card(name)
+        assert count is None or int(count.replace(",", "")) == card.parameters
+        assert (None if error is None else float(error)) == card.parity

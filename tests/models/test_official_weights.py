@@ -1,0 +1,70 @@
+"""Official checkpoints give official results; they are not part of the project, so their folder must be named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402, N812
+from tests import parity  # noqa: E402
+
+from unhaze import Dehazer  # noqa: E402
+from unhaze.models.base import prepare  # noqa: E402
+from unhaze.models.checkpoints import load_network  # noqa: E402
+
+FOLDER = os.environ.get("UNHAZE_OFFICIAL_WEIGHTS")
+NEEDS_FOLDER = pytest.mark.skipif(not FOLDER, reason="UNHAZE_OFFICIAL_WEIGHTS names no folder with checkpoints")
+
+
+@NEEDS_FOLDER
+@pytest.mark.parametrize(
+    ("fixture_name", "name", "file", "outputs"),
+    [
+        ("aodnet-official", "aodnet-base", "dehazer.pth", lambda r: {"out": r.image}),
+        (
+            "gcanet-official",
+            "gcanet-base",
+            "wacv_gcanet_dehaze.pth",
+            lambda r: {"out255": r.image, "residual": r.aux["residual"]},
+        ),
+    ],
+)
+def test_official_checkpoint(fixture_name, name, file, outputs):
+    path = Path(FOLDER) / file
+    fixture = parity.load(fixture_name)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in fixture.manifest["weights"]
+    network, found = load_network(path)
+    assert found == name
+    with torch.no_grad():
+        ours = outputs(network(prepare(fixture.image(), network.contract)))
+    errors = {output: fixture.error(output, tensor) for output, tensor in ours.items()}
+    print(fixture_name, errors)
+    assert {output: error for output, error in errors.items() if not error <= fixture.limit(output)} == {}
+
+
+@NEEDS_FOLDER
+@pytest.mark.parametrize(("height", "width"), [(376, 480), pytest.param(1048, 1800, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "file"), [("aodnet", "dehazer.pth"), ("gcanet", "wacv_gcanet_dehaze.pth")])
+def test_a_photograph_on_the_path_of_a_user(name, file, height, width):
+    """As :meth:`restore` in float64 on contiguous maps, to 1e-5 or ten times what float32 alone loses."""
+    weights = Path(FOLDER) / file
+    random = np.random.default_rng(0)
+    coarse = torch.from_numpy(random.random((1, 3, height // 60, width // 60), np.float32))
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    rgb = np.clip(0.4 + 0.5 * smooth + 0.02 * random.standard_normal(smooth.shape, np.float32), 0, 1)
+    planes = torch.from_numpy(rgb).permute(2, 0, 1)[None].contiguous()
+    network, _ = load_network(weights)
+    with torch.inference_mode():
+        plain = network.restore(planes).image.clamp(0, 1)
+        exact = network.double().restore(planes.double()).image.clamp(0, 1)
+    floor = (plain - exact).abs().max().item()
+    ours = torch.from_numpy(Dehazer(model=name, weights=weights, device="cpu")(rgb).image).permute(2, 0, 1)[None]
+    error = (ours - exact).abs().max().item()
+    print(f"{name} {width}x{height}: error {error:.1e}, float32 alone {floor:.1e}")
+    assert error <= max(1e-5, 10 * floor)

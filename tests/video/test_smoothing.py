@@ -1,0 +1,207 @@
+"""Haze over time: less flicker in a still scene, a fresh start after a cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage import data
+from sklearn.datasets import load_sample_image
+
+from unhaze.errors import UsageError
+from unhaze.restore.dehazer import Dehazer
+from unhaze.restore.haze_field import HazeField
+from unhaze.restore.options import DEFAULT_TEMPORAL
+from unhaze.video.smoothing import MAXIMUM_WEIGHT, TemporalSmoother, is_cut, thumbnail
+
+METHODS = ["dcp", "field-m"]
+MAPS = ("slope", "offset", "airlight", "confidence")
+
+
+def field_of(value, shape=(4, 6)):
+    maps = (np.full(shape, value + i, np.float32) for i in range(3))
+    slope, offset, confidence = maps
+    return HazeField(slope, offset, np.full(3, value / 10, np.float32), confidence, lift=value)
+
+
+def frame(level=100):
+    return np.full((30, 40, 3), level, np.uint8)
+
+
+def same(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in (*MAPS, "lift"))
+
+
+@given(values=st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=8), weight=st.floats(0, MAXIMUM_WEIGHT))
+def test_every_number_of_the_field_is_smoothed_exponentially(values, weight):
+    smoother, expected = TemporalSmoother(weight), None
+    for value in values:
+        expected = value if expected is None else weight * expected + (1 - weight) * value
+        smooth = smoother(field_of(value), frame())
+        np.testing.assert_allclose(smooth.slope, expected, atol=1e-5)
+        np.testing.assert_allclose(smooth.offset, expected + 1, atol=1e-5)
+        np.testing.assert_allclose(smooth.confidence, expected + 2, atol=1e-5)
+        np.testing.assert_allclose(smooth.airlight, expected / 10, atol=1e-5)
+        assert smooth.lift == pytest.approx(expected, abs=1e-5)
+        assert smooth.slope.dtype == smooth.offset.dtype == smooth.airlight.dtype == np.float32
+
+
+def test_weight_zero_gives_back_what_it_gets():
+    smoother = TemporalSmoother(0.0)
+    for value in (0.1, 0.9):
+        field = field_of(value)
+        assert smoother(field, frame()) is field
+
+
+@pytest.mark.parametrize("weight", [-0.01, 0.981, 1.0, float("nan"), float("inf")])
+def test_a_weight_out_of_range_is_refused(weight):
+    with pytest.raises(UsageError, match=r"^temporal is .*, but must lie between 0 and 0\.98\.$"):
+        TemporalSmoother(weight)
+
+
+def test_it_begins_anew_after_a_cut_and_with_frames_of_another_size():
+    smoother = TemporalSmoother(0.9)
+    smoother(field_of(0.1), frame(60))
+    after = field_of(0.8)
+    assert smoother(after, frame(200)) is after
+    other = field_of(0.3, (5, 7))
+    assert smoother(other, frame(200)) is other
+    assert not same(smoother(field_of(0.5, (5, 7)), frame(200)), field_of(0.5, (5, 7)))
+
+
+# -- cuts -------------------------------------------------------------------------------------------------------------
+
+
+def moved(picture, share):
+    """``picture`` seen through a window, and through one further right."""
+    width = picture.shape[1]
+    step, margin = int(width * share), width // 8
+    return picture[:, margin:-margin], picture[:, margin + step : step - margin or None]
+
+
+@pytest.fixture(scope="module")
+def scenes(hazy_photo):
+    """Clear and hazy scenes."""
+    china, flower = (load_sample_image(f"{name}.jpg") for name in ("china", "flower"))
+    coffee, cat, rocket = data.coffee(), data.cat(), data.rocket()
+    fog = (coffee * 0.35 + 140).astype(np.uint8)
+    mist = (rocket * 0.5 + 105).astype(np.uint8)
+    return {"china": china, "flower": flower, "cat": cat, "hazy": hazy_photo[0], "fog": fog, "mist": mist}
+
+
+def test_other_scenes_are_cuts(scenes):
+    names = [name for name in scenes if name != "china"]  # the hazy scene is china behind haze
+    for i, one in enumerate(names):
+        for other in names[:i]:
+            assert is_cut(thumbnail(scenes[one]), thumbnail(scenes[other])), (one, other)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
+def test_motion_is_no_cut(scenes, share):
+    for name, picture in scenes.items():
+        before, after = moved(picture, share)
+        assert not is_cut(thumbnail(before), thumbnail(after)), name
+
+
+def test_noise_and_flicker_are_no_cut(scenes):
+    rng = np.random.default_rng(0)
+    for name, picture in scenes.items():
+        noisy = np.clip(picture + rng.normal(0, 15, picture.shape), 0, 255).astype(np.uint8)
+        brighter = np.clip(picture * 1.05, 0, 255).astype(np.uint8)
+        for other in (noisy, brighter):
+            assert not is_cut(thumbnail(picture), thumbnail(other)), name
+
+
+def test_thumbnails_mean_the_same_for_all_frames(scenes):
+    picture = scenes["china"]
+    small = thumbnail(picture)
+    assert small.shape == (27, 48, 3)
+    np.testing.assert_allclose(thumbnail(picture.astype(np.uint16) * 257), small, atol=1 / 255)
+    np.testing.assert_allclose(thumbnail(picture.astype(np.float32) / 255), small, atol=1 / 255)
+    gray = thumbnail(np.ascontiguousarray(picture[..., 1]))
+    np.testing.assert_array_equal(gray[..., 0], gray[..., 2])
+
+
+# -- through the dehazer ----------------------------------------------------------------------------------------------
+
+
+def noisy_frames(scene, count, seed):
+    rng = np.random.default_rng(seed)
+    return [np.clip(scene + rng.normal(0, 12, scene.shape), 0, 255).astype(np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_still_scene_flickers_less(hazy_photo, method):
+    """The restored mean brightness of blocks over time: noise of the sensor averages out, what is left is the haze."""
+    scene = cv2.resize(hazy_photo[0], (160, 106), interpolation=cv2.INTER_AREA)
+    frames = noisy_frames(scene, 14, seed=3)
+
+    def flicker(weight):
+        with Dehazer(method, threads=1) as dehazer:
+            fields = [dehazer.solve(frame) for frame in frames]
+        smoother = TemporalSmoother(weight)
+        gray = scene[..., 1].astype(np.float32) / 255
+        small = cv2.resize(gray, fields[0].slope.shape[::-1], interpolation=cv2.INTER_AREA)
+        transmissions = [smoother(f, p).transmission(small) for f, p in zip(fields, frames, strict=True)]
+        return float(np.var(np.stack(transmissions[6:]), axis=0).mean())
+
+    alone, smoothed = flicker(0.0), flicker(0.8)
+    assert alone > 0
+    # independent frames: the variance of the smoothed ones is (1 - w) / (1 + w) = 1/9 of it, once settled
+    assert smoothed < alone / 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_frame_after_a_cut_is_as_without_smoothing(hazy_photo, method):
+    scene = cv2.resize(hazy_photo[0], (160, 106), interpolation=cv2.INTER_AREA)
+    other = cv2.resize((load_sample_image("flower.jpg") * 0.4 + 130).astype(np.uint8), (160, 106))
+    frames = [*noisy_frames(scene, 3, seed=0), *noisy_frames(other, 2, seed=1)]
+    with Dehazer(method, threads=1) as dehazer:
+        alone, identity, smoothed = (list(dehazer.stream(frames, temporal=w, jobs=2)) for w in (0.0, 0, 0.9))
+    for one, other in zip(alone, identity, strict=True):
+        np.testing.assert_array_equal(one, other)
+    equal = [np.array_equal(one, other) for one, other in zip(alone, smoothed, strict=True)]
+    assert equal == [True, False, False, True, False]
+
+
+# -- what a viewer sees -----------------------------------------------------------------------------------------------
+
+
+def in_fog(clear, density):
+    """A scene in fog that thickens upwards."""
+    share = np.exp(-density * np.linspace(1.5, 0.3, len(clear)))[:, None, None]
+    return clear * share + 205 * (1 - share)
+
+
+def noisy(picture, rng):
+    return np.clip(picture + rng.normal(0, 3, picture.shape), 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def street():
+    return cv2.resize(load_sample_image("china.jpg"), (960, 540)).astype(float)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_still_noisy_scene_does_not_flicker(street, method):
+    rng = np.random.default_rng(0)
+    frames = [noisy(in_fog(street, 0.6), rng) for _ in range(10)]
+    with Dehazer(method, threads=1) as dehazer:
+        restored = [each.mean(axis=2) for each in dehazer.stream(frames, temporal=DEFAULT_TEMPORAL)]
+    means = [each.mean() for each in restored]
+    assert np.abs(np.diff(means)).max() < 0.05
+    blocks = [cv2.resize(each, (60, 33), interpolation=cv2.INTER_AREA) for each in restored]
+    assert max(np.abs(one - two).max() for one, two in itertools.pairwise(blocks)) < 3
+
+
+def test_fog_that_comes_in_does_not_pop(street):
+    rng = np.random.default_rng(1)
+    frames = [noisy(in_fog(street, 0.1 + 0.03 * i), rng) for i in range(30)]
+    with Dehazer("field-m", threads=1) as dehazer:
+        means = [each.mean() for each in dehazer.stream(frames, temporal=DEFAULT_TEMPORAL)]
+    steps = np.abs(np.diff([frame.mean() for frame in frames]))
+    assert np.abs(np.diff(means)).max() < 2 * steps.max()
