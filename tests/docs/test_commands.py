@@ -85,6 +85,7 @@ FRAGMENTS = {
     "unhaze pipe --temporal 0",
     "unhaze pipe --temporal 0.8",
     "unhaze train ... --resume auto",
+    "unhaze train hgdf-small --data pictures/",
 }
 
 

@@ -107,6 +107,19 @@ def test_the_reference_has_the_public_names_of_a_module(modules):
     assert "[`unhaze.physics`](physics/index.md)" in top
 
 
+def test_the_drawing_of_the_house_has_every_room():
+    drawn = re.findall(r'id="room-(\w+)"', (ROOT / "docs/images/house.svg").read_text())
+    rooms = sorted(path.parent.name for path in (ROOT / "src/unhaze").glob("*/__init__.py"))
+    assert sorted(drawn) == rooms
+
+
+def test_files_of_the_walks_exist():
+    named = re.findall(r"`([a-z_/]+(?:\.py|/))`", (ROOT / "docs/house.md").read_text())
+    missing = [name for name in named if not (ROOT / "src/unhaze" / name).exists() and not (ROOT / name).exists()]
+    assert len(named) > 20
+    assert not missing
+
+
 SOURCE = '''
 """A room."""
 
