@@ -53,7 +53,7 @@ def test_an_unknown_option_is_wrong_usage(unhaze):
 
 
 def raising(error, monkeypatch):
-    """Make ``unhaze methods list`` end with ``error``."""
+    """Make ``unhaze models list`` end with ``error``."""
 
     def fail():
         raise error

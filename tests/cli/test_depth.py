@@ -43,7 +43,7 @@ def test_color(hazy_file):
 
 
 def test_json(hazy_file):
-    result = invoke(hazy_file, "--json", "--method", "cap")
+    result = invoke(hazy_file, "--json", "--model", "cap")
     summary = json.loads(result.stdout)
     (record,) = summary["records"]
     assert (summary["done"], summary["failed"]) == (1, 0)
@@ -80,7 +80,7 @@ def test_nothing_is_overwritten_unless_asked(hazy_file):
 
 def test_mistakes(hazy_file):
     assert invoke(hazy_file, "-o", hazy_file.with_name("x.jpg")).exit_code == 2
-    assert invoke(hazy_file, "--method", "dpc").exit_code == 2
+    assert invoke(hazy_file, "--model", "dpc").exit_code == 2
     assert invoke(hazy_file.with_name("absent.jpg")).exit_code == 1
 
 
@@ -98,7 +98,7 @@ def no_network_twice(monkeypatch):
 
 def test_an_estimator_and_its_cache(hazy_file, tmp_path, no_network_twice):
     runs, folder = no_network_twice, tmp_path / "kept"
-    result = invoke(hazy_file, "--model", "compact", "--cache-folder", folder, "--json")
+    result = invoke(hazy_file, "--depth", "compact", "--cache-folder", folder, "--json")
     (record,) = json.loads(result.stdout)["records"]
     assert (record["model"], record["license"], record["kind"]) == ("compact", "Apache-2.0", "relative")
     assert (record["near"], record["far"], record["cache"]) == ("dark", "bright", str(folder))
@@ -106,10 +106,10 @@ def test_an_estimator_and_its_cache(hazy_file, tmp_path, no_network_twice):
     assert (first.dtype, first.shape) == (np.uint16, cv2.imread(str(hazy_file)).shape[:2])
     assert first[20:60].mean() > 2 * first[-60:].mean()
     assert len(list(folder.rglob("*.npz"))) == 1
-    assert invoke(hazy_file, "--model", "compact", "--cache-folder", folder, "--overwrite").exit_code == 0
+    assert invoke(hazy_file, "--depth", "compact", "--cache-folder", folder, "--overwrite").exit_code == 0
     np.testing.assert_array_equal(cv2.imread(record["output"], cv2.IMREAD_UNCHANGED), first)
     assert len(runs) == 1
-    assert invoke(hazy_file, "--model", "compact", "--overwrite").exit_code == 0
+    assert invoke(hazy_file, "--depth", "compact", "--overwrite").exit_code == 0
     assert len(runs) == 2
 
 
@@ -126,7 +126,7 @@ def test_how_the_estimator_is_run(hazy_file, tmp_path, monkeypatch):
         return estimator
 
     monkeypatch.setattr(depth, "create_depth", untrained)
-    asked = [hazy_file, "--model", "dcmpnet-de", "--overwrite", "--cache-folder", tmp_path / "kept", "--device", "cpu"]
+    asked = [hazy_file, "--depth", "dcmpnet-de", "--overwrite", "--cache-folder", tmp_path / "kept", "--device", "cpu"]
     for options in ([], ["--longest", 64], ["--longest", 64], ["--longest", 64, "--cache-features"]):
         assert invoke(*asked, *options).exit_code == 0
     assert made == [("dcmpnet-de", options) for options in ({}, *3 * ({"longest": 64},))]
@@ -140,7 +140,7 @@ def test_features_are_kept_where_training_looks_for_them(hazy_file, tmp_path, no
 
     # an estimator that gives a map alone has one entry, features asked for or not
     assert (
-        invoke(hazy_file, "--model", "compact", "--cache-folder", tmp_path / "kept", "--cache-features").exit_code == 0
+        invoke(hazy_file, "--depth", "compact", "--cache-folder", tmp_path / "kept", "--cache-features").exit_code == 0
     )
     DepthCache(tmp_path / "kept").estimate(create_depth("compact"), read_image(hazy_file).pixels)
     assert len(no_network_twice) == 1
@@ -150,13 +150,13 @@ def test_the_kind_of_a_map_from_a_file(hazy_file):
     pytest.importorskip("torch")
     near = hazy_file.with_name("near.png")
     cv2.imwrite(str(near), cv2.imread(str(hazy_file), cv2.IMREAD_GRAYSCALE))
-    told = invoke(hazy_file, "--model", near, "--kind", "inverse_relative", "--json")
+    told = invoke(hazy_file, "--depth", near, "--kind", "inverse_relative", "--json")
     assert json.loads(told.stdout)["records"][0]["kind"] == "inverse_relative"
 
 
 def test_the_cache_of_the_environment(hazy_file, tmp_path, monkeypatch, no_network_twice):
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "kept"))
-    assert invoke(hazy_file, "--model", "compact", "--cache").exit_code == 0
+    assert invoke(hazy_file, "--depth", "compact", "--cache").exit_code == 0
     assert len(list((tmp_path / "kept" / "depth").rglob("*.npz"))) == 1
 
 
@@ -167,7 +167,7 @@ def test_training_finds_what_the_command_kept(hazy_file, tmp_path, no_network_tw
     grey = cv2.imread(str(hazy_file), cv2.IMREAD_GRAYSCALE)
     hazy_file = hazy_file.with_suffix(".png")
     cv2.imwrite(str(hazy_file), grey)  # grey too is three channels to an estimator
-    assert invoke(hazy_file, "--model", "compact", "--cache-folder", tmp_path).exit_code == 0
+    assert invoke(hazy_file, "--depth", "compact", "--cache-folder", tmp_path).exit_code == 0
     cached_depth(create_depth("compact"), DepthCache(tmp_path))(np.dstack([grey] * 3))
     assert len(no_network_twice) == 1
 
@@ -177,12 +177,12 @@ def test_a_map_from_a_file_comes_back(hazy_file):
     assert invoke(hazy_file).exit_code == 0
     first = hazy_file.with_name("town-depth.png")
     again = hazy_file.with_name("again.png")
-    result = invoke(hazy_file, "--model", first, "-o", again, "--json")
+    result = invoke(hazy_file, "--depth", first, "-o", again, "--json")
     assert json.loads(result.stdout)["records"][0]["kind"] == "relative"
     np.testing.assert_array_equal(*(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (first, again)))
     turned = hazy_file.with_name("turned.png")
     cv2.imwrite(str(turned), np.rot90(cv2.imread(str(hazy_file))))
-    result = invoke(turned, "--model", first)
+    result = invoke(turned, "--depth", first)
     assert result.exit_code == 1
     assert "another aspect ratio" in result.stderr
 
@@ -192,7 +192,7 @@ def test_deep_pictures_are_seen_as_well(hazy_file, no_network_twice):
     deep, shallow = hazy_file.with_name("deep.png"), hazy_file.with_name("shallow.png")
     cv2.imwrite(str(deep), eight.astype(np.uint16) * 257)
     cv2.imwrite(str(shallow), eight)
-    assert invoke(deep, shallow, "--model", "compact").exit_code == 0
+    assert invoke(deep, shallow, "--depth", "compact").exit_code == 0
     maps = [cv2.imread(str(p.with_name(f"{p.stem}-depth.png")), cv2.IMREAD_UNCHANGED) for p in (deep, shallow)]
     np.testing.assert_array_equal(*maps)
 
@@ -201,7 +201,7 @@ def test_the_licence_is_told_once(hazy_file, caplog):
     base = pytest.importorskip("unhaze.depth.base")
     base._announced.clear()
     for _ in range(2):
-        result = invoke(hazy_file, "--model", "compact", "--quiet", "--overwrite")
+        result = invoke(hazy_file, "--depth", "compact", "--quiet", "--overwrite")
         assert (result.exit_code, result.stdout) == (0, "")
     told = [each.message for each in caplog.records if each.message.startswith("Licence")]
     assert told == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
@@ -225,14 +225,14 @@ def test_list():
         (["FILE", "--weights", "x.pth"], 2, "add --model NAME"),
         (["FILE", "--device", "cpu"], 2, "add --model NAME"),
         (["FILE", "--cache-features"], 2, "add --model NAME"),
-        (["FILE", "--model", "compact", "--device", "gpu"], 2, "There is no device named 'gpu'"),
-        (["FILE", "--model", "compact", "--device", "cuda"], 2, "This machine has no CUDA device"),
-        (["FILE", "--model", "compact", "--longest", "300"], 2, "unexpected keyword argument 'longest'"),
-        (["FILE", "--model", "compact", "--method", "cap"], 2, "leave out --model"),
-        (["FILE", "--model", "compcat"], 2, "did you mean compact"),
-        (["FILE", "--model", "file"], 2, "missing a required argument: 'path'"),
-        (["FILE", "--model", "ra-depth"], 3, "ra-depth needs trained weights; give the folder"),
-        (["FILE", "--model", "dcmpnet-de", "--weights", "absent.pth"], 3, "There is no weights file absent.pth"),
+        (["FILE", "--depth", "compact", "--device", "gpu"], 2, "There is no device named 'gpu'"),
+        (["FILE", "--depth", "compact", "--device", "cuda"], 2, "This machine has no CUDA device"),
+        (["FILE", "--depth", "compact", "--longest", "300"], 2, "unexpected keyword argument 'longest'"),
+        (["FILE", "--depth", "compact", "--model", "cap"], 2, "leave out --model"),
+        (["FILE", "--depth", "compcat"], 2, "did you mean compact"),
+        (["FILE", "--depth", "file"], 2, "missing a required argument: 'path'"),
+        (["FILE", "--depth", "ra-depth"], 3, "ra-depth needs trained weights; give the folder"),
+        (["FILE", "--depth", "dcmpnet-de", "--weights", "absent.pth"], 3, "There is no weights file absent.pth"),
     ],
 )
 def test_mistakes_with_estimators(hazy_file, arguments, code, sentence, monkeypatch):

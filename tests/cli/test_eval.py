@@ -90,7 +90,7 @@ def test_folders_are_scored_and_compared(call, folders):
 def test_methods_are_scored_on_a_data_set_as_json(call, folders):
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--method", "cap", "--data", folders, "--metrics", "psnr,clipped", "--strength", "0.5"),
+        *("--model", "dcp", "--model", "cap", "--data", folders, "--metrics", "psnr,clipped", "--strength", "0.5"),
         *("-o", folders / "out", "-j", 1, "--limit", 3, "--json", "--no-plots"),
     )
     assert code == 0
@@ -105,7 +105,7 @@ def test_methods_are_scored_on_a_data_set_as_json(call, folders):
 def test_an_engine_is_for_the_methods_with_a_network(call, folders):
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--method", "field-m", "--engine", "onnxruntime", "--data", folders),
+        *("--model", "dcp", "--model", "field-m", "--engine", "onnxruntime", "--data", folders),
         *("--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 2, "--json", "--no-plots"),
     )
     assert code == 0
@@ -147,9 +147,9 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
         (["--pred", "good", "--target", "gt", "--dataset", "sots"], 2, "sots-indoor"),
         (["--pred", "good", "--target", "gt", "--target-rule", "crop"], 2, "sots-indoor"),
         (["--pred", "good", "--target", "gt", "--metrics", "lpips"], 3, "AlexNet"),
-        (["--method", "dpc", "--data", "."], 2, "dcp"),
-        (["--method", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for methods"),
-        (["--method", "field-m", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
+        (["--model", "dpc", "--data", "."], 2, "dcp"),
+        (["--model", "dcp", "--engine", "onnxruntime", "--data", "."], 2, "--engine is for methods"),
+        (["--model", "field-m", "--engine", "onnx", "--data", "."], 2, "did you mean onnxruntime"),
     ],
 )
 def test_faults_are_one_sentence_and_an_exit_code(call, folders, monkeypatch, arguments, code, words):
@@ -221,7 +221,7 @@ def test_samples_give_table_plots_and_report(call, tmp_path):
         pytest.skip("the sample pictures are not at hand")
     code, out, _ = call(
         eval_,
-        *("--method", "dcp", "--data", SAMPLES / "reside_samples/SOTS", "--protocol", "dcmpnet"),
+        *("--model", "dcp", "--data", SAMPLES / "reside_samples/SOTS", "--protocol", "dcmpnet"),
         *("--target-rule", "sots-indoor", "--dataset", "sots-indoor", "-o", tmp_path / "out", "-j", 1),
     )
     assert code == 0
@@ -229,7 +229,7 @@ def test_samples_give_table_plots_and_report(call, tmp_path):
     assert (tmp_path / "out/plots/worst-dcp.png").exists()
     without_rule = call(
         eval_,
-        "--method",
+        "--model",
         "dcp",
         "--data",
         SAMPLES / "reside_samples/SOTS",
@@ -330,7 +330,7 @@ def test_a_network_is_scored_as_the_folder_that_run_writes(call, unhaze, folders
     assert done.exit_code == 0, done.stderr
     code, out, err = call(
         eval_,
-        *("--model", "aodnet", "--weights", file, "--method", "dcp", "--pred", folders / "restored"),
+        *("--model", "aodnet", "--weights", file, "--model", "dcp", "--pred", folders / "restored"),
         *("--data", folders, "--metrics", "psnr,ssim", "-o", folders / "out", "-j", 1, "--limit", 3, "--json"),
         "--no-plots",
     )
@@ -375,7 +375,7 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
         (["--model", "aodnet", "--weights", "{w}", "--device", "tpu"], 2, "no device named 'tpu'"),
         (["--model", "aodnet", "--weights", "{w}", "--strength", "-1"], 2, "between 0 and 1"),
         (["--model", "aodnet", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
-        (["--method", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add --model"),
+        (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add --model"),
     ],
 )
 def test_networks_that_cannot_be_scored_are_told(call, folders, network_weights, options, code, told):

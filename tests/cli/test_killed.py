@@ -55,7 +55,7 @@ def kill_after_some_work(process, out, rng):
 def test_a_run_that_was_killed_is_completed_by_the_next(start_unhaze, folder, seed):
     rng = random.Random(seed)
     out = folder / "out"
-    arguments = ["run", folder / "in", "-o", out, "--skip-existing", "--compare", "--method", "dcp", "-j", 2]
+    arguments = ["run", folder / "in", "-o", out, "--skip-existing", "--compare", "--model", "dcp", "-j", 2]
     arguments += ["--report", folder / "r.jsonl"]
     for _ in range(2):
         kill_after_some_work(start_unhaze(*arguments), out, rng)
@@ -70,7 +70,7 @@ def test_a_run_that_was_killed_is_completed_by_the_next(start_unhaze, folder, se
 @pytest.mark.parametrize("seed", range(6))
 def test_a_process_that_dies_leaves_its_work_to_the_other(start_unhaze, folder, seed):
     out = folder / "out"
-    arguments = ["run", folder / "in", "-o", out, "--skip-existing", "--compare", "--method", "dcp", "-j", 2]
+    arguments = ["run", folder / "in", "-o", out, "--skip-existing", "--compare", "--model", "dcp", "-j", 2]
     dying, other = start_unhaze(*arguments), start_unhaze(*arguments)
     kill_after_some_work(dying, out, random.Random(seed))
     other.communicate(timeout=120)
@@ -87,7 +87,7 @@ def test_a_process_that_dies_leaves_its_work_to_the_other(start_unhaze, folder, 
 def test_a_watch_that_was_killed_goes_on_where_it_was(start_unhaze, folder, seed, done):
     rng = random.Random(seed)
     out, originals = folder / "out", folder / "originals"
-    arguments = ["watch", folder / "in", "-o", out, "--compare", "--method", "dcp", "--every", 0.05]
+    arguments = ["watch", folder / "in", "-o", out, "--compare", "--model", "dcp", "--every", 0.05]
     arguments += ["--done", done if done == "keep" else f"move:{originals}", "--report", folder / "r.jsonl"]
     for _ in range(2):
         kill_after_some_work(start_unhaze(*arguments), out, rng)
@@ -131,7 +131,7 @@ def test_a_hundred_thousand_finished_files_cost_next_to_nothing(start_unhaze, tm
             entry = {"input": str(path), "signature": signature, "naming": "|keep|", "outputs": {}, "left": None}
             state.write(json.dumps(entry) + "\n")
     start = time.monotonic()
-    process = start_unhaze("watch", folder, "-o", out, "--method", "dcp", env=environment, text=True)
+    process = start_unhaze("watch", folder, "-o", out, "--model", "dcp", env=environment, text=True)
     for line in process.stderr:
         if line.startswith(f"{count} done before"):
             break

@@ -28,7 +28,7 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     assert head.split()[:5] == ["NAME", "KIND", "PARAMETERS", "LICENCE", "WEIGHTS"]
     assert [line.split()[0] for line in lines] == [name for name in list_models() if finds_haze(name)] + list_networks()
     assert all(len(line.split()) > 7 for line in lines), "each says in words what it is"
-    assert "--method NAME" in result.stderr
+    assert "--model NAME" in result.stderr
     entries = {entry["name"]: entry for entry in json.loads(unhaze("models", "list", "--json").stdout)}
     assert list(entries) == [name for name in list_models() if finds_haze(name)] + list_networks()
     assert [entries[name]["kind"] for name in ("bccr", DEFAULT_MODEL, "oknet-base")] == [

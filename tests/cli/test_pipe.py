@@ -102,10 +102,10 @@ def test_options_reach_the_dehazer(frames):
         ("--color-blend", "0"),
         ("--protect-sky", "0"),
         ("--keep-exposure", "0"),
-        ("--method", "cap"),
+        ("--model", "cap"),
         ("--matrix", "bt709"),
     ]
-    outputs = [invoke("--method", "dcp", *variant, stdin=stream).stdout_bytes for variant in variants]
+    outputs = [invoke("--model", "dcp", *variant, stdin=stream).stdout_bytes for variant in variants]
     assert len(set(outputs)) == len(variants)
 
 
@@ -145,7 +145,7 @@ def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
 
 
 def test_verbose_tells_what_runs_a_network(frames):
-    result = invoke("-v", "--method", "field-m", "--engine", "onnxruntime", stdin=encode(frames[:1]))
+    result = invoke("-v", "--model", "field-m", "--engine", "onnxruntime", stdin=encode(frames[:1]))
     assert "method field-m, engine onnxruntime" in result.stderr
 
 
@@ -184,12 +184,12 @@ def test_a_cut_stream_gives_its_whole_frames_and_one_sentence(frames, strength):
         (("--input-format", "nv12"), b"", 2, "nv12"),
         (("--size", "8x8"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "8x8"),
         (("--matrix", "xyz"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "xyz"),
-        (("--method", "dpc"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean dcp"),
+        (("--model", "dpc"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean dcp"),
         (("--strength", "2"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "strength"),
         (("--temporal", "0.99"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "between 0 and 0.98"),
         (("--temporal", "nan"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "between 0 and 0.98"),
-        (("--method", "dcp", "--engine", "openvino"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "has no network"),
-        (("--method", "field-m", "--engine", "openvno"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean openvino"),
+        (("--model", "dcp", "--engine", "openvino"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "has no network"),
+        (("--model", "field-m", "--engine", "openvno"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean openvino"),
         (("--tile", "64"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "add --model"),
         (("--model", "aodnet-base"), b"YUV4MPEG2 W4 H4 Cmono\n", 3, "--weights"),
     ],

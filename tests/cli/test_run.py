@@ -77,7 +77,7 @@ def test_options_reach_the_dehazer(unhaze, make, small, tmp_path, strength):
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("--method", ("dcp", "cap")),
+        ("--model", ("dcp", "cap")),
         ("--strength", (1, 0.5)),
         ("--color-blend", (1, 0.1)),
         ("--protect-sky", (1, 0)),
@@ -87,7 +87,7 @@ def test_options_reach_the_dehazer(unhaze, make, small, tmp_path, strength):
 def test_each_option_changes_the_result(unhaze, photo, tmp_path, option, values):
     Image.fromarray((photo[::4, ::4] * 0.4 + 120).astype(np.uint8)).save(tmp_path / "a.png")
     for value in values:
-        options = ["--method", "dcp", option, value]
+        options = ["--model", "dcp", option, value]
         assert unhaze("run", tmp_path / "a.png", "-o", tmp_path / f"{value}.png", *options).exit_code == 0
     first, second = ((tmp_path / f"{value}.png").read_bytes() for value in values)
     assert first != second
@@ -263,7 +263,7 @@ def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
 
 def test_verbose_tells_what_runs_a_network(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
-    options = ["--method", "field-m", "--engine", "onnxruntime", "-v"]
+    options = ["--model", "field-m", "--engine", "onnxruntime", "-v"]
     told = unhaze("run", tmp_path / "a.png", *options).stderr
     assert "engine onnxruntime" in told
     assert "CPUExecutionProvider" in told
@@ -278,7 +278,7 @@ def test_pictures_that_look_clear_are_told(unhaze, make, tmp_path):
     one = tmp_path / "one.png"
 
     def told(*inputs, **options):
-        return unhaze("run", *inputs, "--overwrite", "--method", "dcp", **options).stderr
+        return unhaze("run", *inputs, "--overwrite", "--model", "dcp", **options).stderr
 
     assert told(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
     assert told(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
@@ -350,7 +350,7 @@ def test_an_input_is_never_overwritten(unhaze, make, tmp_path, disguise):
 def test_files_that_compete_for_a_name_are_all_done_and_told(unhaze, make, tmp_path):
     for name in ("IMG_1.webp", "IMG_1.jpg", "b.png"):
         make(tmp_path / f"in/{name}")
-    arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--format", "jpeg", "--method", "dcp"]
+    arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--format", "jpeg", "--model", "dcp"]
     planned = unhaze(*arguments, "--dry-run", "--json")
     notes = [note for record in json.loads(planned.stdout)["records"] for note in record["notes"]]
     assert notes == ["named IMG_1-webp.jpg, because IMG_1.jpg is the name for IMG_1.jpg"]
@@ -444,7 +444,7 @@ def test_two_processes_share_a_folder(start_unhaze, make, tmp_path):
         "-o",
         tmp_path / "out",
         "--skip-existing",
-        "--method",
+        "--model",
         "dcp",
         "--compare",
         "-j",
@@ -472,7 +472,7 @@ def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, 
     failing = forge(tmp_path / "out/b.png")
     forge(tmp_path / "out/c.png", age=1000)
     (tmp_path / "out/.c.png.0123abcd.part").write_text("half")
-    process = start_unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--json", text=True)
+    process = start_unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--model", "dcp", "--json", text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "out/d.png").exists():
         assert time.monotonic() < deadline
@@ -498,7 +498,7 @@ def test_what_a_killed_run_left_is_cleared_away(unhaze, make, tmp_path, option):
         (tmp_path / "out" / name).write_text("half")
     (tmp_path / "out/.other.png.0123abcd.part").write_text("of another command")
     forge(tmp_path / "out/a.png", age=1000)
-    unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--compare", *option)
+    unhaze("run", tmp_path / "in", "-o", tmp_path / "out", "--model", "dcp", "--compare", *option)
     assert [name for name in tree(tmp_path / "out") if name.startswith(".")] == [".other.png.0123abcd.part"]
 
 
@@ -521,7 +521,7 @@ def test_a_list_of_files(unhaze, make, tmp_path, monkeypatch, content, options):
     for name in ("in/a.png", "in/sub/b c.png", "in/other.png"):
         make(tmp_path / name)
     (tmp_path / "list").write_bytes(content)
-    arguments = ["run", "-o", "out", "--method", "dcp", *options]
+    arguments = ["run", "-o", "out", "--model", "dcp", *options]
     dry = unhaze(*arguments, "--files-from", "list", "--dry-run")
     assert [line.split(" <- ")[0] for line in dry.stdout.splitlines()] == ["out/in/a.png", "out/in/sub/b c.png"]
     assert not (tmp_path / "out").exists()
@@ -543,7 +543,7 @@ def test_parts_of_a_folder_make_the_whole(unhaze, make, tmp_path):
         make(tmp_path / f"in/{index}.png")
     seen = []
     for number in (1, 2, 3):
-        arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--method", "dcp", "--shard", f"{number}/3"]
+        arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--model", "dcp", "--shard", f"{number}/3"]
         planned = [
             record["output"] for record in json.loads(unhaze(*arguments, "--dry-run", "--json").stdout)["records"]
         ]
@@ -622,7 +622,7 @@ def test_a_reader_that_goes_away_is_no_error_to_complain_of(start_unhaze, make, 
         ([], "Missing argument"),
         (["a.png", "--strength", "2"], "strength"),
         (["a.png", "--strength", "much"], "--strength"),
-        (["a.png", "--method", "dpc"], "did you mean dcp"),
+        (["a.png", "--model", "dpc"], "did you mean dcp"),
         (["a.png", "--format", "jpgg"], "did you mean jpeg"),
         (["a.png", "--quality", "101"], "--quality"),
         (["a.png", "--on-error", "halt"], "stop"),

@@ -53,7 +53,7 @@ def test_output_that_is_lost_is_told(picture):
     assert done.returncode == 2
     assert "stdout is closed" in done.stderr
     if Path("/dev/full").exists():
-        for line in (f"unhaze run - -m dcp < {picture} > /dev/full", "unhaze methods list > /dev/full"):
+        for line in (f"unhaze run - -m dcp < {picture} > /dev/full", "unhaze models list > /dev/full"):
             done = shell(line)
             assert done.returncode == 1
             assert "cannot be written" in done.stderr

@@ -182,7 +182,7 @@ def again(once):
     """Starts the same command again; what it told, without the summary."""
 
     def again(*options, code=0):
-        result = once("--method", "dcp", *options)
+        result = once("--model", "dcp", *options)
         assert result.exit_code == code, result.stderr
         return result.stderr
 
@@ -376,5 +376,5 @@ def test_a_network_takes_the_place_of_a_method(once, tmp_path):
 
 def test_a_picture_that_looks_clear_is_told(once, tmp_path):
     make(tmp_path / "in/a.png")
-    result = once("--method", "dcp")
+    result = once("--model", "dcp")
     assert "a.png (looks clear: left almost as it was)" in result.stderr

@@ -10,7 +10,7 @@ from unhaze.images.manifest import read_report
 SOUND = png()
 TWO_LOSSES = png(None, chunk(b"tIME", bytes(7)), chunk(b"caBX", b"c2pa"))
 ONE_LOSS = jpeg(jpeg_exif(exif(more=[(315, 99, 1, b"abcd")])))
-METHOD = "--method", "dcp"
+METHOD = "--model", "dcp"
 
 
 @pytest.fixture

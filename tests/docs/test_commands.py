@@ -64,7 +64,7 @@ INLINE = {
     "unhaze data list --json": 0,
     "unhaze depth --list": 0,
     "unhaze doctor": 0,
-    "unhaze methods list": 0,
+    "unhaze models list": 0,
     "unhaze models info aodnet-base": 0,
     "unhaze models list": 0,
     "unhaze run in.mp4": 1,

@@ -2,167 +2,108 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import Field, fields
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 import typer
 
 from unhaze.cli import _console
+from unhaze.errors import UsageError
 from unhaze.restore.machine import MOST_WORKERS
-from unhaze.restore.options import DEFAULT_MODEL, DehazeOptions
+from unhaze.restore.options import DEFAULT_MODEL, Options
 
 __all__ = [
+    "DEFAULTS",
     "DEFAULT_MODEL",
-    "ColorBlend",
     "Compare",
-    "Compile",
-    "DehazeOptions",
-    "Device",
-    "Engine",
     "Format",
     "Jobs",
     "JsonOutput",
-    "KeepExposure",
-    "MaxMemory",
-    "MaxPixels",
     "MetadataChoice",
-    "MethodName",
-    "ModelName",
     "OnError",
-    "Precision",
-    "ProtectSky",
     "Quality",
     "Quiet",
     "Recursive",
     "Report",
     "Save",
     "SkipExisting",
-    "SpareClear",
-    "Strength",
     "Suffix",
-    "TileSize",
     "Verbose",
-    "Weights",
+    "takes_options",
 ]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 # -- restoration ------------------------------------------------------------------------------------------------------
 
-MethodName = Annotated[
-    str, typer.Option("--method", "-m", help="How the haze is estimated; see: unhaze methods list.", metavar="NAME")
-]
-Strength = Annotated[
-    float,
-    typer.Option(help="How much haze goes: 1 all that was found, 0 none; below 0 adds haze, down to -1.", metavar="X"),
-]
-ColorBlend = Annotated[
-    float,
-    typer.Option(
-        help="How far colours grow along with contrast, 0 to 1; lower it if colours look exaggerated.", metavar="X"
-    ),
-]
-ProtectSky = Annotated[
-    float,
-    typer.Option(help="How far skies are left alone, 0 to 1; lower it if a hazy distance stays hazy.", metavar="X"),
-]
-KeepExposure = Annotated[
-    float | None,
-    typer.Option(
-        help="How much of the brightness lost with the haze is given back, 0 to 1. Default 1, but 0 for a network.",
-        show_default=False,
-        metavar="X",
-    ),
-]
-White = Annotated[
-    float | None,
-    typer.Option(
-        "--white",
-        help="The value that stands for white in 16-bit and float pictures, such as 4095 or 10000; default is found "
-        "from the largest values of each.",
-        metavar="X",
-    ),
-]
 
-SpareClear = Annotated[
-    float,
-    typer.Option(help="How far pictures that look clear are left alone, 0 to 1; 0 dehazes them too.", metavar="X"),
-]
+def takes_options(*names: str, without: tuple[str, ...] = ("threads",)) -> Callable[[Command], Command]:
+    """Let a command take fields of :class:`~unhaze.restore.options.Options`, as an argument called ``options``.
 
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="What runs the network of a method that has one; auto is OpenVINO where it is installed.",
-        metavar="auto|onnxruntime|openvino",
-    ),
-]
+    Where the command names ``options`` among its parameters, there the command line has one option for each field.
 
-# -- networks ---------------------------------------------------------------------------------------------------------
+    Args:
+        names: Which; all if none is named.
+        without: Which not.
+    """
+    hints = get_type_hints(Options)
+    taken = [each for each in fields(Options) if each.name not in without and (not names or each.name in names)]
 
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="Restore with a network instead of a method; see: unhaze models list. Needs --weights.",
-        metavar="NAME",
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights", help="File with the trained weights of the network, which may name the network.", metavar="FILE"
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        help="Where a network runs; auto is a GPU with CUDA where there is one.", metavar="auto|cpu|cuda|cuda:1|mps|xpu"
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        help="Arithmetic of a network; bf16 is used where the device has it and 8 bits show no difference.",
-        metavar="fp32|bf16",
-    ),
-]
-TileSize = Annotated[
-    int | None,
-    typer.Option(
-        "--tile",
-        help="Side of the tiles a network works on [px]; default is the whole picture where memory allows.",
-        metavar="N",
-    ),
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Run a network through torch.compile; pays for many pictures of one size.")
-]
+    def decorate(command: Command) -> Command:
+        own = signature(command, eval_str=True)
+        parameters: list[Parameter] = []
+        for parameter in own.parameters.values():
+            if parameter.name == "options":
+                parameters += [_parameter(each, hints[each.name]) for each in taken]
+                parameters += [_METHOD] if "model" in (each.name for each in taken) else []
+            else:
+                parameters.append(parameter)
 
-Depth = Annotated[
-    str | None,
-    typer.Option(
-        "--depth",
-        help="Where NETWORK+FUSION gets depth from: an estimator (unhaze depth --list), or a depth map for a single "
-        "picture; default is what its weights name.",
-        metavar="NAME|FILE",
-    ),
-]
-DepthWeights = Annotated[
-    Path | None, typer.Option("--depth-weights", help="Weights of the depth estimator.", metavar="PATH")
-]
-BackboneWeights = Annotated[
-    Path | None,
-    typer.Option(
-        "--backbone-weights", help="Weights of the network, where --weights holds a fusion alone.", metavar="FILE"
-    ),
-]
-Prompts = Annotated[
-    int,
-    typer.Option(
-        "--prompts",
-        help="How often the result prompts the next one, for a fusion that compares depth (selfpromer).",
-        min=1,
-        metavar="N",
-    ),
-]
+        @functools.wraps(command)
+        def wrapped(**given: Any) -> Any:
+            values = {each.name: given.pop(each.name) for each in taken}
+            method = given.pop("method", None)  # what the option was called before
+            if method is not None:
+                if values["model"] is not None:
+                    raise UsageError("--method is the former name of --model; leave one of them out.")
+                values["model"] = method
+            return command(**given, options=Options(**values))
+
+        wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+        del wrapped.__wrapped__
+        return cast("Command", wrapped)
+
+    return decorate
+
+
+def _parameter(option: Field[Any], hint: Any) -> Parameter:
+    """One option of a command line from a field of :class:`Options`."""
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+    kind = Path if Path in kinds else str if str in kinds else kinds[0]
+    default = _DEFAULTS.get(option.name, option.default)
+    facts = option.metadata
+    flags = [f"--{option.name.replace('_', '-')}", *([facts["short"]] if facts["short"] else [])]
+    declared = typer.Option(*flags, help=facts["help"], metavar=facts["metavar"], show_default=default is not None)
+    annotation = Annotated[kind | None if default is None else kind, declared]  # type: ignore[valid-type]
+    return Parameter(option.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+_DEFAULTS = {"max_pixels": "500M"}  # as one writes it
+DEFAULTS = Options()
+"""What a command is told where nothing is said."""
+
+_METHOD = Parameter(
+    "method",
+    Parameter.POSITIONAL_OR_KEYWORD,
+    default=None,
+    annotation=Annotated[str | None, typer.Option("--method", hidden=True)],
+)
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
@@ -229,17 +170,6 @@ MetadataChoice = Annotated[
 
 # -- resources --------------------------------------------------------------------------------------------------------
 
-MaxMemory = Annotated[
-    str | None,
-    typer.Option(
-        help="Memory for all pictures under way together, such as 2G or 500M; default is 70 % of what is free.",
-        metavar="SIZE",
-    ),
-]
-MaxPixels = Annotated[
-    str,
-    typer.Option(help="Refuse pictures of more pixels than this before decoding them, such as 200M.", metavar="N"),
-]
 Jobs = Annotated[
     int | None,
     typer.Option(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unhaze.cli import _console
 from unhaze.errors import OutputError, UnknownNameError, UsageError
-from unhaze.restore.options import DehazeOptions
+from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from unhaze.batch.planning import Existing
     from unhaze.batch.workers import BatchOptions, Job, Record, Summary
@@ -22,12 +20,10 @@ if TYPE_CHECKING:
     from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
-    "NetworkSettings",
     "Settings",
     "Teller",
     "clear_sentence",
     "looks_clear",
-    "parse_count",
     "tell_engine",
     "tell_names",
     "tell_notes",
@@ -36,66 +32,7 @@ __all__ = [
 
 _NAMED = 5  # pictures that a line names
 
-_COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)\s*", re.IGNORECASE)
 _MOST_NAMES = 5  # of results whose name is told
-_MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
-
-def parse_count(text: str, what: str) -> int:
-    """Read a count such as ``"200M"``.
-
-    Raises:
-        UsageError: Not a positive count.
-
-    >>> parse_count("1.5M", "the pixel limit")
-    1500000
-    """
-    match = _COUNT.fullmatch(text)
-    count = int(float(match[1]) * _MULTIPLES[match[2].lower()]) if match else 0
-    if count <= 0:
-        raise UsageError(f"{text!r} is no count for {what}; write for example 200M or 200000000.")
-    return count
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The options on networks, as given on the command line."""
-
-    model: str | None = None
-    weights: Path | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    tile: int | None = None
-    compile: bool = False
-    depth: str | None = None
-    depth_weights: Path | None = None
-    backbone_weights: Path | None = None
-    prompts: int = 1
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a network takes the place of a method."""
-        return self.model is not None or self.weights is not None
-
-    def exposure(self, asked: float | None) -> float:
-        """How much brightness is given back, where nothing was asked as well."""
-        return asked if asked is not None else 0.0 if self.wanted else DehazeOptions.keep_exposure
-
-    def check(self) -> None:
-        """Find options that have nothing to act on.
-
-        Raises:
-            UsageError: There are such options, but no network.
-        """
-        if not self.wanted and self != NetworkSettings():
-            raise UsageError(
-                "--device, --precision, --tile, --compile, --depth and what goes with it are for networks; "
-                "add --model NAME."
-            )
-
-    def as_options(self) -> dict[str, Any]:
-        """For :class:`unhaze.Dehazer`."""
-        return asdict(self) if self.wanted else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +49,8 @@ class Settings:
     compare: bool
     save: tuple[str, ...]
     metadata: str
-    method: str
-    restoration: DehazeOptions
-    max_memory: str | None
-    max_pixels: str
     jobs: int | None
-    network: NetworkSettings = NetworkSettings()
-    engine: str = "auto"
-    white: float | None = None
+    options: Options
 
     def check(self) -> None:
         """Find mistakes before any file is looked at.
@@ -127,20 +58,20 @@ class Settings:
         Raises:
             UsageError: A value is not one of those that exist, or out of range.
         """
-        from unhaze.classic import method_info
+        from unhaze.models.catalogue import finds_haze, resolve_model
         from unhaze.restore.engines.onnx import ENGINES
 
         for kind, value, known in (
             ("reaction to an error", self.on_error, ("skip", "stop")),
             ("way to treat metadata", self.metadata, ("keep", "strip")),
-            ("engine", self.engine, ENGINES),
+            ("engine", self.options.engine, ENGINES),
         ):
             if value not in known:
                 raise UnknownNameError(kind, value, known)
-        method_info(self.method)
-        self.network.check()
-        if self.network.wanted and set(self.sides) - {"compare", "depth"}:
-            raise UsageError("A network makes no maps but depth, if it is told of it; change --save, or use a method.")
+        model = None if self.options.model is None else resolve_model(self.options.model)
+        is_network = not finds_haze(model) if model else self.options.weights is not None
+        if is_network and set(self.sides) - {"compare", "depth"}:
+            raise UsageError("A network makes no maps but depth, if it is told of it; change --save or --model.")
         self.batch_options()
 
     @property
@@ -163,15 +94,15 @@ class Settings:
     def batch_options(self) -> BatchOptions:
         """How to work off a batch."""
         from unhaze.batch.workers import BatchOptions
-        from unhaze.restore.machine import parse_bytes, usable_cores
+        from unhaze.restore.machine import usable_cores
 
         return BatchOptions(
             jobs=self.jobs or usable_cores(),
             on_error=cast("Literal['skip', 'stop']", self.on_error),
             metadata=cast("Literal['keep', 'strip']", self.metadata),
             quality=self.quality,
-            max_memory=None if self.max_memory is None else parse_bytes(self.max_memory),
-            max_pixels=parse_count(self.max_pixels, "the pixel limit"),
+            max_memory=self.options.memory_limit,
+            max_pixels=self.options.pixel_limit,
         )
 
     def create_dehazer(self, *, side_by_side: bool) -> Dehazer:
@@ -183,19 +114,9 @@ class Settings:
         """
         from unhaze.restore.dehazer import Dehazer
 
-        options = self.batch_options()
-        dehazer = Dehazer(
-            self.method,
-            **asdict(self.restoration),
-            max_memory=options.max_memory,
-            max_pixels=options.max_pixels,
-            threads=1 if side_by_side else None,
-            engine=self.engine,
-            white=self.white,
-            **self.network.as_options(),
-        )
-        if self.network.wanted and "depth" in self.sides and not dehazer.knows_depth:
-            raise UsageError(f"{dehazer.method} knows nothing of depth; leave out --save, or use NETWORK+FUSION.")
+        dehazer = Dehazer.from_options(replace(self.options, threads=1 if side_by_side else None))
+        if "depth" in self.sides and not dehazer.knows_depth:
+            raise UsageError(f"{dehazer.model} knows nothing of depth; leave out --save, or use NETWORK+FUSION.")
         return dehazer
 
 
@@ -293,7 +214,7 @@ def clear_sentence(reasons: Mapping[str, str | None]) -> str:
     from unhaze.restore.dehazer import SPARED
 
     names = sorted(reasons)
-    hint = " (--spare-clear 0 removes what there is, --method dcp finds more)" if SPARED in reasons.values() else ""
+    hint = " (--spare-clear 0 removes what there is, --model dcp finds more)" if SPARED in reasons.values() else ""
     if len(names) == 1:
         return f"{names[0]} looks clear: left almost as it was{hint}"
     some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
@@ -341,7 +262,7 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
     """Tell what does the work, on stderr, if details are wanted."""
     if not _console.is_verbose():
         return
-    parts = [f"method {dehazer.method}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
+    parts = [f"model {dehazer.model}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
     _console.log.debug(", ".join(filter(None, parts)))
 
 

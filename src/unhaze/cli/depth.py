@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,8 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings
 from unhaze.errors import UsageError
+from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["depth"]
 
 
+@opt.takes_options("model", "engine", "device")
 def depth(
     inputs: Annotated[
         list[str] | None,
@@ -43,11 +44,11 @@ def depth(
     color: Annotated[
         bool, typer.Option("--color", help="8-bit colours for the eye, near is red and far is blue.")
     ] = False,
-    method: opt.MethodName = opt.DEFAULT_MODEL,
-    engine: opt.Engine = "auto",
-    model: Annotated[
+    options: Options = opt.DEFAULTS,
+    estimator: Annotated[
         str | None,
         typer.Option(
+            "--depth",
             help="A depth estimator instead of the haze, or a depth map in a file; see: unhaze depth --list.",
             metavar="NAME|FILE",
         ),
@@ -55,7 +56,6 @@ def depth(
     weights: Annotated[
         Path | None, typer.Option(help="File or folder with the estimator's weights.", metavar="PATH")
     ] = None,
-    device: opt.Device = NetworkSettings.device,
     longest: Annotated[
         int | None,
         typer.Option(
@@ -128,16 +128,16 @@ def depth(
     if not jobs:
         _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     settings = _EstimatorSettings(
-        weights, device, longest, preprocessing, kind, cache or cache_features, cache_folder, cache_features
+        weights, options.device, longest, preprocessing, kind, cache or cache_features, cache_folder, cache_features
     )
     with ExitStack() as stack:
-        if model is None:
+        if estimator is None:
             settings.refuse()
-            estimate = _from_haze(method, engine, stack)
+            estimate = _from_haze(options, stack)
         else:
-            if (method, engine) != (opt.DEFAULT_MODEL, "auto"):
-                raise UsageError("--method and --engine are for depth from haze; leave them out, or leave out --model.")
-            estimate = _from_estimator(model, settings)
+            if options.given("model", "engine"):
+                raise UsageError("--model and --engine are for depth from haze; leave them out, or leave out --depth.")
+            estimate = _from_estimator(estimator, settings)
         for_each_file(jobs, lambda job: _write_depth(job, estimate, color), "depth", as_json=json_output)
 
 
@@ -146,7 +146,7 @@ class _EstimatorSettings:
     """What was asked of an estimator; the defaults ask nothing."""
 
     weights: Path | None = None
-    device: str = NetworkSettings.device
+    device: str = "auto"
     longest: int | None = None
     preprocessing: str | None = None
     kind: str | None = None
@@ -159,7 +159,7 @@ class _EstimatorSettings:
         if self != _EstimatorSettings():
             raise UsageError(
                 "--weights, --device, --longest, --preprocessing, --kind and --cache with what goes with it are for "
-                "depth estimators; add --model NAME."
+                "depth estimators; add --depth NAME."
             )
 
     def create(self, model: str) -> DepthEstimator:
@@ -216,13 +216,13 @@ def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     }
 
 
-def _from_haze(method: str, engine: str, stack: ExitStack) -> Estimate:
-    """Depth from a method's transmission."""
+def _from_haze(options: Options, stack: ExitStack) -> Estimate:
+    """Depth from a model's transmission."""
     from unhaze.restore.dehazer import Dehazer
 
     # a sky that is protected from dehazing would come out near
-    dehazer = stack.enter_context(Dehazer(method, protect_sky=0.0, engine=engine))
-    return lambda source: (_optical_depth(source, dehazer), {"method": dehazer.method})
+    dehazer = stack.enter_context(Dehazer.from_options(replace(options, protect_sky=0.0)))
+    return lambda source: (_optical_depth(source, dehazer), {"model": dehazer.model})
 
 
 def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float32]]:

@@ -62,7 +62,7 @@ def examine() -> dict[str, Any]:
         "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
         "machine": _machine(),
         "opencv": _opencv(),
-        "default_method": opt.DEFAULT_MODEL,
+        "default_model": opt.DEFAULT_MODEL,
         "engine": engine,
         "dehazing": dehazing,
         "temporary_folder": folder,
@@ -95,7 +95,7 @@ def _opencv() -> dict[str, Any]:
 
 
 def _try_dehazing() -> dict[str, Any]:
-    """Dehaze a small array with the default method."""
+    """Dehaze a small array with the default model."""
     import time
 
     import numpy as np
@@ -114,7 +114,7 @@ def _try_dehazing() -> dict[str, Any]:
 
 
 def _try_engine() -> dict[str, Any]:
-    """What runs the network of the trained method."""
+    """What runs the network of the trained model."""
     from dataclasses import asdict
 
     from unhaze.restore.dehazer import Dehazer
@@ -174,7 +174,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "free memory": format_bytes(memory) if memory else "unknown",
         "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
         "engine": engine["error"] or f"{engine['name']} {engine['version']} ({engine['provider']})",
-        "method": facts["default_method"],
+        "model": facts["default_model"],
         "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
         "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",
         "formats": ", ".join(f"{name} {state}" for name, state in facts["formats"].items()),

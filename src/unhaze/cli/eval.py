@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings
+from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
     from unhaze.evaluation.benchmark import Benchmark, Outcome, Plan, Run
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["eval_"]
 
 
+_FOR_NETWORKS = ("device", "precision", "tile", "compile", "depth", "depth_weights", "backbone_weights", "prompts")
+
+
+@opt.takes_options("strength", "engine", *_FOR_NETWORKS)
 def eval_(
     pred: Annotated[
         list[str] | None,
@@ -27,26 +30,20 @@ def eval_(
     ] = None,
     target: Annotated[Path | None, typer.Option(help="Folder of clear pictures.", metavar="FOLDER")] = None,
     hazy: Annotated[Path | None, typer.Option(help="Folder of hazy pictures.", metavar="FOLDER")] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            "-m",
-            help="A method of unhaze to run on the hazy pictures; several to compare.",
-            metavar="NAME",
-        ),
-    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A network, or NETWORK+FUSION, to run on the hazy pictures; several to compare. Needs --weights.",
+            "--model",
+            "-m",
+            help="A model to run on the hazy pictures; several to compare. Networks need --weights.",
             metavar="NAME",
         ),
     ] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", hidden=True)] = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Trained weights of each --model, in their order; they may name the network by themselves.",
+            help="Trained weights of each network, in their order; they may name the network by themselves.",
             metavar="FILE",
         ),
     ] = None,
@@ -73,18 +70,7 @@ def eval_(
         str | None,
         typer.Option(help="Show what papers report for this data set, such as sots-indoor.", metavar="NAME"),
     ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Strength of methods, -1 to 1, and networks, 0 to 1.", metavar="X")
-    ] = 1.0,
-    engine: opt.Engine = "auto",
-    device: opt.Device = NetworkSettings.device,
-    precision: opt.Precision = NetworkSettings.precision,
-    tile: opt.TileSize = None,
-    compile: opt.Compile = False,
-    depth: opt.Depth = None,
-    depth_weights: opt.DepthWeights = None,
-    backbone_weights: opt.BackboneWeights = None,
-    prompts: opt.Prompts = NetworkSettings.prompts,
+    options: Options = opt.DEFAULTS,
     limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
     jobs: opt.Jobs = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and permutations.", min=0, metavar="N")] = 0,
@@ -101,9 +87,9 @@ def eval_(
 
     unhaze eval --pred results/ --target gt/ --protocol dcmpnet
 
-    unhaze eval --method dcp --method cap --data SOTS/indoor --target-rule sots-indoor
+    unhaze eval --model dcp --model cap --data SOTS/indoor --target-rule sots-indoor
 
-    unhaze eval --model gcanet --weights gcanet.pth --method dcp --data SOTS/indoor --target-rule sots-indoor
+    unhaze eval --model gcanet --weights gcanet.pth --model dcp --data SOTS/indoor --target-rule sots-indoor
 
     A run that is stopped goes on where it was when started again with the same output folder.
     """
@@ -117,14 +103,10 @@ def eval_(
     from unhaze.restore.machine import usable_cores
 
     require_scipy()  # its absence, too, must be noticed before hours of scoring
-    network = NetworkSettings(
-        None, None, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
-    )
-    runs = _runs(pred or [], method or [], strength, engine)
-    networks = _network_runs(model or [], weights or [], network, strength)
+    runs = (*_folder_runs(pred or []), *_model_runs([*(model or []), *(method or [])], weights or [], options))
     plan = plan_benchmark(
         _benchmark(
-            (*runs, *networks),
+            runs,
             (target, hazy, data),
             protocol=protocol,
             metrics=None if metrics is None else tuple(filter(None, metrics.replace(" ", "").split(","))),
@@ -148,10 +130,7 @@ def eval_(
         raise typer.Exit(1)
 
 
-def _runs(folders: list[str], methods: list[str], strength: float, engine: str) -> tuple[Run, ...]:
-    """Runs over folders and over methods; an engine is for those methods that have a network."""
-    from unhaze.classic import method_info
-    from unhaze.errors import UsageError
+def _folder_runs(folders: list[str]) -> tuple[Run, ...]:
     from unhaze.evaluation.benchmark import Run
 
     runs = []
@@ -159,41 +138,39 @@ def _runs(folders: list[str], methods: list[str], strength: float, engine: str) 
         label, sign, folder = text.partition("=")
         path = Path(folder if sign else text)
         runs.append(Run(label if sign else path.resolve().name, results=path))
-    with_network = [name for name in methods if method_info(name).has_network]
-    if engine != "auto" and not with_network:
-        raise UsageError("--engine is for methods that have a network; leave it out, or add one with --method.")
-    options: dict[str, Any] = {"strength": strength}
-    chosen = {} if engine == "auto" else {"engine": engine}
-    runs += [Run(name, method=name, options=options | (chosen if name in with_network else {})) for name in methods]
     return tuple(runs)
 
 
-def _network_runs(names: list[str], files: list[Path], network: NetworkSettings, strength: float) -> tuple[Run, ...]:
-    """Runs over networks; names and files belong together in their order, and files may name their networks."""
+def _model_runs(names: list[str], files: list[Path], options: Options) -> tuple[Run, ...]:
+    """Runs over models; networks and files belong together in their order, and files may name their networks."""
     from unhaze.errors import UsageError, WeightsNotFoundError
     from unhaze.evaluation.benchmark import Run
-    from unhaze.restore.network import resolve_model
+    from unhaze.models.catalogue import finds_haze, model_info, resolve_model
 
     resolved = [resolve_model(name) for name in names]
-    if not names and not files:
-        network.check()
-        return ()
-    if len(files) < len(names):
-        raise WeightsNotFoundError(
-            f"The network {resolved[len(files)]} needs trained weights; give --weights FILE for each --model."
+    finders = [name for name in resolved if finds_haze(name)]
+    networks = [name for name in resolved if name not in finders]
+    if options.engine != "auto" and not any(model_info(name).has_network for name in finders):
+        raise UsageError("--engine is for models that ship as ONNX; leave it out, or add one with --model.")
+    if options.given(*_FOR_NETWORKS) and not networks and not files:
+        raise UsageError(
+            "--device, --precision, --tile, --compile, --depth and what goes with it are for networks; add one with "
+            "--model NAME."
         )
-    if names and len(files) > len(names):
-        raise UsageError(f"{files[len(names)]} belongs to no network; name one with --model for each --weights.")
-    runs: list[Run] = []
-    for name, file in zip(resolved or map(_named_by, files), files, strict=True):
-        settings = {
-            key: value
-            for key, value in replace(network, model=name, weights=file).as_options().items()
-            if key != "model" and value != getattr(NetworkSettings, key)
-        }
-        taken = {run.label for run in runs}
-        label = name if name not in taken else f"{name} ({file.stem})"
-        runs.append(Run(label, model=name, options={"strength": strength, **settings}))
+    if len(files) < len(networks):
+        raise WeightsNotFoundError(
+            f"The network {networks[len(files)]} needs trained weights; give --weights FILE for each network."
+        )
+    if networks and len(files) > len(networks):
+        raise UsageError(f"{files[len(networks)]} belongs to no network; name one with --model for each --weights.")
+    runs = []
+    for name in finders:
+        engine = options.given("engine") if model_info(name).has_network else {}
+        runs.append(Run(name, model=name, options={"strength": options.strength, **engine}))
+    for name, file in zip(networks or map(_named_by, files), files, strict=True):
+        label = name if name not in {run.label for run in runs} else f"{name} ({file.stem})"
+        settings = {"strength": options.strength, "weights": file, **options.given(*_FOR_NETWORKS)}
+        runs.append(Run(label, model=name, options=settings))
     return tuple(runs)
 
 
@@ -201,7 +178,7 @@ def _named_by(file: Path) -> str:
     """The network that a weights file belongs to."""
     from unhaze.restore.dehazer import Dehazer
 
-    return Dehazer(weights=file, device="cpu").method
+    return Dehazer(weights=file, device="cpu").model
 
 
 def _benchmark(
@@ -212,9 +189,7 @@ def _benchmark(
 
     target, hazy, data = folders
     if not runs:
-        raise UsageError(
-            "Nothing to score: give a folder of results with --pred, a method with --method, or a network with --model."
-        )
+        raise UsageError("Nothing to score: give a folder of results with --pred, or a model with --model.")
     if data is not None:
         found_hazy, found_target = dataset_folders(data)
         hazy, target = hazy or found_hazy, target or found_target

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +10,14 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli.methods import tell_method
 
 __all__ = ["models", "weights_package"]
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-_SHIPPED = "field-m"  # the method whose weights come with unhaze
 _TRIAL = 64  # side of the image on which weights are tried [px]
 
 models = typer.Typer(
-    help="List what dehazes, tell about a network and its weights, or check a weights file.",
+    help="List what dehazes, tell about a model and its weights, or check a weights file.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -36,7 +32,10 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
 
     What other packages bring is included.
     """
-    entries = _methods() + _networks()
+    from unhaze.models.catalogue import list_models
+
+    names = [name for kind in ("default", "classic", "network") for name in list_models(kind)]
+    entries = [_entry(name) for name in names]
     if json_output:
         print(json.dumps(entries, indent=2))
         return
@@ -48,16 +47,14 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
     for row in rows:
         cells = [f"{cell:{'>' if column == 2 else '<'}{widths[column]}}" for column, cell in enumerate(row[:5])]
         print("  ".join([*cells, row[5]]).rstrip())
-    _console.log.info("Take a method by --method NAME, and a network by --model NAME with --weights FILE.")
+    _console.log.info("Take one by --model NAME; a network needs --weights FILE.")
 
 
 @models.command(context_settings=_HELP_NAMES)
 def info(
     name: Annotated[
         str,
-        typer.Argument(
-            help="A network or a method, or NETWORK+FUSION to see how depth is attached.", show_default=False
-        ),
+        typer.Argument(help="A model, or NETWORK+FUSION to see how depth is attached.", show_default=False),
     ],
     depth: Annotated[
         str | None,
@@ -73,12 +70,12 @@ def info(
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
-    from unhaze.classic import list_methods
+    from unhaze.models.catalogue import finds_haze
 
     if "+" in name:
         _tell_attachment(name, depth, depth_weights, json_output=json_output)
-    elif name in list_methods():
-        tell_method(name, json_output=json_output)
+    elif finds_haze(name):
+        _tell_haze_model(name, json_output=json_output)
     else:
         _tell_network(name, json_output=json_output)
 
@@ -142,59 +139,39 @@ def _of_torch(module: str, purpose: str) -> Any:
         raise MissingDependencyError("torch", "torch", purpose) from error
 
 
-def _header(name: str) -> str:
-    """The header of the network's file, found without importing it; empty for networks of other packages."""
-    import unhaze.models
+def _entry(name: str) -> dict[str, Any]:
+    """What the list says of a model."""
+    from unhaze.models.catalogue import model_info
 
-    path = Path(unhaze.models.__file__).with_name(f"{name.rpartition('-')[0]}.py")
-    try:
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    except (OSError, SyntaxError):
-        return ""
-    return re.sub(r"(?::\w+:)?``?~?([^`]+)``?", r"\1", text)  # a terminal shows no markup
-
-
-def _methods() -> list[dict[str, Any]]:
-    """What the list says of each method."""
-    from unhaze.classic import list_methods, method_info
-
-    entries = []
-    for name in list_methods():
-        found = method_info(name)
-        kind = "default" if name == opt.DEFAULT_MODEL else "trained" if found.has_network else "classic"
-        entries.append(
-            {
-                "name": name,
-                "kind": kind,
-                "parameters": None,
-                "license": "Apache-2.0" if name == _SHIPPED else "see its package" if found.has_network else "-",
-                "weights": "shipped" if name == _SHIPPED else "see its package" if found.has_network else "none needed",
-                "summary": found.summary,
-            }
-        )
-    return entries
+    info = model_info(name)
+    foreign = "see its package"
+    if info.kind == "network":
+        weights = "official" if info.weights else "none published" if info.license else foreign
+    else:
+        weights = "shipped" if name == opt.DEFAULT_MODEL else foreign if info.has_network else "none needed"
+    return {
+        "name": name,
+        "kind": info.kind,
+        "parameters": info.parameters,
+        "license": info.license.partition(";")[0] or ("-" if weights == "none needed" else foreign),
+        "weights": weights,
+        "summary": info.summary,
+    }
 
 
-def _networks() -> list[dict[str, Any]]:
-    """What the list says of each network."""
-    from unhaze.models.checkpoints.cards import network_card
-    from unhaze.models.networks import list_networks
+def _tell_haze_model(name: str, *, json_output: bool) -> None:
+    from dataclasses import asdict
 
-    entries = []
-    for name in list_networks():
-        card = network_card(name)
-        weights = "see its package" if card is None else "official" if card.weights else "none published"
-        entries.append(
-            {
-                "name": name,
-                "kind": "network",
-                "parameters": None if card is None else card.parameters,
-                "license": "see its package" if card is None else card.license.partition(";")[0],
-                "weights": weights,
-                "summary": _header(name).partition("\n")[0],
-            }
-        )
-    return entries
+    from unhaze.models.catalogue import model_info
+
+    info = model_info(name)
+    if json_output:
+        print(json.dumps(asdict(info), indent=2))
+        return
+    print(f"{info.name}: {info.summary}")
+    print(f"Paper: {info.paper}")
+    print(f"See:   {info.url}")
+    print(f"Needs: {info.needs or 'nothing further'}")
 
 
 def _tell_network(name: str, *, json_output: bool) -> None:
@@ -245,14 +222,14 @@ def _facts(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from unhaze.models.checkpoints.cards import RECOGNISED, network_card
-    from unhaze.models.networks import create_network, resolve_network
+    from unhaze.models.networks import create_network, network_header, resolve_network
 
     name = resolve_network(name)
     network = create_network(name)
     card = network_card(name)
     return {
         "name": name,
-        "header": _header(name),
+        "header": network_header(name),
         "parameters": sum(p.numel() for p in network.parameters()),
         "stages": [asdict(stage) for stage in network.stages],
         "contract": asdict(network.contract),

@@ -6,16 +6,17 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
+from unhaze.cli._work import tell_engine
 from unhaze.errors import UsageError
 from unhaze.restore.machine import MOST_WORKERS
-from unhaze.restore.options import DEFAULT_TEMPORAL, DehazeOptions
+from unhaze.restore.options import DEFAULT_TEMPORAL, Options
 
 if TYPE_CHECKING:
     from unhaze.restore.dehazer import Dehazer
@@ -30,15 +31,10 @@ _INTERLACED = (
 )
 
 
+@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
 def pipe(
     input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
     size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
-    method: opt.MethodName = opt.DEFAULT_MODEL,
-    strength: opt.Strength = DehazeOptions.strength,
-    color_blend: opt.ColorBlend = DehazeOptions.color_blend,
-    protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = None,
-    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
     temporal: Annotated[
         float | None,
         typer.Option(
@@ -48,14 +44,7 @@ def pipe(
             metavar="X",
         ),
     ] = None,
-    engine: opt.Engine = "auto",
-    model: opt.ModelName = None,
-    weights: opt.Weights = None,
-    device: opt.Device = NetworkSettings.device,
-    precision: opt.Precision = NetworkSettings.precision,
-    tile: opt.TileSize = None,
-    compile: opt.Compile = False,
-    max_pixels: opt.MaxPixels = "500M",
+    options: Options = opt.DEFAULTS,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -84,33 +73,25 @@ def pipe(
     """
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
-    network = NetworkSettings(model, weights, device, precision, tile, compile)
-    network.check()
     from unhaze.restore.dehazer import Dehazer
     from unhaze.video.frames import FrameConverter, FrameReader, parse_size
     from unhaze.video.smoothing import check_temporal
 
-    weight = (0.0 if network.wanted else DEFAULT_TEMPORAL) if temporal is None else check_temporal(temporal)
-    limit = parse_count(max_pixels, "the pixel limit")
+    weight = None if temporal is None else check_temporal(temporal)
     # one thread per frame: frames side by side share the cores better than strips of one frame
-    with Dehazer(
-        method,
-        strength=strength,
-        color_blend=color_blend,
-        protect_sky=protect_sky,
-        spare_clear=spare_clear,
-        keep_exposure=keep_exposure,
-        threads=1,
-        engine=engine,
-        **network.as_options(),
-    ) as dehazer:
+    with Dehazer.from_options(replace(options, threads=1)) as dehazer:
+        if weight is None:
+            weight = DEFAULT_TEMPORAL if dehazer.has_field else 0.0
         tell_engine(dehazer)
         frame_size = parse_size(size) if size else None
-        reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
+        kind, limit = cast("InputFormat", input_format), options.pixel_limit
+        reader = FrameReader(sys.stdin.buffer, kind, frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:
             _console.log.info(_INTERLACED)
-        frames: Iterable[Frame] = reader if strength == 0 else _dehazed(dehazer, reader, converter, weight, jobs)
+        frames: Iterable[Frame] = reader
+        if options.strength != 0:
+            frames = _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
             _write(frames, reader, count_frame)
 

@@ -15,10 +15,10 @@ import typer
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
-from unhaze.cli._work import NetworkSettings, Settings, Teller, tell_engine, tell_names, tell_notes, with_name
+from unhaze.cli._work import Settings, Teller, tell_engine, tell_names, tell_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
-from unhaze.restore.options import DehazeOptions
+from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
     from unhaze.batch.workers import Job, Record, Rendered
@@ -33,6 +33,7 @@ _LONGEST_PICTURE = 4 << 30  # [bytes] of a picture that is piped in
 STREAM = "-"
 
 
+@opt.takes_options()
 def run(
     inputs: Annotated[
         list[str] | None,
@@ -71,27 +72,8 @@ def run(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    method: opt.MethodName = opt.DEFAULT_MODEL,
-    strength: opt.Strength = DehazeOptions.strength,
-    color_blend: opt.ColorBlend = DehazeOptions.color_blend,
-    protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = None,
-    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
-    white: opt.White = None,
-    engine: opt.Engine = "auto",
-    model: opt.ModelName = None,
-    weights: opt.Weights = None,
-    device: opt.Device = NetworkSettings.device,
-    precision: opt.Precision = NetworkSettings.precision,
-    tile: opt.TileSize = None,
-    compile: opt.Compile = False,
-    depth: opt.Depth = None,
-    depth_weights: opt.DepthWeights = None,
-    backbone_weights: opt.BackboneWeights = None,
-    prompts: opt.Prompts = NetworkSettings.prompts,
+    options: Options = opt.DEFAULTS,
     metadata: opt.MetadataChoice = "keep",
-    max_memory: opt.MaxMemory = None,
-    max_pixels: opt.MaxPixels = "500M",
     jobs: opt.Jobs = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be done, and the memory it needs; write nothing.")
@@ -115,9 +97,6 @@ def run(
 
       unhaze run - < hazy.png > clear.png
     """
-    network = NetworkSettings(
-        model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
-    )
     settings = Settings(
         output,
         suffix,
@@ -129,14 +108,8 @@ def run(
         compare,
         tuple(save or ()),
         metadata,
-        method,
-        DehazeOptions(strength, color_blend, protect_sky, network.exposure(keep_exposure), spare_clear),
-        max_memory,
-        max_pixels,
         jobs,
-        network,
-        engine,
-        white,
+        options,
     )
     settings.check()
     named = inputs or []
@@ -381,9 +354,7 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
 
 
 def _stream_limit(settings: Settings) -> int:
-    from unhaze.restore.machine import parse_bytes
-
-    return _LONGEST_PICTURE if settings.max_memory is None else parse_bytes(settings.max_memory)
+    return settings.options.memory_limit or _LONGEST_PICTURE
 
 
 def _read_stdin(limit: int) -> bytes:

@@ -14,9 +14,9 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, Settings, Teller, looks_clear, tell_engine, tell_names
+from unhaze.cli._work import Settings, Teller, looks_clear, tell_engine, tell_names
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
-from unhaze.restore.options import DehazeOptions
+from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
     from unhaze.batch.arrivals import Arrival, Arrivals
@@ -32,6 +32,7 @@ __all__ = ["watch"]
 KEEP, DELETE, MOVE = "keep", "delete", "move:"
 
 
+@opt.takes_options()
 def watch(
     folder: Annotated[Path, typer.Argument(help="The folder to watch, with its folders.", show_default=False)],
     output: Annotated[
@@ -77,26 +78,8 @@ def watch(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    method: opt.MethodName = opt.DEFAULT_MODEL,
-    strength: opt.Strength = DehazeOptions.strength,
-    color_blend: opt.ColorBlend = DehazeOptions.color_blend,
-    protect_sky: opt.ProtectSky = DehazeOptions.protect_sky,
-    keep_exposure: opt.KeepExposure = None,
-    spare_clear: opt.SpareClear = DehazeOptions.spare_clear,
-    engine: opt.Engine = "auto",
-    model: opt.ModelName = None,
-    weights: opt.Weights = None,
-    device: opt.Device = NetworkSettings.device,
-    precision: opt.Precision = NetworkSettings.precision,
-    tile: opt.TileSize = None,
-    compile: opt.Compile = False,
-    depth: opt.Depth = None,
-    depth_weights: opt.DepthWeights = None,
-    backbone_weights: opt.BackboneWeights = None,
-    prompts: opt.Prompts = NetworkSettings.prompts,
+    options: Options = opt.DEFAULTS,
     metadata: opt.MetadataChoice = "keep",
-    max_memory: opt.MaxMemory = None,
-    max_pixels: opt.MaxPixels = "500M",
     jobs: opt.Jobs = None,
     report: opt.Report = None,
     quiet: opt.Quiet = False,
@@ -115,9 +98,6 @@ def watch(
 
       unhaze watch incoming/ -o clear/ --done move:originals/
     """
-    network = NetworkSettings(
-        model, weights, device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts
-    )
     settings = Settings(
         output,
         suffix,
@@ -129,13 +109,8 @@ def watch(
         compare,
         tuple(save or ()),
         metadata,
-        method,
-        DehazeOptions(strength, color_blend, protect_sky, network.exposure(keep_exposure), spare_clear),
-        max_memory,
-        max_pixels,
         jobs,
-        network,
-        engine,
+        options,
     )
     settings.check()
     if not folder.is_dir():

@@ -227,6 +227,11 @@ class Dehazer:
         return "cpu" if self._network is None else self._network.engine.device
 
     @property
+    def has_field(self) -> bool:
+        """Whether the model finds the haze of a picture; a network restores the picture by itself."""
+        return self._haze_model is not None
+
+    @property
     def knows_depth(self) -> bool:
         """Whether results have a depth map: of a model that finds haze, or of a network that is told of depth."""
         return self._network is None or self._network.engine.knows_depth

@@ -18,7 +18,7 @@ from unhaze.data.synthetic.scenes import (
     scene_split,
     synthesize,
 )
-from unhaze.data.synthetic.scenes import scenes as synthetic
+from unhaze.data.synthetic import scenes as synthetic
 from unhaze.errors import UsageError
 
 CLEAN = SynthesisConfig(clear=0, linear_light=0, noise=0, blur=0, shrink=0, jpeg=0)

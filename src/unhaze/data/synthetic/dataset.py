@@ -19,7 +19,7 @@ from unhaze.data.dataset import Sample, Transform, in_range, own
 from unhaze.data.layouts.base import Report
 from unhaze.data.synthetic.night import draw_lamps, night_view
 from unhaze.data.synthetic.scenes import AIRLIGHT_GRID, SceneBank, SynthesisConfig, synthesize
-from unhaze.data.synthetic.scenes import scenes as synthetic
+from unhaze.data.synthetic import scenes as synthetic
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.types import DepthMap
 
