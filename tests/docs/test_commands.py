@@ -46,6 +46,8 @@ EXEMPT = {
     ("README.md", "pip install"),
     ("README.md", "venv"),
     ("README.md", "make"),
+    ("docs/index.md", "pip install"),
+    ("docs/index.md", "venv"),
     ("CONTRIBUTING.md", "make"),
     ("CONTRIBUTING.md", "pre-commit install"),
     ("docs/batch.md", "watch /media/inbox"),
@@ -79,8 +81,10 @@ FRAGMENTS = {
     "unhaze models info newnet-s",
     "unhaze pipe --input-format rgb24 --size 1280x720",
     "unhaze pipe --strength 0.5",
+    "unhaze pipe --temporal 0",
     "unhaze pipe --temporal 0.8",
     "unhaze train ... --resume auto",
+    "unhaze train hgdf-small --data pictures/",
 }
 
 

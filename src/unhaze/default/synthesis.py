@@ -195,6 +195,10 @@ def darken(image: FloatArray, gain: float) -> FloatArray:
 
     The curve is y = x (1 + k) / (1 + k x) with 1 + k = exp(gain): steep in the darks, and 1 stays 1.
 
+    Args:
+        image: (H, W, 3), or of any other shape, in [0, 1].
+        gain: Logarithm of the slope of the curve at black.
+
     >>> import numpy as np
     >>> dark = darken(np.float32([0.5]), 1.0)
     >>> k = np.exp(1.0) - 1

@@ -114,7 +114,7 @@ class DepthCache:
         return sha256(head.encode() + b"\0" + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
     def get(self, key: str) -> DepthMap[FloatMap] | None:
-        """The entry of a key from :meth:`key`, or ``None``; a damaged one is removed."""
+        """The entry of a key from :meth:`key`, ``map`` (h, w), or ``None``; a damaged one is removed."""
         path = self._path(key)
         try:
             return read_entry(path)
@@ -125,7 +125,7 @@ class DepthCache:
             return None
 
     def put(self, key: str, depth: DepthMap[FloatMap]) -> None:
-        """Store an entry, in place of an older one.
+        """Store an entry, ``map`` (h, w) and features (1, C, h, w), in place of an older one.
 
         Raises:
             OutputError: It cannot be written.
@@ -221,7 +221,7 @@ def cached_depth(estimator: DepthEstimator, cache: DepthCache) -> CachedDepth:
 
 
 def enlarged(depth: DepthMap[FloatMap], height: int, width: int) -> DepthMap[FloatMap]:
-    """The map at the size of the picture, bilinearly; features stay as they are."""
+    """The map at the size of the picture, (height, width), bilinearly; features stay as they are."""
     return replace(depth, map=_resized(depth.map, (height, width)))
 
 
@@ -263,7 +263,7 @@ def estimate_pixels(estimator: DepthEstimator, pixels: Pixels) -> DepthMap[Float
 
 
 def read_entry(path: str | Path) -> DepthMap[FloatMap]:
-    """Read an entry of a cache.
+    """Read an entry of a cache: ``map`` (h, w), of the size at which the estimator worked.
 
     Raises:
         UsageError: It is damaged, or no entry of this version.

@@ -54,7 +54,7 @@ class CompactDepth(DepthEstimator):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
-        """See :meth:`DepthEstimator.forward`."""
+        """See :meth:`DepthEstimator.forward`; (B, 3, H, W) to a map (B, 1, H, W)."""
         view = at_own_size(image.float(), NETWORK_SIZE, MULTIPLE).clamp(0, 1).cpu().contiguous().numpy()
         session = _session(self.path, os.getpid())
         # the network was exported for one picture at a time

@@ -52,7 +52,7 @@ class DCMPNetDepth(DepthEstimator):
         self.network = DenseDepthNetwork(CHANNELS)
 
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
-        """See :meth:`DepthEstimator.forward`."""
+        """See :meth:`DepthEstimator.forward`; (B, 3, H, W) to a map (B, 1, H, W)."""
         pixels = at_own_size(image.float(), self.longest, MULTIPLE).to(self.network.head.weight.dtype)
         disparity, features = self.network.with_features(2 * pixels - 1)
         return DepthMap(at_size_of(image, disparity), "inverse_relative", features)

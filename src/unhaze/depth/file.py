@@ -69,7 +69,7 @@ class FileDepth(DepthEstimator):
         self.identity = f"file/{depth.kind}/{sha256(depth.map.tobytes()).hexdigest()[:12]}"
 
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
-        """See :meth:`DepthEstimator.forward`.
+        """See :meth:`DepthEstimator.forward`; one image (1, 3, H, W) to a map (1, 1, H, W).
 
         Raises:
             UsageError: There are several images, or the image has another aspect ratio than the map.
@@ -100,6 +100,9 @@ def read_depth(path: str | Path, kind: DepthKind | None = None) -> DepthMap[Floa
     Args:
         path: The file.
         kind: What its numbers mean, which are then taken as they are; ``None`` as for :class:`FileDepth`.
+
+    Returns:
+        ``map`` (H, W) float32, of the file's own size.
 
     Raises:
         ImageError: The file is missing, damaged, or no depth map.

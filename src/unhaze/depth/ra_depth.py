@@ -76,7 +76,7 @@ class RADepth(DepthEstimator):
         self.decoder = FusionDecoder()
 
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
-        """See :meth:`DepthEstimator.forward`."""
+        """See :meth:`DepthEstimator.forward`; (B, 3, H, W) to a map (B, 1, H, W)."""
         pixels = at_own_size(image.float(), self.longest, MULTIPLE)
         size = [max(LEAST_SIDE, side) for side in pixels.shape[-2:]]
         if size != list(pixels.shape[-2:]):

@@ -30,7 +30,7 @@ class ConcatSite(Site):
         nn.init.zeros_(self.join.bias)  # type: ignore[arg-type]
 
     def forward(self, block: Block, x: Tensor, prompt: DepthView) -> Tensor:
-        """See :meth:`Site.forward`."""
+        """See :meth:`Site.forward`; ``x`` (B, C, h, w) keeps its shape."""
         y = block(x)
         depth = prompt.feature_at(self.level, (x.shape[-2], x.shape[-1]))
         return y + self.join(torch.cat((y, depth), 1))

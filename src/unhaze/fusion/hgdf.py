@@ -109,7 +109,7 @@ class GatedDepthSite(Site):
         self.post = pointwise(channels, zero=zero_post)
 
     def forward(self, block: Block, x: Tensor, prompt: DepthView) -> Tensor:
-        """See :meth:`Site.forward`."""
+        """See :meth:`Site.forward`; ``x`` (B, C, h, w) keeps its shape."""
         return block(x) + self.post(self.guide(x, prompt))  # Eq. 2
 
     def guide(self, x: Tensor, depth: DepthView) -> Tensor:

@@ -124,7 +124,7 @@ class PromptHazeSite(Site):
         nn.init.zeros_(self.join.weight)
 
     def forward(self, block: Block, x: Tensor, prompt: Chain) -> Tensor:
-        """See :meth:`Site.forward`."""
+        """See :meth:`Site.forward`; ``x`` (B, C, h, w) keeps its shape."""
         y = block(x)
         state, change = self._first_prompt(prompt), torch.zeros_like(y)
         for update in self.rounds:

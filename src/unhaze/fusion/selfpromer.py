@@ -84,7 +84,10 @@ class SelfPromerSite(Site):
         nn.init.zeros_(self.join.bias)  # type: ignore[arg-type]
 
     def forward(self, block: Block, x: Tensor, prompt: DepthView) -> Tensor:
-        """See :meth:`Site.forward`; without depth of a restoration there is no prompt, and the stage runs alone."""
+        """See :meth:`Site.forward`; ``x`` is (B, C, h, w).
+
+        Without depth of a restoration there is no prompt, and the stage runs alone.
+        """
         y = block(x)
         if prompt.restored is None:
             return y

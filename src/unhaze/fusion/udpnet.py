@@ -161,7 +161,7 @@ class UDPNetSite(Site):
         nn.init.zeros_(self.join.bias)  # type: ignore[arg-type]
 
     def forward(self, block: Block, x: Tensor, prompt: tuple[DepthView, DepthView | None]) -> Tensor:
-        """See :meth:`Site.forward`."""
+        """See :meth:`Site.forward`; ``x`` (B, C, h, w) keeps its shape."""
         depth, refined = prompt
         y = fused = block(x)
         size = (y.shape[-2], y.shape[-1])

@@ -19,7 +19,7 @@ class NoSite(Site):
     """A stage that is left as it is."""
 
     def forward(self, block: Block, x: Tensor, _prompt: Any) -> Tensor:
-        """See :meth:`Site.forward`."""
+        """See :meth:`Site.forward`; ``x`` (B, C, h, w) keeps its shape."""
         return block(x)
 
 

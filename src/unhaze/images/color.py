@@ -56,7 +56,7 @@ class ToneCurve:
         return _apply(self.forward, values)
 
     def from_srgb(self, values: NDArray[Any]) -> FloatArray:
-        """The inverse of :meth:`to_srgb`; arguments and result alike."""
+        """The inverse of :meth:`to_srgb`; (H, W, 3) or (H, W) float32 in [0, 1], and so the result."""
         values = values if values.dtype.kind == "f" else values / np.float32(np.iinfo(values.dtype).max)
         return _apply(self.backward, values, spacing=np.sqrt)
 

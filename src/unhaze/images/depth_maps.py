@@ -32,7 +32,9 @@ class DepthPicture:
 
 
 def gray_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
-    """Grey 16-bit PNG; far is bright, and the text of the file says how many metres or units a level is.
+    """Grey 16-bit PNG of a map (H, W); far is bright.
+
+    The text of the file says how many metres or units a level is.
 
     Metric maps get a scale that is a power of ten (0.001 for up to 65 m); relative maps use all levels; inverse
     relative maps are flipped and stretched.
@@ -46,7 +48,7 @@ def gray_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
 
 
 def color_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
-    """8-bit colour PNG for the eye: near is warm (red), far is cold (blue)."""
+    """8-bit colour PNG of a map (H, W) for the eye: near is warm (red), far is cold (blue)."""
     nearness = np.rint((1 - _far_to_near(depth)) * _COLORS).astype(np.uint8)
     rgb = cv2.cvtColor(cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     text = (("unhaze depth", "near is red, far is blue"),)

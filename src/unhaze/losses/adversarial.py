@@ -26,8 +26,8 @@ def discriminator_loss(real: Tensor, fake: Tensor, objective: Objective = "vanil
     """Half the sum of what real and fake pictures cost the discriminator.
 
     Args:
-        real: Verdicts on clear pictures, of any shape; high is real.
-        fake: On restored ones.
+        real: Verdicts on clear pictures, (B, 1, h, w) or of any other shape; high is real.
+        fake: On restored ones, of the same shape.
         objective: ``"vanilla"`` (cross entropy), ``"lsgan"`` (square distance to 1 and 0), ``"hinge"`` (beyond 1 and
             -1 nothing).
 
@@ -47,7 +47,7 @@ def generator_loss(fake: Tensor, objective: Objective = "vanilla") -> Tensor:
     """What restored pictures that do not pass for clear ones cost the network that made them.
 
     Args:
-        fake: Verdicts on restored pictures.
+        fake: Verdicts on restored pictures, (B, 1, h, w) or of any other shape.
         objective: See :func:`discriminator_loss`.
 
     Raises:

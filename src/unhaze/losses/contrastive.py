@@ -30,7 +30,7 @@ def contrastive_ratio(
     """Weighted sum over layers of L1(anchor, positive) / (L1(anchor, negative) + 1e-7).
 
     Args:
-        anchor: Features of the restored picture, one map per layer.
+        anchor: Features of the restored picture, one map (B, C, h, w) per layer.
         positive: Of the clear picture; no gradient goes into them.
         negative: Of the hazy picture; likewise.
         weights: One per layer.
@@ -58,7 +58,7 @@ class FrozenProjections(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor], role: str) -> tuple[Tensor, ...]:
-        """``features`` with the last map projected for its role."""
+        """``features``, maps (B, C, h, w), with the last one projected for its role."""
         *first, last = features
         return (*first, self.get_submodule(role)(last))
 

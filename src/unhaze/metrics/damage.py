@@ -33,7 +33,8 @@ class Clipped(Metric):
 
     info = _info("clipped", "RGB, 8 bit", "unhaze: pixels with a channel at 0 or 255 that had none before", 100.0, "%")
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``hazy`` to (B,)."""
         return clipped(preds, self._needed(hazy, "hazy"))
 
 
@@ -47,7 +48,8 @@ class ChromaShift(Metric):
         math.inf,
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``hazy`` to (B,)."""
         return chroma_shift(preds, self._needed(hazy, "hazy"))
 
 
@@ -65,7 +67,8 @@ class LightnessChange(Metric):
         range=(-100.0, 100.0),
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``hazy`` to (B,)."""
         return lightness_change(preds, self._needed(hazy, "hazy"))
 
 
@@ -79,5 +82,6 @@ class Ring(Metric):
         math.inf,
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``hazy`` to (B,)."""
         return ring(preds, self._needed(hazy, "hazy"))

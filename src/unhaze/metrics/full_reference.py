@@ -68,7 +68,8 @@ class PSNR(Metric):
         super().__init__()
         self.identical = identical
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return psnr(preds, self._needed(target, "target"), identical=self.identical)
 
 
@@ -87,7 +88,8 @@ class PSNRY(PSNR):
         unit="dB",
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return psnr_y(preds, self._needed(target, "target"), identical=self.identical)
 
 
@@ -103,7 +105,8 @@ class SSIM(Metric):
     convention: ClassVar[str] = "gaussian"
     info = _ssim_info("ssim", "gaussian")
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return ssim(preds, self._needed(target, "target"), self.convention)
 
 
@@ -147,7 +150,8 @@ class MSSSIM(Metric):
 
     info = _info("ms_ssim", "RGB", "Wang et al., Asilomar 2003", (0.0, 1.0))
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return ms_ssim(preds, self._needed(target, "target"))
 
 
@@ -163,7 +167,8 @@ class CIEDE2000(Metric):
         differentiable=False,
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return ciede2000(preds, self._needed(target, "target"))
 
 
@@ -186,6 +191,7 @@ class LPIPS(Metric):
         super().__init__()
         self.network = load_lpips(weights)
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         self.network.to(check_images(preds).device)
         return lpips(preds, self._needed(target, "target"), self.network)

@@ -83,7 +83,7 @@ class Metric(ABC):
         """
 
     def update(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> None:
-        """Score a batch as :meth:`score` does and gather its values. A batch that fails leaves nothing behind."""
+        """Score a batch (B, 3, H, W) as :meth:`score` does and gather its values; one that fails leaves nothing."""
         with torch.no_grad():
             self._values.append(self.score(preds, target, hazy=hazy).cpu())
 

@@ -39,7 +39,8 @@ class NIQE(Metric):
         (0.0, math.inf),
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return niqe_details(preds).value
 
 
@@ -50,7 +51,8 @@ class PIQE(Metric):
         "piqe", "grey, 8 bit (OpenCV)", "Venkatanath et al., NCC 2015; MATLAB piqe as ported by pypiqe", (0.0, 100.0)
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return piqe(preds)
 
 
@@ -64,5 +66,6 @@ class FADE(Metric):
         (0.0, math.inf),
     )
 
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:  # noqa: D102
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return fade_details(preds).value

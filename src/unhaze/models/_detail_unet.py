@@ -81,7 +81,7 @@ class DetailUNet(Model):
         self.head = nn.Conv2d(c1, 3, 3, padding=1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         enc1 = run("enc1", self.enc1, self.stem(image))  # (B, C, H, W)
         half = F.relu_(self.down1(enc1))
         enc2 = run("enc2", self.enc2, self.embed2(half))  # (B, 2C, H/2, W/2)

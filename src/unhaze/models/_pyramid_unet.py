@@ -91,7 +91,7 @@ class PyramidUNet(Model):
         self.head1 = nn.Conv2d(c1, 3, 3, padding=1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
         half = image[..., ::2, ::2]
         quarter = half[..., ::2, ::2]
         enc1 = run("enc1", self.enc1, F.gelu(self.stem(image)))  # (B, C, H, W)

@@ -70,7 +70,7 @@ class AECRNet(Model):
         self.head = nn.Conv2d(c1, 3, 7, padding=3, padding_mode="reflect")
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         full = F.relu_(self.stem(self.whiten(image)))  # (B, C, H, W)
         half = F.relu_(self.down1(full))  # (B, 2C, H/2, W/2)
         quarter = F.relu_(self.down2(half))  # (B, 4C, H/4, W/4)

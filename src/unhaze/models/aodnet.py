@@ -43,7 +43,7 @@ class AODNet(Model):
             nn.init.normal_(layer.weight, std=0.02)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         x1 = run("enc1", F.relu, self.conv1(image))
         x2 = run("enc2", F.relu, self.conv2(x1))
         x3 = run("enc3", F.relu, self.conv3(torch.cat((x1, x2), 1)))

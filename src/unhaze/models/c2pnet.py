@@ -58,7 +58,7 @@ class C2PNet(Model):
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         x1 = run("enc1", self.enc1, self.stem(image))
         x2 = run("enc2", self.enc2, x1)
         x3 = run("enc3", self.enc3, x2)

@@ -170,7 +170,10 @@ class CoAStudent(Decoder):
         self.down4, self.enc_dense5, self.enc_project5 = way_down(4)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) normalised.
+
+        ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16).
+        """
         x = self.stem(image)
         seen = [x.chunk(2, 1)[0]]
         x = run("enc1", _around(self.enc1), x)
@@ -244,7 +247,10 @@ class CoATeacher(Decoder):
         self.enter4, self.to_feat3 = adapters(1024, widths[4])
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is normalised. ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16)."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) normalised.
+
+        ``aux`` holds ``feat0`` (1/2) to ``feat3`` (1/16).
+        """
         half, quarter, eighth, deepest = self.encoder(image)
         half, quarter, eighth, deepest = (
             self.enter1(half),

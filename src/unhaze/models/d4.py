@@ -95,7 +95,7 @@ class D4(Model):
         self.density2 = nn.Conv2d(2 * channels, 1, 1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         levels = self.encoder(image, run)
         # the density teaches its own two layers only
         means = torch.cat([x.mean((2, 3), keepdim=True).detach() for x in levels], 1)

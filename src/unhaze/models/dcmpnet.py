@@ -166,7 +166,7 @@ class DCMPNet(Model):
         )
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [-1, 1].
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [-1, 1].
 
         ``aux``: ``depth``, and the U-Net's features after adaptation, ``unet1`` (1/1) to ``unet3`` (1/4).
         """
@@ -340,7 +340,7 @@ class DCMPNetPaper(Model):
         self.head = nn.Conv2d(c1, 3, 3, padding=1, padding_mode="reflect")
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [-1, 1].
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [-1, 1].
 
         ``aux``: ``depth``, where there is a depth network, and the U-Net's features after adaptation, ``unet1`` (1/1)
         to ``unet3`` (1/4).

@@ -133,7 +133,7 @@ class Dehamer(Model):
         )
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is normalised with the contract's ``mean`` and ``std``."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) normalised by the contract's ``mean`` and ``std``."""
         half, quarter, eighth = self._transform(image, run)
         skip1 = self.pool1(F.max_pool2d(self.down1(image), 2))  # (B, 2C, H/2, W/2)
         skip2 = self.pool2(F.max_pool2d(self.down2(skip1), 2))

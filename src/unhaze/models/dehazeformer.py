@@ -91,7 +91,7 @@ class DehazeFormer(Model):
         self.head = nn.Conv2d(c5, 4, 3, padding=1, padding_mode="reflect")
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [-1, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [-1, 1]."""
         enc1 = run("enc1", self.enc1, self.stem(image))  # (B, C, H, W)
         enc2 = run("enc2", self.enc2, self.down1(enc1))  # (B, 2C, H/2, W/2)
         mid = run("mid", self.mid, self.down2(enc2))  # (B, 4C, H/4, W/4)

@@ -72,7 +72,7 @@ class DNMGDT(Model):
                 nn.init.normal_(module.weight, std=0.02)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [-1, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [-1, 1]."""
         enc1 = run("enc1", _unchanged, self.stem(image))  # (B, C, H, W)
         enc2 = run("enc2", _unchanged, self.down1(F.relu(enc1)))
         enc3 = run("enc3", _unchanged, self.down2(F.relu(enc2)))

@@ -99,7 +99,7 @@ class DRSFormer(Model):
         self.head = nn.Conv2d(widths[1], 3, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         enc1 = run("enc1", self.enc1, self.stem_experts(self.stem(image)))  # (B, C, H, W)
         enc2 = run("enc2", self.enc2, F.pixel_unshuffle(self.down1(enc1), 2))  # (B, 2C, H/2, W/2)
         enc3 = run("enc3", self.enc3, F.pixel_unshuffle(self.down2(enc2), 2))  # (B, 4C, H/4, W/4)

@@ -58,7 +58,7 @@ class FFANet(Model):
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is normalised with the contract's ``mean`` and ``std``."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) normalised by the contract's ``mean`` and ``std``."""
         return Restored(image + self.head(self.refine(self.features(image, run))))
 
     def features(self, image: Tensor, run: Runner) -> Tensor:

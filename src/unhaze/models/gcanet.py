@@ -74,7 +74,7 @@ class GCANet(Model):
         self.head = nn.Conv2d(channels, 3, 1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 255]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 255]."""
         return self.decode(image, self.features(image, run), run)
 
     def features(self, image: Tensor, run: Runner) -> Tensor:
@@ -88,7 +88,7 @@ class GCANet(Model):
         return self.up(x)
 
     def decode(self, image: Tensor, features: Tensor, run: Runner) -> Restored:
-        """The image from its features."""
+        """The image (B, 3, H, W) from its features (B, C, H/2, W/2)."""
         out = self.head(run("dec1", self.dec1, features))
         if self.residual:
             return Restored(image + out, aux={"residual": out})

@@ -109,7 +109,7 @@ class MAXIM(Model):
         self.unet2 = SecondUNet(widths, num_groups, num_bottlenecks)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         images = [image, image[..., 1::2, 1::2], image[..., 2::4, 2::4]]
         encoded, decoded = self.unet1(images, run)
         attended, first = zip(*(self.unet1.attend[i](decoded[i], images[i]) for i in range(SCALES)), strict=True)

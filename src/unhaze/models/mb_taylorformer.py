@@ -107,7 +107,7 @@ class MBTaylorFormer(Model):
         self.head = nn.Conv2d(c2, 3, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]."""
         enc1 = run("enc1", self.enc1, self.stem(image))  # (B, 24, H, W)
         enc2 = run("enc2", self.enc2, self.down1(enc1))  # (B, 48, H/2, W/2)
         enc3 = run("enc3", self.enc3, self.down2(enc2))  # (B, 72, H/4, W/4)

@@ -103,7 +103,7 @@ class MITNet(Model):
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1].
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1].
 
         ``aux``: ``stage1`` the image of the first stage, ``stage1_amplitude`` and ``stage1_phase`` its spectrum,
         ``input_phase``, and the features ``phase0..2`` and ``amplitude0..2``, fine to coarse, that the mutual

@@ -212,7 +212,7 @@ class PSDMSBDN(Model):
         self.airlight = AirlightNet()
 
     def forward(self, image: Tensor, run: Runner = run_block, airlight_from: Tensor | None = None) -> Restored:
-        """See :meth:`Model.forward`; both images are normalised, ``airlight_from`` has sides of at least 256."""
+        """See :meth:`Model.forward`; both images are normalised (B, 3, H, W), ``airlight_from`` has sides >= 256."""
         features = self.widen(self._decode(*self._encode(image, run), run))
         source = shrunken(image) if airlight_from is None else airlight_from
         return with_physics(self.image_head(features), self.transmission_head(features), self.airlight(source))

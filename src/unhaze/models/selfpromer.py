@@ -103,7 +103,7 @@ class SelfPromer(Model):
     def forward(
         self, image: Tensor, run: Runner = run_block, depth_features: tuple[Tensor, Tensor] | None = None
     ) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1].
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1].
 
         Args:
             image: (B, 3, H, W).

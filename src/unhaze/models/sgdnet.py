@@ -132,7 +132,7 @@ class SGDNet(Model):
         self.down3, self.up3, self.skip3, self.merge3, self.bridge3, self.head3 = between(widths[2])
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
-        """See :meth:`Model.forward`; the image is in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
+        """See :meth:`Model.forward`; the image is (B, 3, H, W) in [0, 1]. ``pyramid`` holds 1/4 and 1/2."""
         rgb, ycbcr = self.stem(image), self.stem(rgb_to_ycbcr(image))
         skips: list[Tensor] = []
         small: tuple[Tensor, Tensor] | None = None

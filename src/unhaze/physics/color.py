@@ -44,8 +44,9 @@ def srgb_to_linear(x: ArrayT) -> ArrayT:
     """Decode sRGB values to linear light (IEC 61966-2-1, section 5.2).
 
     Args:
-        x: Encoded values of any shape, nominally in [0, 1]: array, tensor or number. Negative values follow the odd
-            extension of the curve and values above 1 its power law, so that the curve can be inverted everywhere.
+        x: Encoded values, (H, W, 3) or any other shape, nominally in [0, 1]: array, tensor or number. Negative values
+            follow the odd extension of the curve and values above 1 its power law, so that the curve can be inverted
+            everywhere.
 
     Returns:
         Linear values; type, shape and floating type of ``x``.
@@ -65,8 +66,8 @@ def linear_to_srgb(x: ArrayT) -> ArrayT:
     """Encode linear light as sRGB values (IEC 61966-2-1, section 5.3); the inverse of :func:`srgb_to_linear`.
 
     Args:
-        x: Linear values of any shape, nominally in [0, 1]: array, tensor or number. Values outside are handled as by
-            :func:`srgb_to_linear`.
+        x: Linear values, (H, W, 3) or any other shape, nominally in [0, 1]: array, tensor or number. Values outside
+            are handled as by :func:`srgb_to_linear`.
 
     Returns:
         Encoded values; type, shape and floating type of ``x``.

@@ -27,12 +27,12 @@ def transmission_from_depth(depth: ArrayT, beta: Any) -> ArrayT:
     """Share of light that travels ``depth`` without being scattered: t = exp(-beta d) (He et al. 2011, Eq. 2).
 
     Args:
-        depth: Distance from the camera [m], not negative, any shape.
+        depth: Distance from the camera [m], not negative, (H, W) or any other shape.
         beta: Scattering coefficient [1/m], not negative: a number, or an array that broadcasts against ``depth`` (a
             density that differs from place to place). Visibility is about 3.9 / beta metres.
 
     Returns:
-        Transmission in (0, 1]; 0 where the depth is infinite.
+        Transmission in (0, 1], shape of ``depth``; 0 where the depth is infinite.
 
     Raises:
         UsageError: ``beta`` is a negative number.
@@ -47,12 +47,13 @@ def depth_from_transmission(transmission: ArrayT, beta: Any = 1.0) -> ArrayT:
     """Depth at which ``transmission`` is left, d = -ln(t) / beta; the inverse of :func:`transmission_from_depth`.
 
     Args:
-        transmission: Values in (0, 1], any shape. 0 gives an infinite depth in tensors; numpy warns as well.
+        transmission: Values in (0, 1], (H, W) or any other shape. 0 gives an infinite depth in tensors; numpy warns as
+            well.
         beta: Scattering coefficient [1/m], positive. With the default 1 the result is the optical depth, which is the
             depth up to an unknown scale.
 
     Returns:
-        Depth [m], not negative.
+        Depth [m], not negative, shape of ``transmission``.
 
     Raises:
         UsageError: ``beta`` is a number and not positive.
@@ -67,9 +68,10 @@ def add_haze(clear: ArrayT, transmission: Any, airlight: Any, *, space: Space = 
     """Haze a clear picture: I = J t + A (1 - t) (He et al. 2011, Eq. 1).
 
     Args:
-        clear: Clear picture J, sRGB-encoded, nominally in [0, 1], any shape.
-        transmission: Share of light t that arrives unscattered, in [0, 1]; broadcasts against ``clear``.
-        airlight: Colour of the haze A, sRGB-encoded, in [0, 1]; broadcasts against ``clear``.
+        clear: Clear picture J, sRGB-encoded, nominally in [0, 1]: (H, W, 3), (B, 3, H, W) or any other shape.
+        transmission: Share of light t that arrives unscattered, in [0, 1]; broadcasts against ``clear``: (H, W, 1) or
+            (B, 1, H, W).
+        airlight: Colour of the haze A, sRGB-encoded, in [0, 1]; broadcasts against ``clear``: (3,) or (B, 3, 1, 1).
         space: Light in which the model is applied. ``"linear"`` is the physics; ``"srgb"`` applies it to the encoded
             values, as most data sets (RESIDE among them) and classic methods do. Values given and returned are
             sRGB-encoded in both cases.
@@ -91,9 +93,10 @@ def remove_haze(
     """Restore a hazy picture: J = (I - A) / max(t, minimum) + A (He et al. 2011, Eq. 22); inverts :func:`add_haze`.
 
     Args:
-        hazy: Hazy picture I, sRGB-encoded, nominally in [0, 1], any shape.
-        transmission: Share of light t that arrives unscattered, in (0, 1]; broadcasts against ``hazy``.
-        airlight: Colour of the haze A, sRGB-encoded, in [0, 1]; broadcasts against ``hazy``.
+        hazy: Hazy picture I, sRGB-encoded, nominally in [0, 1]: (H, W, 3), (B, 3, H, W) or any other shape.
+        transmission: Share of light t that arrives unscattered, in (0, 1]; broadcasts against ``hazy``: (H, W, 1) or
+            (B, 1, H, W).
+        airlight: Colour of the haze A, sRGB-encoded, in [0, 1]; broadcasts against ``hazy``: (3,) or (B, 3, 1, 1).
         space: Light in which the model is inverted; values given and returned are sRGB-encoded in both cases.
         minimum: Transmission below which no more haze is taken away, because noise would be all that is left; He et
             al. use 0.1. With 0 the transmission must be positive everywhere.
@@ -118,12 +121,12 @@ def scale_optical_depth(transmission: ArrayT, strength: Any) -> ArrayT:
     """Transmission through ``strength`` times as much haze: t ** strength, for the optical depth -ln(t) scales.
 
     Args:
-        transmission: Values in (0, 1], any shape.
+        transmission: Values in (0, 1], (H, W) or any other shape.
         strength: Factor of the optical depth. 1 changes nothing, 0 is no haze at all (t = 1), and a negative factor
             gives the reciprocal, with which :func:`remove_haze` adds haze.
 
     Returns:
-        Transmission; in (0, 1] for a ``strength`` that is not negative.
+        Transmission, of the same shape; in (0, 1] for a ``strength`` that is not negative.
     """
     base: Any = transmission
     scaled: ArrayT = base**strength

@@ -85,7 +85,7 @@ class ArrayLayout:
         return hidden_pixels(self.color, None if self.alpha is None else self.alpha[..., 0])
 
     def rebuild(self, restored: Pixels) -> Pixels:
-        """Put restored colours, shaped as ``color``, into an array like the one taken apart.
+        """Put restored colours, (H, W, 3) or (H, W) as ``color``, into an array like the one taken apart.
 
         Values that were not changed are those of the array bit for bit, also where it is more precise than ``color``.
         """
@@ -130,14 +130,14 @@ def tensor_to_arrays(tensor: Any) -> list[Pixels]:
 
 
 def arrays_to_tensor(arrays: list[Pixels], like: Any) -> Any:
-    """The reverse of :func:`tensor_to_arrays`: shape, value type and device of ``like``."""
+    """The reverse of :func:`tensor_to_arrays`, (H, W, C) each: shape, value type and device of ``like``."""
     torch = array_namespace(like)
     stacked = np.ascontiguousarray(np.moveaxis(np.stack(arrays), -1, 1))
     return torch.from_numpy(stacked).to(dtype=like.dtype, device=like.device).reshape(like.shape)
 
 
 def pil_to_array(image: Any) -> Pixels:
-    """The pixels of a PIL image as an array; palettes are resolved, the orientation tag is left to the caller.
+    """The pixels of a PIL image, (H, W, C) or (H, W); palettes are resolved, the orientation tag is left alone.
 
     Raises:
         ImageValueError: A mode without a plain meaning as RGB or grey.
@@ -156,7 +156,7 @@ def pil_to_array(image: Any) -> Pixels:
 
 
 def array_to_pil(array: Pixels, like: Any) -> Any:
-    """A PIL image of ``array`` that carries the metadata of ``like``."""
+    """A PIL image of ``array``, (H, W, C) or (H, W), that carries the metadata of ``like``."""
     from PIL import Image
 
     image = Image.fromarray(array)

@@ -329,7 +329,7 @@ class Dehazer:
         """Remove the haze described by ``field`` from a picture.
 
         Args:
-            pixels: As for :meth:`solve`.
+            pixels: (H, W, 3) or (H, W), as for :meth:`solve`; the result has its shape and type.
             field: The haze.
             curve: As for :meth:`solve`.
             out: Where to write the result, may be ``pixels`` itself; a new array if ``None``.
@@ -549,7 +549,8 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
     """Dehaze one picture and return it as the type that was given; writes a file only where ``output`` names it.
 
     Args:
-        image: A path, bytes, PIL image, array or tensor, see :meth:`Dehazer.__call__`.
+        image: A path, bytes, PIL image, array (H, W, 3) or tensor (3, H, W) or (B, 3, H, W), see
+            :meth:`Dehazer.__call__`.
         output: Where to write the result of a path, which is returned as this path. Without it the result of a path is
             a PIL image, and no file is written.
         **options: Those of :class:`Dehazer`, ``model`` included.

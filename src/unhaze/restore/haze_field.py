@@ -272,7 +272,7 @@ def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
     """Curvature k of x (1 + k) / (1 + k x) that brings back part of the brightness lost with the haze.
 
     Args:
-        gray: Luminance of the hazy picture, any shape, in [0, 1].
+        gray: Luminance of the hazy picture, (H, W) or any other shape, in [0, 1].
         restored: That of the restored one.
     """
     before, after = _log_average(gray), _log_average(restored)

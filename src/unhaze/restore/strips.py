@@ -269,7 +269,10 @@ class _StripRestorer:
 
 
 def store_where(target: Pixels, restored: Any, source: Pixels, kept: Mask | None) -> None:
-    """Write ``restored`` into ``target``, but ``source``, which may be the same array, where ``kept`` is set."""
+    """Write ``restored`` into ``target``, both (H, W, 3) or (H, W), but ``source`` where ``kept`` (H, W) is set.
+
+    ``source`` and ``target`` may be the same array.
+    """
     if kept is None:
         np.copyto(target, restored, casting="unsafe")
         return

@@ -322,7 +322,7 @@ class FrameConverter:
         """A picture as a stored frame.
 
         Args:
-            pixels: Shape and type as :meth:`to_pixels` gives them.
+            pixels: (H, W, 3), or (H, W) of grey frames, of the type that :meth:`to_pixels` gives.
             like: The frame that the picture was made of; lends its header.
 
         Raises:

@@ -113,7 +113,7 @@ def thumbnail(pixels: Pixels) -> FloatArray:
 
 
 def is_cut(before: FloatArray, after: FloatArray) -> bool:
-    """Whether another scene begins between two thumbnails.
+    """Whether another scene begins between two thumbnails (h, w, 3) in [0, 1].
 
     Motion changes pixels and leaves the histogram; noise and flicker change little of both. A cut changes both, or
     the pixels so much that no motion explains it.

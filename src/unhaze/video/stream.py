@@ -40,10 +40,10 @@ class FieldDehazer(Protocol):
     """The part of :class:`~unhaze.Dehazer` that a stream needs; safe to call from several threads."""
 
     def solve(self, pixels: Pixels) -> HazeField:
-        """Estimate the haze of a picture."""
+        """Estimate the haze of a picture (H, W, 3) or (H, W)."""
 
     def apply(self, pixels: Pixels, field: HazeField) -> Pixels:
-        """Remove the haze that ``field`` describes; same shape and type."""
+        """Remove the haze that ``field`` describes from (H, W, 3) or (H, W); same shape and type."""
 
 
 class WholeFrames:
@@ -57,11 +57,11 @@ class WholeFrames:
         self._dehazer = dehazer
 
     def solve(self, pixels: Pixels) -> Any:
-        """Nothing: all the work is in :meth:`apply`."""
+        """Nothing, whatever the frame (H, W, 3): all the work is in :meth:`apply`."""
         return None
 
     def apply(self, pixels: Pixels, field: Any) -> Pixels:
-        """Restore a frame."""
+        """Restore a frame (H, W, 3); same shape and type."""
         restored: Pixels = self._dehazer(pixels, maps=False).image
         return restored
 

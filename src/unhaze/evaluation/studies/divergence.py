@@ -120,7 +120,11 @@ class Divergence:
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> float:
-    """KL(p || q) = sum p ln(p / q) [nat] of two distributions of one shape; ``q`` is positive, ``p`` not negative.
+    """KL(p || q) = sum p ln(p / q) [nat] of two distributions.
+
+    Args:
+        p: (N,) or of any other shape, not negative.
+        q: The same shape, positive.
 
     >>> round(kl_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])), 6)  # ln 2
     0.693147

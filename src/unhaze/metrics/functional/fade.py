@@ -82,6 +82,9 @@ def fade(preds: Tensor) -> Tensor:
 def fade_details(preds: Tensor) -> FadeDetails:
     """As :func:`fade`, together with the map of densities and the share of dropped patches.
 
+    Args:
+        preds: (B, 3, H, W) RGB in [0, 1].
+
     Raises:
         ImageValueError: As :func:`fade`.
     """

@@ -69,7 +69,7 @@ class LpipsNetwork(nn.Module):
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Activations after each of the five rectifiers, scaled to unit length over channels."""
+        """Activations (B, C, h, w) after each of the five rectifiers, scaled to unit length over channels."""
         x = (images * 2 - 1 - self.get_buffer("shift")) / self.get_buffer("scale")
         activations = []
         for position, layer in enumerate(self.convolutions):

@@ -65,6 +65,9 @@ def niqe(preds: Tensor) -> Tensor:
 def niqe_details(preds: Tensor) -> NiqeDetails:
     """As :func:`niqe`, together with the share of blocks that could not be used.
 
+    Args:
+        preds: (B, 3, H, W) RGB in [0, 1].
+
     Raises:
         ImageValueError: As :func:`niqe`.
     """

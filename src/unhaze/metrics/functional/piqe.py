@@ -64,6 +64,9 @@ def piqe(preds: Tensor) -> Tensor:
 def piqe_details(preds: Tensor) -> PiqeDetails:
     """As :func:`piqe`, together with the maps of judged, impaired and noisy blocks.
 
+    Args:
+        preds: (B, 3, H, W) RGB in [0, 1].
+
     Raises:
         ImageValueError: As :func:`piqe`.
     """

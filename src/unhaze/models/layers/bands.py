@@ -60,7 +60,7 @@ def in_bands(block: Callable[..., Tensor], *maps: Tensor, channels: int, halo: i
 
 
 def put_band(out: Tensor | None, band: Tensor, first: int, height: int) -> Tensor:
-    """``out``, (B, C, ``height``, W), with ``band`` from row ``first`` on; made for the first band."""
+    """``out``, (B, C, height, W), with ``band``, (B, C, h, W), from row ``first`` on; made for the first band."""
     if out is None:
         batch, channels, _, width = band.shape
         if band.stride(1) == 1:  # channels-last

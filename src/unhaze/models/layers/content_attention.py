@@ -68,7 +68,7 @@ class ContentMix(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, early: Tensor, late: Tensor) -> Tensor:
-        """Both maps, and the weighted mean of them, projected."""
+        """Both maps, and the weighted mean of them, projected; all are (B, C, H, W)."""
         both = early + late
         weight = self.attention(both).sigmoid()  # the official code, too, applies the sigmoid twice
         return self.project(both + torch.lerp(late, early, weight))

@@ -43,8 +43,8 @@ class DepthView:
         """The whole of an estimator's output.
 
         Args:
-            depth: Of the hazy picture.
-            restored: Of its restoration, by the same estimator.
+            depth: Of the hazy picture; ``map`` (B, 1, H, W).
+            restored: Of its restoration, by the same estimator; the same shapes.
         """
         near = nearness(depth.map, depth.kind)
         return cls(near, depth.features or (near,), restored=None if restored is None else cls.of(restored))
@@ -60,8 +60,9 @@ class DepthView:
     def mapped(self, level: int, function: Callable[[Tensor], Tensor]) -> DepthView:
         """The same view with ``function`` of one feature map in its place.
 
-        The function gets the map of the whole picture, at the size at which the estimator gave it. So convolutions see
-        beyond the edges of a part, and reducing channels here costs less than after :meth:`feature_at`.
+        The function gets the map of the whole picture, (B, C, h, w), at the size at which the estimator gave it. So
+        convolutions see beyond the edges of a part, and reducing channels here costs less than after
+        :meth:`feature_at`.
         """
         features = list(self.features)
         features[level] = function(features[level])

@@ -27,7 +27,7 @@ class Runner(Protocol):
 
 
 def run_block(_name: str, block: Block, x: Tensor, /) -> Tensor:
-    """The plain runner: the stage and nothing else."""
+    """The plain runner: the stage and nothing else; ``x`` is (B, C, h, w)."""
     return block(x)
 
 
@@ -35,7 +35,7 @@ def record_stages(features: dict[str, list[Tensor]], run: Runner = run_block) ->
     """A runner that also keeps what leaves each stage.
 
     Args:
-        features: Filled during the forward pass: stage name to its outputs, one per time that the stage ran.
+        features: Filled during the forward pass: stage name to its outputs (B, C, h, w), one per time that it ran.
         run: The runner that does the work.
 
     >>> import torch
