@@ -30,7 +30,7 @@ from unhaze.models.checkpoints import (  # noqa: E402
 )
 from unhaze.models.networks import create_network, list_networks  # noqa: E402
 
-MANIFESTS = Path(__file__).parent.parent / "fixtures" / "parity"
+MANIFESTS = Path(__file__).parents[2] / "fixtures" / "parity"
 
 
 def official_shapes(fixture):
