@@ -58,7 +58,7 @@ def test_of_two_plug_ins_of_one_name_the_first_stays(plugins):
         assert catalog.load("twice")() == 1
 
 
-def test_commands_tell_it_in_a_sentence_and_go_on(plugins, monkeypatch):
+def test_commands_report_it_in_a_sentence_and_go_on(plugins, monkeypatch):
     plugins(("broken", "plugin_raises:made", "unhaze.methods"), ("odd", "plugin_good:made", "unhaze.methods"))
     fresh = Catalog("method", methods._CATALOG._own, group="unhaze.methods", fits=methods._CATALOG._fits)
     monkeypatch.setattr(methods, "_CATALOG", fresh)

@@ -150,8 +150,8 @@ def test_the_kind_of_a_map_from_a_file(hazy_file):
     pytest.importorskip("torch")
     near = hazy_file.with_name("near.png")
     cv2.imwrite(str(near), cv2.imread(str(hazy_file), cv2.IMREAD_GRAYSCALE))
-    told = invoke(hazy_file, "--model", near, "--kind", "inverse_relative", "--json")
-    assert json.loads(told.stdout)["records"][0]["kind"] == "inverse_relative"
+    reported = invoke(hazy_file, "--model", near, "--kind", "inverse_relative", "--json")
+    assert json.loads(reported.stdout)["records"][0]["kind"] == "inverse_relative"
 
 
 def test_the_cache_of_the_environment(hazy_file, tmp_path, monkeypatch, no_network_twice):
@@ -197,20 +197,20 @@ def test_deep_pictures_are_seen_as_well(hazy_file, no_network_twice):
     np.testing.assert_array_equal(*maps)
 
 
-def test_the_licence_is_told_once(hazy_file, caplog):
+def test_the_licence_is_reported_once(hazy_file, caplog):
     base = pytest.importorskip("unhaze.depth._base")
     base._announced.clear()
     for _ in range(2):
         result = invoke(hazy_file, "--model", "compact", "--quiet", "--overwrite")
         assert (result.exit_code, result.stdout) == (0, "")
-    told = [each.message for each in caplog.records if each.message.startswith("Licence")]
-    assert told == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
+    reported = [each.message for each in caplog.records if each.message.startswith("Licence")]
+    assert reported == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
 
 
 def test_list():
-    told = invoke("--list")
-    assert told.exit_code == 0
-    assert "ra-depth" in told.stdout
+    reported = invoke("--list")
+    assert reported.exit_code == 0
+    assert "ra-depth" in reported.stdout
     cards = {card["name"]: card for card in json.loads(invoke("--list", "--json").stdout)}
     assert cards["compact"]["weights"] == "shipped"
     assert cards["ra-depth"]["weights"].startswith("needed")

@@ -60,8 +60,8 @@ def test_a_run_that_was_killed_is_completed_by_the_next(start_unhaze, folder, se
     for _ in range(2):
         kill_after_some_work(start_unhaze(*arguments), out, rng)
         check_whole(out)
-    _, told = start_unhaze(*arguments, text=True).communicate(timeout=120)
-    assert all_names(out) == PRODUCTS, told
+    _, reported = start_unhaze(*arguments, text=True).communicate(timeout=120)
+    assert all_names(out) == PRODUCTS, reported
     check_whole(out)
     for line in (folder / "r.jsonl").read_text().splitlines():
         json.loads(line)
@@ -93,15 +93,15 @@ def test_a_watch_that_was_killed_goes_on_where_it_was(start_unhaze, folder, seed
         kill_after_some_work(start_unhaze(*arguments), out, rng)
         check_whole(out)
     result = start_unhaze(*arguments, "--once", text=True)
-    _, told = result.communicate(timeout=120)
-    assert result.returncode == 0, told
-    assert all_names(out) == [HISTORY_NAME, *PRODUCTS], told
+    _, reported = result.communicate(timeout=120)
+    assert result.returncode == 0, reported
+    assert all_names(out) == [HISTORY_NAME, *PRODUCTS], reported
     check_whole(out)
     inputs = [f"{index}.png" for index in range(PICTURES)]
     assert all_names(folder / "in") == (inputs if done == "keep" else [])
     assert all_names(originals) == ([] if done == "keep" else inputs)
-    _, told = start_unhaze(*arguments, "--once", text=True).communicate(timeout=120)
-    assert "0 done, 0 skipped, 0 failed" in told
+    _, reported = start_unhaze(*arguments, "--once", text=True).communicate(timeout=120)
+    assert "0 done, 0 skipped, 0 failed" in reported
 
 
 @pytest.mark.parametrize("notify", [True, False], ids=["told", "asked"])

@@ -13,11 +13,11 @@ def test_list_names_every_method_with_its_summary(unhaze):
 
 
 def test_list_as_json(unhaze):
-    told = json.loads(unhaze("methods", "list", "--json").stdout)
-    assert [entry["name"] for entry in told] == list_methods()
+    reported = json.loads(unhaze("methods", "list", "--json").stdout)
+    assert [entry["name"] for entry in reported] == list_methods()
 
 
-def test_info_tells_where_a_method_comes_from(unhaze):
+def test_info_reports_where_a_method_comes_from(unhaze):
     result = unhaze("methods", "info", "dcp")
     assert result.exit_code == 0
     assert method_info("dcp").paper in result.stdout

@@ -48,7 +48,7 @@ def test_a_reader_that_goes_away_is_no_fault(picture):
     assert picture.with_name("a-dehazed.png").exists()
 
 
-def test_output_that_is_lost_is_told(picture):
+def test_output_that_is_lost_is_reported(picture):
     done = shell(f"unhaze run - -m dcp < {picture} >&-")
     assert done.returncode == 2
     assert "stdout is closed" in done.stderr

@@ -398,7 +398,7 @@ class Res2NetBlock(nn.Module):
     Args:
         channels: Input width.
         planes: A quarter of the output width.
-        stride: Of the middle.
+        stride: Stride of the middle convolution.
         opens: First block of a level: the groups do not see one another, and the connection has a projection.
     """
 

@@ -85,7 +85,7 @@ class DCMPNet(Backbone):
     Args:
         width: C of the first level; the others have 2 C and 4 C.
         num_blocks: Transformer blocks of the five stages.
-        unet_width: Of the U-Net's first level.
+        unet_width: C of the U-Net's first level.
         depth_channels: Widths of the depth network, see :class:`~unhaze.nn.dense_depth.DenseDepthNetwork`.
         depth_growth: Growth of its blocks, and of the one that brings its map to the first level.
     """
@@ -196,7 +196,7 @@ def adaptation(width: int, unet_width: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Co
 
 
 def hidden_width(width: int) -> int:
-    """Of the layers that weigh the levels; 128 at the published width of 24."""
+    """Width of the layers that weigh the levels; 128 at the published width of 24."""
     return 16 * width // 3
 
 

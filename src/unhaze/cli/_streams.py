@@ -34,7 +34,7 @@ def prepare_streams() -> None:
                 os.close(place)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+    sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
 
 
 def leave_streams(code: int) -> int:
@@ -73,14 +73,14 @@ def write_bytes(data: bytes) -> None:
             raise OutputError(f"The output cannot be written: {error.strerror}; free some space.") from error
 
 
-def _outliving(stream: TextIO) -> TextIO:
+def _tolerant(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     encoding, errors, lines = stream.encoding, stream.errors, stream.line_buffering
-    return _Outliving(stream.detach(), encoding, errors, line_buffering=lines)
+    return _TolerantStream(stream.detach(), encoding, errors, line_buffering=lines)
 
 
-class _Outliving(io.TextIOWrapper):
+class _TolerantStream(io.TextIOWrapper):
     """Text that is for nobody once the reader of a pipe has gone."""
 
     def write(self, text: str) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from unhaze.cli import _options as opt
 
-__all__ = ["methods", "tell_method"]
+__all__ = ["methods", "print_method"]
 
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -44,10 +44,10 @@ def info(
     name: Annotated[str, typer.Argument(help="The method.", show_default=False)], json_output: opt.JsonOutput = False
 ) -> None:
     """Tell what a method is, where it comes from and what it needs."""
-    tell_method(name, json_output=json_output)
+    print_method(name, json_output=json_output)
 
 
-def tell_method(name: str, *, json_output: bool) -> None:
+def print_method(name: str, *, json_output: bool) -> None:
     """Print what a method is.
 
     Raises:

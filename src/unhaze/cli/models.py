@@ -12,7 +12,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli.methods import tell_method
+from unhaze.cli.methods import print_method
 
 __all__ = ["models", "weights_package"]
 
@@ -76,11 +76,11 @@ def info(
     from unhaze.inference.methods import list_methods
 
     if "+" in name:
-        _tell_attachment(name, depth, depth_weights, json_output=json_output)
+        _print_attachment(name, depth, depth_weights, json_output=json_output)
     elif name in list_methods():
-        tell_method(name, json_output=json_output)
+        print_method(name, json_output=json_output)
     else:
-        _tell_network(name, json_output=json_output)
+        _print_network(name, json_output=json_output)
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -197,7 +197,7 @@ def _networks() -> list[dict[str, Any]]:
     return entries
 
 
-def _tell_network(name: str, *, json_output: bool) -> None:
+def _print_network(name: str, *, json_output: bool) -> None:
     facts = _facts(name)
     if json_output:
         print(json.dumps(facts, indent=2))
@@ -215,7 +215,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
         return
     print(f"Licence of the code: {card['license']} ({card['source']})")
     for weights in card["weights"]:
-        _tell_weights(weights)
+        _print_weights(weights)
     if not card["weights"]:
         print(f"Weights: none published; {card['unpublished']}")
     print(f"A weights file is recognised {facts['recognised']}")
@@ -227,7 +227,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
         print(f"Measured here: relative error {error} beside the official code, both on made-up weights.{further}")
 
 
-def _tell_weights(card: dict[str, Any]) -> None:
+def _print_weights(card: dict[str, Any]) -> None:
     print(f"Weights: {card['url']}")
     print(f"  trained on {card['trained_on']}; licence: {card['license']}; {card['paper']}")
     if card["files"]:
@@ -261,7 +261,7 @@ def _facts(name: str) -> dict[str, Any]:
     }
 
 
-def _tell_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
+def _print_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
     facts = _attachment(name, depth, depth_weights)
     if json_output:
         print(json.dumps(facts, indent=2))
@@ -280,8 +280,8 @@ def _stage_line(stage: dict[str, Any], width: int) -> str:
     if stage["added"] is None:
         return line
     level = stage["depth_feature"]
-    told = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
-    return f"{line}  <- {told}, {stage['added']:,} parameters"
+    fused = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
+    return f"{line}  <- {fused}, {stage['added']:,} parameters"
 
 
 def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import NetworkSettings, parse_count, tell_engine
+from unhaze.cli._work import NetworkSettings, log_engine, parse_count
 from unhaze.errors import UsageError
 from unhaze.inference.machine import MOST_WORKERS
 from unhaze.inference.options import DEFAULT_TEMPORAL, DehazeOptions
@@ -104,7 +104,7 @@ def pipe(
         engine=engine,
         **network.as_options(),
     ) as dehazer:
-        tell_engine(dehazer)
+        log_engine(dehazer)
         frame_size = parse_size(size) if size else None
         reader = FrameReader(sys.stdin.buffer, cast("InputFormat", input_format), frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))

@@ -193,7 +193,7 @@ def open_layout(
         root: Its folder, or the folder above, as the layout says.
         split: One of ``layout.splits``; ``None`` for the first.
         strict: Raise where the report has a warning.
-        options: Of :class:`~unhaze.data._base.PairedDataset`.
+        options: Options of :class:`~unhaze.data._base.PairedDataset`.
 
     Raises:
         UnknownNameError: There is no such split.

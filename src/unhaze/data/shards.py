@@ -50,7 +50,7 @@ class Stored:
         shard: Number of the shard.
         offset, length: Its bytes in the shard.
         crc: CRC-32 of them.
-        shape: Of the array; empty for the bytes of a picture file.
+        shape: Shape of the array; empty for the bytes of a picture file.
         dtype: ``"uint8"`` or ``"float32"``.
     """
 
@@ -136,7 +136,7 @@ def open_shards(folder: str | Path, **options: Any) -> PairedDataset:
 
     Args:
         folder: The one that holds the index.
-        options: Of :class:`~unhaze.data._base.PairedDataset`.
+        options: Options of :class:`~unhaze.data._base.PairedDataset`.
 
     Raises:
         UsageError: There is no index, it is of a later version, or a shard is missing or has another size.

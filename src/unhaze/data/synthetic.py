@@ -73,7 +73,7 @@ class SynthesisConfig:
 
     Attributes:
         clear: No haze at all.
-        high_key: Of those, how many are made bright, pale, or are the enlargement of a small part: what looks like haze
+        high_key: How many of those are made bright, pale, or are the enlargement of a small part: what looks like haze
             and is none.
         plain: Even haze of one bright grey, as the common test sets have it.
         hazy_sky: The sky is of the colour of the haze and stays; times the share of the sky's light that is lost.
@@ -215,7 +215,7 @@ class SceneBank:
             split: Which scenes. Where nothing would be left to validate on, as with fewer than six pictures, it is the
                 last picture; one picture alone is trained and validated on.
             rooms: Rooms to render besides (:mod:`unhaze.data.rooms`), with parts of the clear pictures on their walls.
-            threads: That read and render.
+            threads: Threads that read and render.
 
         Raises:
             UsageError: The folder is missing or holds no picture of this split that can be read, or the depth or the

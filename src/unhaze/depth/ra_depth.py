@@ -52,7 +52,7 @@ class RADepth(DepthEstimator):
     """Sigmoid disparity in (0, 1), near is large.
 
     Args:
-        longest: Of what the network sees [px]; both sides become multiples of 32.
+        longest: Longest side of what the network sees [px]; both sides become multiples of 32.
         features: Which maps to give: ``"decoder"``, each scale after its last fusion (1/2 to 1/16), or ``"encoder"``
             (1/2 to 1/32).
 
@@ -300,7 +300,7 @@ def ra_depth(
 
     Args:
         weights: The folder with ``encoder.pth`` and ``depth.pth``, or a ``.safetensors`` file under our names.
-        longest: Of what the network sees [px].
+        longest: Longest side of what the network sees [px].
         features: Which maps to give, see :class:`RADepth`.
         untrained: Random weights, for tests; the depth is noise.
 

@@ -115,7 +115,7 @@ class Dehazer:
         model: Name of a network that restores pictures by itself, without a method; recognised from ``weights`` if
             they alone are given. Of the options above ``strength`` applies, 0 to 1: how much of the network's result
             is mixed into the picture. There are no maps, except that a network with a fusion module (``"sgdnet+hgdf"``)
-            gives the depth that it was told.
+            gives the depth that it was given.
         weights: File with the trained weights of the network.
         device, precision, tile, compile, depth, depth_weights, backbone_weights, prompts: How the network is run, and
             where one with a fusion module gets depth from, see :class:`~unhaze.inference.network.NetworkOptions`.
@@ -181,8 +181,8 @@ class Dehazer:
             self._method = create_method(method, engine=engine, threads=self.threads)
         else:
             _refuse_method_options(method, self.options, engine)
-            told = (depth, depth_weights, backbone_weights, prompts)
-            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *told)
+            guidance = (depth, depth_weights, backbone_weights, prompts)
+            how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *guidance)
             self._network = open_network(model, how, strength, keep_exposure)
             self.method = self._network.engine.name
         self._crew = _Crew(self.threads)

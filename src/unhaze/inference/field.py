@@ -273,7 +273,7 @@ def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
 
     Args:
         gray: Luminance of the hazy picture, any shape, in [0, 1].
-        restored: That of the restored one.
+        restored: Luminance of the restored one, likewise.
     """
     before, after = _log_average(gray), _log_average(restored)
     if after >= before:

@@ -99,9 +99,9 @@ class NetworkOutput:
     Attributes:
         rgb: (H, W, 3) float32 in [0, 1].
         tiles: How many tiles it was cut into; 1 for the whole.
-        precision: That was used.
+        precision: Precision that was used.
         notes: Sentences for the user.
-        depth: That the network was told, (H, W); ``None`` for a network without a fusion module.
+        depth: Depth that the network was given, (H, W); ``None`` for a network without a fusion module.
     """
 
     rgb: FloatArray

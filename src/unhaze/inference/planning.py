@@ -257,7 +257,7 @@ class Planner:
         """
         jobs = [self._job(item) for item in found]
         jobs = _refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        return self._heed_existing(_refuse_collisions(self._separate(jobs)))
+        return self._check_existing(_refuse_collisions(self._separate(jobs)))
 
     # -- options ------------------------------------------------------------------------------------------------------
 
@@ -378,7 +378,7 @@ class Planner:
         """Whether a file of an input folder is a picture by its name, and was not made by us.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             beside: The names of all files of its folder, or a function that lists them.
         """
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  for speed
@@ -444,10 +444,10 @@ class Planner:
 
     # -- outputs that exist -------------------------------------------------------------------------------------------
 
-    def _heed_existing(self, jobs: list[Job]) -> list[Job]:
-        return [self._heed(job) if job.ready else job for job in jobs]
+    def _check_existing(self, jobs: list[Job]) -> list[Job]:
+        return [self._with_existing(job) if job.ready else job for job in jobs]
 
-    def _heed(self, job: Job) -> Job:
+    def _with_existing(self, job: Job) -> Job:
         there = [path for path in job.products if os.path.lexists(path)]
         if not there:
             return job
@@ -485,7 +485,7 @@ def _refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[
 
 
 def _refuse_collisions(jobs: list[Job]) -> list[Job]:
-    """Of several inputs with one output name none is processed: whichever came last would replace the others."""
+    """Process none of several inputs with one output name: whichever came last would replace the others."""
     claims: defaultdict[str, list[Job]] = defaultdict(list)
     key = _ClaimKey()
     for job in jobs:

@@ -17,7 +17,7 @@ def charbonnier(preds: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
     """Mean of sqrt(error² + eps²): an L1 that is smooth at 0 (Charbonnier et al., ICIP 1994).
 
     Args:
-        preds: Of any shape.
+        preds: Predictions of any shape.
         target: The same shape.
         eps: Where it turns from square to straight, in units of the values; positive, so that gradients stay finite.
 

@@ -33,7 +33,7 @@ class ConventionCount:
 
     Attributes:
         parameters: In modules that it knows and that are called.
-        macs: Of these modules, for one image.
+        macs: Multiply-accumulates of these modules, for one image.
     """
 
     parameters: int

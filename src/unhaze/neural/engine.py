@@ -149,8 +149,8 @@ class TorchEngine:
             depth = self._estimate(image)
             restored, tiles = self._restore_with(image, budget, depth)
             pixels = restored[0].permute(1, 2, 0).numpy()
-            told = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
-        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), told)
+            used = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
+        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), used)
 
     @property
     def knows_depth(self) -> bool:
@@ -233,7 +233,7 @@ class TorchEngine:
         if depth is None:
             return self._restore(image, budget)
         assert isinstance(self._network, GuidedDehazer)
-        view = self._network.perceive(image, depth)
+        view = self._network.view_depth(image, depth)
         if not self._network.fusions.compares:
             return self._restore(image, budget, view)
         restored, tiles = self._restore(image, budget)

@@ -43,8 +43,8 @@ class DepthView:
         """The whole of an estimator's output.
 
         Args:
-            depth: Of the hazy picture.
-            restored: Of its restoration, by the same estimator.
+            depth: Depth of the hazy picture.
+            restored: Depth of its restoration, by the same estimator.
         """
         near = nearness(depth.map, depth.kind)
         return cls(near, depth.features or (near,), restored=None if restored is None else cls.of(restored))
