@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
+from unhaze.cli import _console
 from unhaze.cli.train import train
 from unhaze.errors import OutputError, UnknownNameError, UsageError
 
@@ -21,7 +22,8 @@ def run():
     app.command()(train)
 
     def call(*arguments):
-        result = CliRunner().invoke(app, list(arguments))
+        with _console.show_log():  # as the whole application does, which would turn errors into exit codes
+            result = CliRunner().invoke(app, list(arguments))
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

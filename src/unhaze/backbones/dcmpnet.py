@@ -299,11 +299,6 @@ class DCMPNetPaper(Backbone):
     """
 
     contract = CONTRACT
-    enc1: nn.Module
-    enc2: nn.Module
-    mid: nn.Module
-    dec2: nn.Module
-    dec1: nn.Module
 
     def __init__(
         self,
@@ -328,8 +323,7 @@ class DCMPNetPaper(Backbone):
         self.down1 = nn.Conv2d(c1, c2, 2, stride=2)
         self.down2 = nn.Conv2d(c2, c3, 2, stride=2)
         levels = local_global_levels(width, num_blocks) if legm else tuple(nn.Sequential() for _ in NAMES)
-        for name, level in zip(NAMES, levels, strict=True):
-            self.add_module(name, level)
+        self.enc1, self.enc2, self.mid, self.dec2, self.dec1 = levels
         self.join_enc1 = Join((c1, c1, 1) if de else (c1, c1), c1, learned=legm)
         self.join_enc2 = Join((c2, c2), c2, learned=legm)
         self.join_mid = Join((c3, c3), c3, learned=legm)

@@ -213,19 +213,17 @@ class PSDMSBDN(Backbone):
 
     def forward(self, image: Tensor, run: Runner = run_block, airlight_from: Tensor | None = None) -> Restored:
         """See :meth:`Backbone.forward`; both images are normalised, ``airlight_from`` has sides of at least 256."""
-        features = self.widen(self._decode(*self._encode(image, run), run))
-        source = shrunken(image) if airlight_from is None else airlight_from
-        return with_physics(self.image_head(features), self.transmission_head(features), self.airlight(source))
-
-    def _encode(self, image: Tensor, run: Runner) -> tuple[list[Tensor], Tensor]:
-        """Features of four levels, fine to coarse, and those of the fifth."""
+        # features of four levels, fine to coarse, and those of the fifth
         x = self.stem(image)
         seen, levels = [x], []
         for i in range(4):
             levels.append(run(f"enc{i + 1}", _plus(self.blocks_down[i], x), x))
             x = self.project_down[i](self.down[i](levels[-1]), seen)
             seen.append(x)
-        return levels, x
+        encode = levels, x
+        features = self.widen(self._decode(*encode, run))
+        source = shrunken(image) if airlight_from is None else airlight_from
+        return with_physics(self.image_head(features), self.transmission_head(features), self.airlight(source))
 
     def _decode(self, levels: Sequence[Tensor], deepest: Tensor, run: Runner) -> Tensor:
         x = run("mid", lambda y: self.mid(2 * y) + y, deepest)

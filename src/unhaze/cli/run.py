@@ -343,7 +343,9 @@ def _run_stream(
     source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
     log_engine(dehazer)
-    _check_stream_budget(dehazer, source, settings)
+    from unhaze.io.images import identify
+
+    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
     rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
     log_notes(rendered.notes)
     if target is None:
@@ -400,12 +402,6 @@ def _read_stdin(limit: int) -> bytes:
         if size == len(piece) and not piece.strip(b"\0"):
             raise UsageError("What came in begins with a megabyte of zeros; that is no picture and no list.")
     return b"".join(pieces)
-
-
-def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:
-    from unhaze.io.images import identify
-
-    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
 
 
 def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:

@@ -239,7 +239,12 @@ class _Watcher:
         self._dehazers: dict[bool, Dehazer] = {}
         log_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
         self._history: History | None = self._open_history(Path(str(settings.output)), stack)
-        self._log_history()
+        assert self._history is not None
+        if self._history.note:
+            _console.log.error(f"unhaze: {self._history.note}")
+        gone = self._history.missing()
+        if gone and self._settings.existing != "overwrite":
+            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
         self._arrivals: Arrivals = Arrivals(folder, self._planner, every, self._is_settled)
         stack.callback(self._arrivals.close)
         self._taken: dict[str, Signature] = {}  # inputs under way, as they were before they were read
@@ -252,11 +257,16 @@ class _Watcher:
             _console.log.info("Watching; Ctrl-C ends it.")
         try:
             if once:
-                self._run_once()
+                self._arrivals.sweep()
+                self._log_settled()
+                time.sleep(self._every)
+                self._work_off(self._arrivals.take_all())
+                for path in self._arrivals.restless:
+                    _console.log.info(f"{path} is still being written; it is left for the next time.")
             else:
                 self._arrivals.sweep()
                 self._log_settled()
-            while not once and not self._should_stop():
+            while not once and not (self._settings.on_error == "stop" and self._reporter.summary.failed > 0):
                 self._arrivals.wait()
                 self._work_off(self._arrivals.look())
         finally:
@@ -264,17 +274,6 @@ class _Watcher:
         for dehazer in self._dehazers.values():
             dehazer.close()
         return self._reporter.exit_code() or int(self._is_troubled)
-
-    def _run_once(self) -> None:
-        self._arrivals.sweep()
-        self._log_settled()
-        time.sleep(self._every)
-        self._work_off(self._arrivals.take_all())
-        for path in self._arrivals.restless:
-            _console.log.info(f"{path} is still being written; it is left for the next time.")
-
-    def _should_stop(self) -> bool:
-        return self._settings.on_error == "stop" and self._reporter.summary.failed > 0
 
     # -- the work -----------------------------------------------------------------------------------------------------
 
@@ -336,14 +335,6 @@ class _Watcher:
             )
         naming = f"{self._settings.suffix or ''}|{self._settings.format}|{','.join(self._settings.sides)}"
         return stack.enter_context(History(output, naming))
-
-    def _log_history(self) -> None:
-        assert self._history is not None
-        if self._history.note:
-            _console.log.error(f"unhaze: {self._history.note}")
-        gone = self._history.missing()
-        if gone and self._settings.existing != "overwrite":
-            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
 
     def _log_settled(self) -> None:
         if self._done_before:

@@ -379,14 +379,11 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 def own(sample: Sample) -> Sample:
     """A sample whose arrays are its own: crops are views, and stored pixels cannot be written to."""
-    return sample.map_pixels(_own_array) if _is_shared(sample) else sample
-
-
-def _is_shared(sample: Sample) -> bool:
     arrays: list[NDArray[Any]] = [sample.hazy, sample.clear]
     if sample.depth is not None:
         arrays.append(sample.depth.map)
-    return not all(_is_own(array) for array in arrays)
+    is_shared = not all(_is_own(array) for array in arrays)
+    return sample.map_pixels(_own_array) if is_shared else sample
 
 
 def _is_own(array: NDArray[Any]) -> bool:

@@ -218,7 +218,7 @@ class FusionDecoder(nn.Module):
             levels = fuse(levels)
             fused.append(levels[-1])
         (finest,) = self.rounds[3]([half, *levels])
-        x = _twice(F.elu(self.enlarge(finest)))
+        x = F.interpolate(F.elu(self.enlarge(finest)), scale_factor=2, mode="nearest")
         x = F.elu(self.finish(x))
         return torch.sigmoid(self.head(x)), (finest, *reversed(fused))
 
@@ -262,10 +262,6 @@ def _conv(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 def _reflecting(channels: int, out: int) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, padding=1, padding_mode="reflect")
-
-
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def _decoder_order() -> list[str]:

@@ -180,7 +180,13 @@ class Dehazer:
         if model is None and weights is None:
             self._method = create_method(method, engine=engine, threads=self.threads)
         else:
-            _refuse_method_options(method, self.options, engine)
+            # a network takes no method and of its options only the strength
+            given = {"method": (method, DEFAULT_METHOD), "engine": (engine, "auto")} | {
+                name: (getattr(self.options, name), getattr(DehazeOptions, name)) for name in _METHOD_OPTIONS
+            }
+            for name, (value, default) in given.items():
+                if value != default:
+                    raise UsageError(f"{name} is for methods and does not apply to a network; leave it out.")
             guidance = (depth, depth_weights, backbone_weights, prompts)
             how = None if weights is None else NetworkOptions(weights, device, precision, tile, compile, *guidance)
             self._network = open_network(model, how, strength, keep_exposure)
@@ -614,16 +620,6 @@ def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -
         strip = pixels[start : start + 256]
         vanished = strip == value if strip.ndim == 2 else (strip == value).all(axis=2)
         strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
-
-
-def _refuse_method_options(method: str, options: DehazeOptions, engine: str) -> None:
-    """A network takes no method and of its options only the strength."""
-    given = {"method": (method, DEFAULT_METHOD), "engine": (engine, "auto")} | {
-        name: (getattr(options, name), getattr(DehazeOptions, name)) for name in _METHOD_OPTIONS
-    }
-    for name, (value, default) in given.items():
-        if value != default:
-            raise UsageError(f"{name} is for methods and does not apply to a network; leave it out.")
 
 
 def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:

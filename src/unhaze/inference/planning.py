@@ -336,7 +336,10 @@ class Planner:
             yield Found(path, error=_unreadable(path, error))
 
     def _match(self, pattern: str) -> Iterator[Found]:
-        base, rest = _split_pattern(pattern)
+        # the folder that holds every match, and the pattern below it
+        parts = Path(pattern).parts
+        first = next(index for index, part in enumerate(parts) if _is_pattern(part))
+        base, rest = Path(*parts[:first]), str(Path(*parts[first:]))
         files: defaultdict[Path, list[str]] = defaultdict(list)
         for path in base.glob(rest):
             if path.is_file():
@@ -496,7 +499,12 @@ def _refuse_collisions(jobs: list[Job]) -> list[Job]:
         for path in job.products:
             rivals = claims[key(path)]
             if len(rivals) > 1:
-                return replace(job, error=OutputError(_collision_sentence(path, [rival.source for rival in rivals])))
+                sources = [rival.source for rival in rivals]
+                named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+                collision_sentence = (
+                    f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
+                )
+                return replace(job, error=OutputError(collision_sentence))
         return job
 
     return [check(job) if job.ready else job for job in jobs]
@@ -528,11 +536,6 @@ def _with_ending(path: Path) -> str:
     'IMG_1-HEIC'
     """
     return f"{path.stem}-{path.suffix.removeprefix('.')}"
-
-
-def _collision_sentence(path: Path, sources: list[Path]) -> str:
-    named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-    return f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
 
 
 class _Names:
@@ -611,13 +614,6 @@ def _is_hidden(name: str) -> bool:
 
 def _is_pattern(name: str) -> bool:
     return not _WILDCARDS.isdisjoint(name)
-
-
-def _split_pattern(pattern: str) -> tuple[Path, str]:
-    """The folder that holds every match, and the pattern below it."""
-    parts = Path(pattern).parts
-    first = next(index for index, part in enumerate(parts) if _is_pattern(part))
-    return Path(*parts[:first]), str(Path(*parts[first:]))
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:

@@ -307,7 +307,11 @@ class TorchEngine:
             except Exception as error:
                 if not self._compiled or _is_out_of_memory(error):
                     raise
-                restored = self._without_compiler(image, depth, error)
+                self._compiled = False
+                self._network._compiled_call_impl = None
+                what = str(error).strip().partition("\n")[0] or type(error).__name__
+                self._notes.append(f"torch.compile failed and was left out ({what}).")
+                restored = self._forward(image, depth)
         finished: Tensor = restored.float().clamp_(0, 1).cpu()
         return finished
 
@@ -315,13 +319,6 @@ class TorchEngine:
         if not isinstance(self._network, GuidedDehazer):
             return self._network.restore(image).image
         return (self._network.backbone.restore(image) if depth is None else self._network.restore(image, depth)).image
-
-    def _without_compiler(self, image: Tensor, depth: DepthView | None, error: Exception) -> Tensor:
-        self._compiled = False
-        self._network._compiled_call_impl = None
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
-        self._notes.append(f"torch.compile failed and was left out ({what}).")
-        return self._forward(image, depth)
 
     @property
     def _precision(self) -> Literal["fp32", "bf16"]:
