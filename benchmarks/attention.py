@@ -148,7 +148,7 @@ def measure_apart(what: str, form: str, size: str, threads: int, repeats: int) -
     return row
 
 
-def tell(form: str, size: str, row: dict[str, Any]) -> None:
+def report(form: str, size: str, row: dict[str, Any]) -> None:
     """One line of the table."""
     if "error" in row:
         print(f"{form:24} {size:>10}  {row['error']}", flush=True)
@@ -177,16 +177,16 @@ def main() -> None:
     if options.models:
         for name in options.models:
             for size in options.sizes or SIZES[-1:]:
-                tell(f"{name}+hgdf", size, measure_apart("model", name, size, options.threads, options.repeats))
+                report(f"{name}+hgdf", size, measure_apart("model", name, size, options.threads, options.repeats))
         return
     for form in options.forms:
         for size in options.sizes or SIZES:
             width, height = map(int, size.split("x"))
             scores = 2 * 4 * (width * height) ** 2  # before and after the softmax
             if form == "picture, plain" and scores > LARGEST:
-                tell(form, size, {"error": f"not tried: {scores / 2**30:,.0f} GB of scores"})
+                report(form, size, {"error": f"not tried: {scores / 2**30:,.0f} GB of scores"})
                 continue
-            tell(form, size, measure_apart("attention", form, size, options.threads, options.repeats))
+            report(form, size, measure_apart("attention", form, size, options.threads, options.repeats))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def tell(label: str, figures: dict[str, float], extra: str = "") -> dict[str, Any]:
+def report(label: str, figures: dict[str, float], extra: str = "") -> dict[str, Any]:
     """Print one line and return it as a record."""
     print(f"{label:46} {figures['per_second']:9.1f} /s {figures['cpu_ms']:8.2f} CPU ms {extra}".rstrip(), flush=True)
     return {"label": label, **figures}
@@ -165,12 +165,12 @@ def measure_formats(folder: Path, pairs: int, seconds: float, workers: list[int]
             whole = create_dataset("reside-its", root)
             crops = create_dataset("reside-its", root, transform=random_view(CROP, turn=True))
             megabytes = f"{size_of(root) / 2**20:.0f} MB"
-            rows.append(tell(f"{name}, whole pairs", read_for(whole, seconds), megabytes))
+            rows.append(report(f"{name}, whole pairs", read_for(whole, seconds), megabytes))
             alone = read_for(crops, seconds)
-            rows.append(tell(f"{name}, crops of {CROP}", alone))
+            rows.append(report(f"{name}, crops of {CROP}", alone))
             for count in workers:
                 figures = load_with(crops, count, alone["per_second"], seconds)
-                rows.append(tell(f"{name}, crops of {CROP}, {count} workers", figures))
+                rows.append(report(f"{name}, crops of {CROP}, {count} workers", figures))
     return rows
 
 
@@ -196,9 +196,9 @@ def measure_synthesis(data: Path | None, seconds: float, workers: list[int]) -> 
     ):
         dataset = SyntheticDataset(bank, size, config=SynthesisConfig(), night=night, length=1 << 20)
         alone = read_for(dataset, seconds)
-        rows.append(tell(name, alone))
+        rows.append(report(name, alone))
         for count in workers if night < 1 else ():
-            rows.append(tell(f"{name}, {count} workers", load_with(dataset, count, alone["per_second"], seconds)))
+            rows.append(report(f"{name}, {count} workers", load_with(dataset, count, alone["per_second"], seconds)))
     return rows
 
 
@@ -206,8 +206,10 @@ def measure_steps(seconds: float) -> list[dict[str, Any]]:
     """What training steps take, in one thread; the field recipe with its own settings."""
     rows = []
     for name, crop, batch in STEPS:
-        rows.append(tell(f"step {name}, {batch} crops of {crop}", measure(_network_steps(name, crop, batch, seconds))))
-    rows.append(tell("step field recipe, 8 views of 128x192", measure(_field_steps(seconds))))
+        rows.append(
+            report(f"step {name}, {batch} crops of {crop}", measure(_network_steps(name, crop, batch, seconds)))
+        )
+    rows.append(report("step field recipe, 8 views of 128x192", measure(_field_steps(seconds))))
     return rows
 
 

@@ -49,7 +49,7 @@ def measure_apart(name: str, size: str, threads: int, repeats: int) -> dict[str,
     return row
 
 
-def tell(row: dict[str, Any]) -> None:
+def report(row: dict[str, Any]) -> None:
     """One line of the table."""
     if "error" in row:
         print(f"{row['name']:20} {row['size']:>9}  {row['error']}", flush=True)
@@ -77,7 +77,7 @@ def main() -> None:
     for name in options.names or list_networks():
         for size in options.sizes:
             rows.append(measure_apart(name, size, options.threads, options.repeats))
-            tell(rows[-1])
+            report(rows[-1])
     if options.json:
         options.json.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=2))
 

@@ -263,9 +263,9 @@ def test_files_of_one_folder_that_compete_for_a_name_take_their_endings_into_it(
         "c.bmp": "c-dehazed.jpg",
         "c.tif": "c-tif-dehazed.jpg",
     }
-    told = {job.source.name: job.note for job in jobs if job.note}
-    assert set(told) == {"a.png", "c.tif"}
-    assert told["a.png"] == "named a-png-dehazed.jpg, because a-dehazed.jpg is the name for a.jpg"
+    reported = {job.source.name: job.note for job in jobs if job.note}
+    assert set(reported) == {"a.png", "c.tif"}
+    assert reported["a.png"] == "named a-png-dehazed.jpg, because a-dehazed.jpg is the name for a.jpg"
 
 
 def test_a_name_with_an_ending_in_it_avoids_files_that_have_that_name(tmp_path):
@@ -368,7 +368,7 @@ def test_names_that_differ_in_case_collide_where_the_file_system_ignores_it(tmp_
     assert [job.ready for job in jobs] == [not ignores_case] * 2
 
 
-def test_this_file_system_tells_case_apart_or_not_as_a_probe_says(tmp_path):
+def test_this_file_system_distinguishes_case_or_not_as_a_probe_says(tmp_path):
     (tmp_path / "Probe").write_text("")
     assert planning._ignores_case(tmp_path / "new" / "folder") == (tmp_path / "pROBE").exists()
 

@@ -152,7 +152,7 @@ def test_a_file_that_goes_while_it_waits_is_a_failure_of_its_own(tmp_path):
     assert "a.png does not exist" in summary.failures[0].reason
 
 
-def test_what_nobody_foresaw_fails_one_picture_with_a_trace(tmp_path, monkeypatch):
+def test_what_nobody_expected_fails_one_picture_with_a_trace(tmp_path, monkeypatch):
     make(tmp_path / "a.png")
     make(tmp_path / "b.png", width=50)
 
@@ -292,7 +292,7 @@ def test_an_interrupt_ends_the_batch_soon_and_leaves_no_half_file(tmp_path):
     assert len(dehazer.widths) == 2  # nothing was started after the interrupt
 
 
-def test_an_interrupted_batch_waits_for_files_being_written_and_tells_of_them(tmp_path, monkeypatch):
+def test_an_interrupted_batch_waits_for_files_being_written_and_reports_them(tmp_path, monkeypatch):
     for index in range(4):
         make(tmp_path / f"{index}.png")
     write_products, records, crews = batch.write_products, [], []
@@ -352,13 +352,13 @@ def test_render_takes_bytes_and_gives_bytes(tmp_path, format):
     assert rendered.sides == {}
 
 
-def test_notes_tell_of_what_the_format_cannot_hold(tmp_path):
+def test_notes_report_what_the_format_cannot_hold(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4, 3), 40000, np.uint16))
     rendered = render(FakeDehazer(), tmp_path / "a.png", "jpeg", BatchOptions())
     assert any("8 bit" in note for note in rendered.notes)
 
 
-def test_only_missing_tells_missing_packages_from_bad_pictures():
+def test_only_missing_separates_missing_packages_from_bad_pictures():
     missing = Record("a.heic", "failed", is_missing=True)
     assert not Summary().only_missing
     assert Summary(failures=[missing]).only_missing

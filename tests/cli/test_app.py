@@ -133,7 +133,7 @@ def test_python_m_is_the_same_command(start_unhaze):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_of_lists_that_goes_away_hears_no_complaint(start_unhaze, environment, monkeypatch, unbuffered):
+def test_a_reader_of_lists_that_goes_away_sees_no_error(start_unhaze, environment, monkeypatch, unbuffered):
     monkeypatch.setitem(environment, "PYTHONUNBUFFERED", unbuffered)
     process = start_unhaze("models", "list")
     process.stdout.close()

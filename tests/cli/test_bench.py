@@ -15,16 +15,16 @@ def test_the_table(unhaze):
 
 def test_as_json(unhaze):
     result = unhaze("bench", "models", "aodnet-base", "--size", "48x32", "--repeats", "0", "--json")
-    told = json.loads(result.stdout)
-    assert (told["width"], told["height"]) == (48, 32)
-    (network,) = told["networks"]
+    reported = json.loads(result.stdout)
+    assert (reported["width"], reported["height"]) == (48, 32)
+    (network,) = reported["networks"]
     # every layer is a convolution with a bias each of 3 or 27 outputs
     assert network["macs"] == (1761 - 15) * 48 * 32
     assert network["timing"] is None
 
 
 @pytest.mark.parametrize("arguments", [["aodnet-bse"], ["aodnet-base", "--size", "big"]])
-def test_what_cannot_work_is_told(unhaze, arguments):
+def test_what_cannot_work_is_reported(unhaze, arguments):
     result = unhaze("bench", "models", *arguments)
     assert result.exit_code == 2
     assert "did you mean" in result.stderr or "no size" in result.stderr
@@ -48,7 +48,7 @@ def test_what_fusions_add_as_json(unhaze):
     assert row["sites"] == ["enc1", "enc2"]
 
 
-def test_an_unknown_fusion_is_told(unhaze):
+def test_an_unknown_fusion_is_reported(unhaze):
     result = unhaze("bench", "fusions", "hgfd")
     assert result.exit_code == 2
     assert "did you mean" in result.stderr

@@ -20,8 +20,8 @@ def corrupt(path):
 
 
 def test_list_names_every_data_set(unhaze):
-    told = unhaze("data", "list")
-    assert [line.split()[0] for line in told.stdout.splitlines()] == list_datasets()
+    reported = unhaze("data", "list")
+    assert [line.split()[0] for line in reported.stdout.splitlines()] == list_datasets()
     entries = json.loads(unhaze("data", "list", "--json").stdout)
     its = next(entry for entry in entries if entry["name"] == "reside-its")
     assert its["published_pairs"]["train"][0] == 13990
@@ -45,10 +45,10 @@ def test_check_names_what_is_wrong(unhaze, root):
     assert done.exit_code == 1
     assert "train/gt/3.png" in done.stdout
     assert "1 hazy picture without a clear one: 1.png" in done.stdout
-    told = json.loads(unhaze("data", "check", "rw2ah", root, "--json").stdout)
-    assert not told["ok"]
-    assert set(told["unreadable"]) == {"3"}
-    assert told["missing"] == ["1.png"]
+    reported = json.loads(unhaze("data", "check", "rw2ah", root, "--json").stdout)
+    assert not reported["ok"]
+    assert set(reported["unreadable"]) == {"3"}
+    assert reported["missing"] == ["1.png"]
     (root / "train/input/1.png").unlink()
     assert unhaze("data", "check", "rw2ah", root, "--quick").exit_code == 0
 
@@ -60,9 +60,9 @@ def test_what_cannot_be_found_is_wrong_usage(unhaze, tmp_path):
 
 
 def test_stats(unhaze, root):
-    told = json.loads(unhaze("data", "stats", "rw2ah", root, "--json").stdout)
-    assert told["sizes"] == [{"width": 32, "height": 24, "pairs": 5}]
-    assert len(told["hazy_mean"]) == 3
+    reported = json.loads(unhaze("data", "stats", "rw2ah", root, "--json").stdout)
+    assert reported["sizes"] == [{"width": 32, "height": 24, "pairs": 5}]
+    assert len(reported["hazy_mean"]) == 3
     assert "dark channel" in unhaze("data", "stats", "rw2ah", root, "--limit", "2").stdout
     corrupt(root / "train/gt/3.png")
     assert unhaze("data", "stats", "rw2ah", root).exit_code == 1
@@ -80,8 +80,8 @@ def test_sheet_and_stats_of_what_has_no_end(unhaze, photo, tmp_path):
     cv2.imwrite(str(tmp_path / "clear/some/a.png"), cv2.resize(photo, (60, 40)))
     options = ("--set", "size=(24, 32)", "--set", "night=1.0")
     assert unhaze("data", "sheet", "synthetic", tmp_path, tmp_path / "s.png", "--count", "2", *options).exit_code == 0
-    told = json.loads(unhaze("data", "stats", "synthetic", tmp_path, "--limit", "3", "--json", *options).stdout)
-    assert told["sizes"] == [{"width": 32, "height": 24, "pairs": 3}]
+    reported = json.loads(unhaze("data", "stats", "synthetic", tmp_path, "--limit", "3", "--json", *options).stdout)
+    assert reported["sizes"] == [{"width": 32, "height": 24, "pairs": 3}]
     assert unhaze("data", "check", "synthetic", tmp_path).exit_code == 0
     assert unhaze("data", "pack", "synthetic", tmp_path, tmp_path / "packed").exit_code == 2
 

@@ -197,20 +197,20 @@ def test_deep_pictures_are_seen_as_well(hazy_file, no_network_twice):
     np.testing.assert_array_equal(*maps)
 
 
-def test_the_licence_is_told_once(hazy_file, caplog):
+def test_the_licence_is_reported_once(hazy_file, caplog):
     base = pytest.importorskip("unhaze.depth.base")
     base._announced.clear()
     for _ in range(2):
         result = invoke(hazy_file, "--depth", "compact", "--quiet", "--overwrite")
         assert (result.exit_code, result.stdout) == (0, "")
-    told = [each.message for each in caplog.records if each.message.startswith("Licence")]
-    assert told == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
+    reported = [each.message for each in caplog.records if each.message.startswith("Licence")]
+    assert reported == ["Licence of the weights of compact: Apache-2.0; commercial use is allowed."]
 
 
 def test_list():
-    told = invoke("--list")
-    assert told.exit_code == 0
-    assert "ra-depth" in told.stdout
+    reported = invoke("--list")
+    assert reported.exit_code == 0
+    assert "ra-depth" in reported.stdout
     cards = {card["name"]: card for card in json.loads(invoke("--list", "--json").stdout)}
     assert cards["compact"]["weights"] == "shipped"
     assert cards["ra-depth"]["weights"].startswith("needed")

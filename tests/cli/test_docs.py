@@ -33,9 +33,9 @@ def section(name):
     ids=" ".join,
 )
 def test_every_option_is_explained(unhaze, command):
-    told = unhaze(*command, "--help").stdout.partition("Options:")[2]
+    reported = unhaze(*command, "--help").stdout.partition("Options:")[2]
     options = set(
-        re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", "\n".join(re.findall(r"^  (-.*?)(?:  |$)", told, re.MULTILINE)))
+        re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", "\n".join(re.findall(r"^  (-.*?)(?:  |$)", reported, re.MULTILINE)))
     )
     assert "--help" in options
     text = section(command[0])
@@ -46,9 +46,9 @@ def test_every_option_is_explained(unhaze, command):
 def test_every_option_that_is_explained_exists(unhaze):
     for command in ("run", "watch"):
         explained = set(re.findall(r"`(--[a-z][a-z-]*)", section(command)))
-        told = unhaze(command, "--help").stdout
+        reported = unhaze(command, "--help").stdout
         assert explained
-        assert not {name for name in explained if name not in told}
+        assert not {name for name in explained if name not in reported}
 
 
 def test_every_command_is_in_the_table():
@@ -59,5 +59,5 @@ def test_every_command_is_in_the_table():
 def test_the_exit_codes_are_those_of_the_help(unhaze):
     codes = set(re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE))
     assert codes == {"0", "1", "2", "3", "130"}
-    told = " ".join(unhaze("--help").stdout.split())
-    assert all(re.search(rf"\b{code} \w", told) for code in codes)
+    reported = " ".join(unhaze("--help").stdout.split())
+    assert all(re.search(rf"\b{code} \w", reported) for code in codes)

@@ -42,8 +42,8 @@ def json_engine(unhaze):
 
 def test_the_engine_follows_the_environment(unhaze, monkeypatch):
     monkeypatch.setenv("UNHAZE_ENGINE", "onnxruntime")
-    told = json.loads(unhaze("doctor", "--json").stdout)["engine"]
-    assert (told["error"], told["name"], told["provider"]) == (None, "onnxruntime", "CPUExecutionProvider")
+    reported = json.loads(unhaze("doctor", "--json").stdout)["engine"]
+    assert (reported["error"], reported["name"], reported["provider"]) == (None, "onnxruntime", "CPUExecutionProvider")
     monkeypatch.setenv("UNHAZE_ENGINE", "onyx")
     result = unhaze("doctor", "--json")
     assert result.exit_code == 1
@@ -75,8 +75,8 @@ def test_what_does_not_work_is_shown_and_is_exit_code_one(unhaze, monkeypatch, t
     monkeypatch.setattr(target, broken)
     result = unhaze("doctor")
     assert result.exit_code == 1
-    (told,) = [text for text in result.stdout.splitlines() if text.startswith(line)]
-    assert "No space left" in told
+    (reported,) = [text for text in result.stdout.splitlines() if text.startswith(line)]
+    assert "No space left" in reported
     assert "does not work" in result.stdout.splitlines()[-1]
 
 

@@ -380,7 +380,7 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "reported"),
     [
         (["--model", "aodnet-bse"], 2, "did you mean aodnet-base"),
         (["--model", "dcp", "--weights", "{w}", "--model", "aodnet", "--weights", "{w}"], 2, "belongs to no network"),
@@ -394,11 +394,11 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
         (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add one with --model"),
     ],
 )
-def test_networks_that_cannot_be_scored_are_told(call, folders, network_weights, options, code, told):
+def test_networks_that_cannot_be_scored_are_reported(call, folders, network_weights, options, code, reported):
     given = [option.format(w=network_weights / "w0.safetensors") for option in options]
     found, _, err = call(eval_, *given, "--data", folders, "-o", folders / "out", "-j", 1)
     assert found == code, err
-    assert told in err
+    assert reported in err
 
 
 def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):

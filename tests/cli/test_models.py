@@ -42,10 +42,10 @@ def test_list_names_everything_with_what_a_user_chooses_by(unhaze):
     assert [entries[name]["weights"] for name in ("dcp", "field-m")] == ["none needed", "shipped"]
 
 
-def test_info_tells_what_a_user_asks(unhaze):
-    told = unhaze("models", "info", "aodnet-base").stdout
+def test_info_reports_what_a_user_asks(unhaze):
+    reported = unhaze("models", "info", "aodnet-base").stdout
     for fact in ("ICCV 2017", "MIT", "1,761", "overlap of 7 pixels"):
-        assert fact in told
+        assert fact in reported
     assert "the whole picture at once" in unhaze("models", "info", "gcanet-base").stdout
     facts = json.loads(unhaze("models", "info", "aodnet-base", "--json").stdout)
     assert facts["contract"]["tiling"] == 7
@@ -66,11 +66,11 @@ def test_info_says_where_weights_lie_and_under_which_licence(unhaze, name):
 
 
 def test_info_draws_where_depth_is_attached(unhaze):
-    told = unhaze("models", "info", "dehazeformer-t+hgdf").stdout
-    lines = {line.split()[0]: line for line in told.splitlines() if line.startswith("  ")}
+    reported = unhaze("models", "info", "dehazeformer-t+hgdf").stdout
+    lines = {line.split()[0]: line for line in reported.splitlines() if line.startswith("  ")}
     assert set(lines) == {"enc1", "enc2", "mid", "dec2", "dec1"}
     assert [name for name, line in lines.items() if "<- depth" in line] == ["enc1", "enc2"]
-    assert "687,404 in the network" in told
+    assert "687,404 in the network" in reported
     facts = json.loads(unhaze("models", "info", "dehazeformer-t+hgdf", "--json").stdout)
     assert facts["added"] == sum(stage["added"] or 0 for stage in facts["stages"]) > 0
     assert facts["stages"][0]["depth_feature"] == {"index": 0, "channels": 1}

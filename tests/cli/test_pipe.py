@@ -145,12 +145,12 @@ def test_a_network_takes_the_place_of_a_method(frames, tmp_path):
     assert "a network has none" in refused.stderr
 
 
-def test_verbose_tells_what_runs_a_network(frames):
+def test_verbose_reports_what_runs_a_network(frames):
     result = invoke("-v", "--model", "field-m", "--engine", "onnxruntime", stdin=encode(frames[:1]))
     assert "model field-m, engine onnxruntime" in result.stderr
 
 
-def test_the_end_is_told_on_stderr_only(frames):
+def test_the_end_is_reported_on_stderr_only(frames):
     result = invoke(stdin=encode(frames))
     assert re.fullmatch(r"5 frames, \d+\.\d frames/s\n", result.stderr)
     assert invoke("--quiet", stdin=encode(frames)).stderr == ""

@@ -93,7 +93,7 @@ def test_each_option_changes_the_result(unhaze, photo, tmp_path, option, values)
     assert first != second
 
 
-def test_white_is_told_or_taken_from_the_option(unhaze, small, tmp_path):
+def test_white_is_reported_or_taken_from_the_option(unhaze, small, tmp_path):
     tifffile.imwrite(tmp_path / "twelve.tif", small.astype(np.uint16) * 16 + 1, photometric="rgb")
     unhaze("run", tmp_path / "twelve.tif", "-o", tmp_path / "eight.png", "--format", "png", "--report", tmp_path / "r")
     (record,) = read_report(tmp_path / "r")
@@ -239,13 +239,13 @@ def test_an_input_that_is_not_there_is_a_failed_input(unhaze, make, tmp_path):
     assert (tmp_path / "a-dehazed.png").exists()
 
 
-def test_a_folder_without_pictures_is_told(unhaze, tmp_path):
+def test_a_folder_without_pictures_is_reported(unhaze, tmp_path):
     result = unhaze("run", tmp_path)
     assert result.exit_code == 0
     assert "No pictures were found" in result.stderr
 
 
-def test_quiet_tells_failures_only(unhaze, make, tmp_path):
+def test_quiet_reports_failures_only(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     assert unhaze("run", tmp_path / "a.png", "-q").stderr == ""
     result = unhaze("run", tmp_path / "a.png", "-q")
@@ -253,7 +253,7 @@ def test_quiet_tells_failures_only(unhaze, make, tmp_path):
     assert "exists" in result.stderr
 
 
-def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
+def test_verbose_reports_the_engine_and_each_picture(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png", "-v")
     assert f"method {DEFAULT_MODEL}, " in result.stderr
@@ -261,31 +261,31 @@ def test_verbose_tells_the_engine_and_each_picture(unhaze, make, tmp_path):
     assert "decode" in result.stderr
 
 
-def test_verbose_tells_what_runs_a_network(unhaze, make, tmp_path):
+def test_verbose_reports_what_runs_a_network(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     options = ["--model", "field-m", "--engine", "onnxruntime", "-v"]
-    told = unhaze("run", tmp_path / "a.png", *options).stderr
-    assert "engine onnxruntime" in told
-    assert "CPUExecutionProvider" in told
+    reported = unhaze("run", tmp_path / "a.png", *options).stderr
+    assert "engine onnxruntime" in reported
+    assert "CPUExecutionProvider" in reported
     piped = unhaze("run", "-", "-o", tmp_path / "b.png", *options, input=(tmp_path / "a.png").read_bytes())
     assert "engine onnxruntime" in piped.stderr
 
 
-def test_pictures_that_look_clear_are_told(unhaze, make, tmp_path):
+def test_pictures_that_look_clear_are_reported(unhaze, make, tmp_path):
     make(tmp_path / "hazy.png")
     for name in ("one", "two"):
         Image.fromarray(np.full((24, 32, 3), 128, np.uint8)).save(tmp_path / f"{name}.png")
     one = tmp_path / "one.png"
 
-    def told(*inputs, **options):
+    def reported(*inputs, **options):
         return unhaze("run", *inputs, "--overwrite", "--model", "dcp", **options).stderr
 
-    assert told(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
-    assert told(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
-    both = told(one, tmp_path / "two.png").splitlines()[0]
+    assert reported(one).splitlines()[0] == f"{one} looks clear: left almost as it was"
+    assert reported(one, tmp_path / "hazy.png").splitlines()[0] == f"{one} looks clear: left almost as it was"
+    both = reported(one, tmp_path / "two.png").splitlines()[0]
     assert both == f"2 pictures look clear: left almost as they were: {one}, {tmp_path / 'two.png'}"
-    assert "looks clear" not in told(tmp_path / "hazy.png")
-    streamed = told("-", "-o", tmp_path / "out.png", input=one.read_bytes())
+    assert "looks clear" not in reported(tmp_path / "hazy.png")
+    streamed = reported("-", "-o", tmp_path / "out.png", input=one.read_bytes())
     assert streamed == "The picture looks clear: left almost as it was\n"
 
 
@@ -307,12 +307,12 @@ def test_a_progress_bar_with_a_terminal_and_none_when_quiet(start_unhaze, make, 
         os.close(theirs)
         os.set_blocking(ours, False)
         try:
-            told = os.read(ours, 100_000)
+            reported = os.read(ours, 100_000)
         except OSError:
-            told = b""
+            reported = b""
         os.close(ours)
         assert process.returncode == 0
-        assert (b"Dehazing" in told) == is_shown
+        assert (b"Dehazing" in reported) == is_shown
         assert stdout == b""
 
 
@@ -371,7 +371,7 @@ def test_an_input_is_never_overwritten(unhaze, make, tmp_path, disguise):
     assert source.read_bytes() == content
 
 
-def test_files_that_compete_for_a_name_are_all_done_and_told(unhaze, make, tmp_path):
+def test_files_that_compete_for_a_name_are_all_done_and_reported(unhaze, make, tmp_path):
     for name in ("IMG_1.webp", "IMG_1.jpg", "b.png"):
         make(tmp_path / f"in/{name}")
     arguments = ["run", tmp_path / "in", "-o", tmp_path / "out", "--format", "jpeg", "--model", "dcp"]
@@ -415,7 +415,7 @@ def test_a_report_that_cannot_be_continued_does_not_stop_the_pictures(unhaze, ma
 # -- dry run and JSON -------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_and_writes_nothing(unhaze, make, tmp_path):
+def test_a_dry_run_reports_and_writes_nothing(unhaze, make, tmp_path):
     make(tmp_path / "in/a.png")
     make(tmp_path / "in/sub/b.jpg")
     (tmp_path / "in/bad.jpg").write_bytes(b"")
@@ -433,7 +433,7 @@ def test_a_dry_run_tells_and_writes_nothing(unhaze, make, tmp_path):
     assert result.stderr == "2 to do, 0 to skip, 1 cannot be done\n"
 
 
-def test_a_dry_run_foresees_the_limits(unhaze, make, tmp_path):
+def test_a_dry_run_predicts_the_limits(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     for option in (["--max-pixels", "10k"], ["--max-memory", "1M"]):
         result = unhaze("run", tmp_path / "a.png", "--dry-run", "--json", *option)
@@ -450,9 +450,9 @@ def test_json_goes_to_stdout_and_words_to_stderr(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"")
     result = unhaze("run", tmp_path, "--json")
-    told = json.loads(result.stdout)
-    assert (told["done"], told["skipped"], told["failed"], told["interrupted"]) == (1, 0, 1, False)
-    statuses = {Path(record["input"]).name: record["status"] for record in told["records"]}
+    reported = json.loads(result.stdout)
+    assert (reported["done"], reported["skipped"], reported["failed"], reported["interrupted"]) == (1, 0, 1, False)
+    statuses = {Path(record["input"]).name: record["status"] for record in reported["records"]}
     assert statuses == {"a.png": "done", "b.jpg": "failed"}
     assert "1 done" in result.stderr
 
@@ -502,9 +502,9 @@ def test_a_picture_that_another_process_holds_is_waited_for(start_unhaze, make, 
     (tmp_path / "out/a.png").write_text("made by the other")
     finishing.unlink()
     failing.unlink()
-    told, _ = process.communicate(timeout=HUNG)
+    reported, _ = process.communicate(timeout=HUNG)
     assert process.returncode == 0
-    statuses = {Path(record["input"]).name: record["status"] for record in json.loads(told)["records"]}
+    statuses = {Path(record["input"]).name: record["status"] for record in json.loads(reported)["records"]}
     assert statuses == {"a.png": "skipped", "b.png": "done", "c.png": "done", "d.png": "done"}
     assert (tmp_path / "out/a.png").read_text() == "made by the other"
     assert tree(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png"]
@@ -575,10 +575,10 @@ def test_parts_of_a_folder_make_the_whole(unhaze, make, tmp_path):
     assert sorted(Path(name).name for name in seen) == tree(tmp_path / "out") == [f"{index}.png" for index in range(9)]
 
 
-def test_a_part_without_pictures_is_told(unhaze, make, tmp_path):
+def test_a_part_without_pictures_is_reported(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
-    told = [unhaze("run", tmp_path / "a.png", "--shard", f"{number}/2", "--dry-run").stderr for number in (1, 2)]
-    assert sum("No pictures were found in part" in text for text in told) == 1
+    reported = [unhaze("run", tmp_path / "a.png", "--shard", f"{number}/2", "--dry-run").stderr for number in (1, 2)]
+    assert sum("No pictures were found in part" in text for text in reported) == 1
 
 
 # -- stdin and stdout -------------------------------------------------------------------------------------------------
@@ -626,7 +626,7 @@ def test_bad_data_from_the_pipe(unhaze, data):
     assert "unexpected" not in result.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error_to_complain_of(start_unhaze, make, tmp_path):
+def test_a_reader_that_goes_away_is_no_error_to_report(start_unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     process = start_unhaze("run", tmp_path / "a.png", "-o", "-", "--format", "bmp", bufsize=0)
     process.stdout.close()
@@ -724,7 +724,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_can_go_on(start_unhaze, unhaz
     assert len(tree(tmp_path / "out")) == 12
 
 
-def test_an_interrupt_in_this_process_is_told_in_json_too(unhaze, make, tmp_path, monkeypatch):
+def test_an_interrupt_in_this_process_is_reported_in_json_too(unhaze, make, tmp_path, monkeypatch):
     make(tmp_path / "a.png")
     make(tmp_path / "b.png")
 

@@ -72,7 +72,7 @@ def test_depth_from_a_file_takes_the_place_of_an_estimate(unhaze, trained, pictu
         (("--weights", "all.safetensors", "--tile", "64"), "looks at the whole picture"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(unhaze, trained, picture, arguments, message):
+def test_mistakes_are_reported_in_a_sentence(unhaze, trained, picture, arguments, message):
     placed = [trained / part if part.endswith(".safetensors") else part for part in arguments]
     result = unhaze("run", picture, *placed)
     assert result.exit_code == 2, result.stderr

@@ -78,7 +78,7 @@ def test_a_network_without_tiles_that_does_not_fit_fails_with_the_reason(unhaze,
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "reported"),
     [
         (["--model", "aodnet-base"], 3, "needs trained weights"),
         (["--model", "aodnet"], 3, "The network aodnet-base needs trained weights"),
@@ -98,11 +98,11 @@ def test_a_network_without_tiles_that_does_not_fit_fails_with_the_reason(unhaze,
         (["--tile", "64"], 2, "add --model"),
     ],
 )
-def test_what_cannot_work_is_told(unhaze, weights, hazy, options, code, told):
+def test_what_cannot_work_is_reported(unhaze, weights, hazy, options, code, reported):
     files = {name: str(weights / f"{name}.safetensors") for name in ("aodnet-base", "gcanet-base")}
     result = unhaze("run", hazy, *(option.format(**files) for option in options))
     assert result.exit_code == code
-    assert told in result.stderr
+    assert reported in result.stderr
     assert not hazy.with_name("a-dehazed.png").exists()
 
 

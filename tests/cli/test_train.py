@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
+from unhaze.cli import _console
 from unhaze.cli.train import train
 from unhaze.errors import OutputError, UnknownNameError, UsageError
 
@@ -21,7 +22,8 @@ def run():
     app.command()(train)
 
     def call(*arguments):
-        result = CliRunner().invoke(app, list(arguments))
+        with _console.show_log():  # as the whole application does, which would turn errors into exit codes
+            result = CliRunner().invoke(app, list(arguments))
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -59,13 +61,13 @@ def test_wrong_usage_is_explained(run, arguments, error, message, tmp_path, monk
         run(*arguments)
 
 
-def test_a_dry_run_foretells_time_and_memory(run):
+def test_a_dry_run_predicts_time_and_memory(run):
     small = ("--set", "network=aodnet", "--set", "data.crop=32", "--set", "data.batch=2", "--set", "loop.steps=7200")
-    told = json.loads(run("supervised-small", "--dry-run", *small).stdout)
-    assert told["samples"] == 14400
-    assert told["estimate"]["seconds_per_step"] > 0
-    assert told["estimate"]["hours"] == pytest.approx(2 * told["estimate"]["seconds_per_step"], abs=0.01)
-    assert told["estimate"]["peak_memory_mb"] > 50
+    reported = json.loads(run("supervised-small", "--dry-run", *small).stdout)
+    assert reported["samples"] == 14400
+    assert reported["estimate"]["seconds_per_step"] > 0
+    assert reported["estimate"]["hours"] == pytest.approx(2 * reported["estimate"]["seconds_per_step"], abs=0.01)
+    assert reported["estimate"]["peak_memory_mb"] > 50
 
 
 @pytest.fixture
@@ -95,22 +97,22 @@ def test_any_folder_of_pictures_is_trained_on(run, pictures, tmp_path, caplog):
 
 
 def test_a_dry_run_checks_the_data_and_counts(run, pictures, tmp_path):
-    told = json.loads(run("supervised-small", "--dry-run", "--data", str(pictures), *TINY).stdout)["data"]
-    assert told["pictures"] == 7
-    assert told["validation_samples"] == 2
-    assert told["with_depth"] == 0
-    assert [str(pictures / "sea/broken.jpg") in message for message in told["left_out"]] == [True]
+    reported = json.loads(run("supervised-small", "--dry-run", "--data", str(pictures), *TINY).stdout)["data"]
+    assert reported["pictures"] == 7
+    assert reported["validation_samples"] == 2
+    assert reported["with_depth"] == 0
+    assert [str(pictures / "sea/broken.jpg") in message for message in reported["left_out"]] == [True]
     pairs = ("--set", "data.dataset=folders", "--set", "data.split=")
     for name in ("hazy", "clear"):
         (tmp_path / "pairs" / name).mkdir(parents=True)
         for path in (*pictures.glob("*.png"), *pictures.glob("sea/[1-7].jpg")):
             shutil.copy(path, tmp_path / "pairs" / name)
     shutil.copy(pictures / "0.png", tmp_path / "pairs/hazy/alone.png")
-    told = json.loads(run("supervised-small", "--dry-run", "--data", str(tmp_path / "pairs"), *TINY, *pairs).stdout)[
-        "data"
-    ]
-    assert (told["pairs"], told["validation_samples"]) == (6, 2)
-    assert "alone.png" in told["left_out"][0]
+    reported = json.loads(
+        run("supervised-small", "--dry-run", "--data", str(tmp_path / "pairs"), *TINY, *pairs).stdout
+    )["data"]
+    assert (reported["pairs"], reported["validation_samples"]) == (6, 2)
+    assert "alone.png" in reported["left_out"][0]
 
 
 def test_a_dry_run_finds_what_would_stop_the_training(run, pictures, tmp_path):

@@ -152,11 +152,11 @@ def test_watching_until_told_to_end(start_unhaze, tmp_path, name, code):
     wait_until(lambda: "failed" in (tmp_path / "r.jsonl").read_text())
     time.sleep(0.3)  # a failure is not tried again and again
     process.send_signal(getattr(signal, name))
-    stdout, told = process.communicate(timeout=HUNG)
+    stdout, reported = process.communicate(timeout=HUNG)
     assert process.returncode == code
     assert stdout == ""
-    assert "Traceback" not in told
-    assert told.splitlines()[-1] == "3 done, 0 skipped, 1 failed"
+    assert "Traceback" not in reported
+    assert reported.splitlines()[-1] == "3 done, 0 skipped, 1 failed"
     assert [Path(record["input"]).name for record in read_report(tmp_path / "r.jsonl")] == [
         "a.png",
         "b.png",
@@ -189,9 +189,9 @@ def test_a_restart_does_what_is_new_or_changed_and_nothing_else(again, tmp_path)
     make(tmp_path / "in/b.png", value=200)
     make(tmp_path / "in/d.png")
     make(tmp_path / "out/a.png", value=7)  # edited; its input has not changed, so nothing is wanted of it
-    told = again()
-    assert "2 done before" in told
-    assert "2 done, 0 skipped, 0 failed" in told
+    reported = again()
+    assert "2 done before" in reported
+    assert "2 done, 0 skipped, 0 failed" in reported
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     assert after["c.png"] == before["c.png"]
     assert after["b.png"] > before["b.png"]
@@ -204,8 +204,8 @@ def test_a_result_that_was_deleted_stays_deleted_until_asked_for(again, tmp_path
         make(tmp_path / f"in/{name}.png")
     again()
     (tmp_path / "out/a.png").unlink()
-    told = again()
-    assert "1 results of earlier are gone" in told
+    reported = again()
+    assert "1 results of earlier are gone" in reported
     assert tree(tmp_path / "out") == ["b.png"]
     make(tmp_path / "in/a.png", value=100)
     again()
@@ -219,8 +219,8 @@ def test_a_result_that_was_edited_is_kept_when_its_input_changes(again, tmp_path
     again("--compare")
     (tmp_path / "out" / edited).write_bytes(b"edited")
     make(tmp_path / "in/a.png", value=200)
-    told = again("--compare", code=1)
-    assert f"{edited} was changed after it was written, and is kept" in told
+    reported = again("--compare", code=1)
+    assert f"{edited} was changed after it was written, and is kept" in reported
     assert (tmp_path / "out" / edited).read_bytes() == b"edited"
     again("--compare", "--overwrite")
     assert (tmp_path / "out" / edited).read_bytes() != b"edited"
@@ -237,8 +237,8 @@ def test_a_picture_whose_name_is_taken_gets_another_and_keeps_it(again, tmp_path
     make(tmp_path / "in/a.webp")
     again("--format", "jpeg")
     make(tmp_path / "in/a.jpg", value=200)
-    told = again("--format", "jpeg")
-    assert "a.jpg: named a-jpg.jpg, because a.jpg is the name for a.webp" in told
+    reported = again("--format", "jpeg")
+    assert "a.jpg: named a-jpg.jpg, because a.jpg is the name for a.webp" in reported
     first = (tmp_path / "out/a.jpg").read_bytes()
     make(tmp_path / "in/a.jpg", value=30)
     assert "1 done, 0 skipped" in again("--format", "jpeg")
@@ -263,8 +263,8 @@ def test_a_damaged_state_loses_no_result(again, tmp_path, damage):
             state.unlink()
         case "line":
             state.write_bytes(b'{"input": 3}\n{"input": "x", "outputs": 4}\n[]\n' + content)
-    told = again()
-    assert ("was damaged" in told) == (damage == "rubbish")
+    reported = again()
+    assert ("was damaged" in reported) == (damage == "rubbish")
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")} == before
     assert again() == "2 done before\n0 done, 0 skipped, 0 failed\n"
 
@@ -298,8 +298,8 @@ def test_inputs_that_were_done_are_moved_with_their_folders_and_never_over_anoth
     assert tree(tmp_path / "out") == ["sub/a.png"]
     first = (tmp_path / "out/sub/a.png").read_bytes()
     make(tmp_path / "in/sub/a.png", value=200)  # the counter of the camera has begun anew
-    told = again(*option, code=1)
-    assert "is the result of an earlier picture of this name, which has left" in told
+    reported = again(*option, code=1)
+    assert "is the result of an earlier picture of this name, which has left" in reported
     assert (tmp_path / "out/sub/a.png").read_bytes() == first
     assert (tmp_path / "in/sub/a.png").exists()
 
@@ -331,22 +331,22 @@ def test_an_input_that_changes_while_it_is_worked_on_is_not_put_away(again, tmp_
     assert source.exists()
 
 
-def test_an_input_that_cannot_be_moved_stays_and_is_told(again, tmp_path):
+def test_an_input_that_cannot_be_moved_stays_and_is_reported(again, tmp_path):
     make(tmp_path / "in/a.png")
     (tmp_path / "done").mkdir()
     (tmp_path / "done/sub").write_text("a file where a folder should be")
     make(tmp_path / "in/sub/b.png")
-    told = again("--done", f"move:{tmp_path / 'done'}", code=1)
-    assert "cannot be made" in told
+    reported = again("--done", f"move:{tmp_path / 'done'}", code=1)
+    assert "cannot be made" in reported
     assert tree(tmp_path / "in") == ["sub/b.png"]
 
 
 def test_an_empty_file_that_stays_empty_is_reported(again, tmp_path):
     make(tmp_path / "in/a.png")
     (tmp_path / "in/b.jpg").write_bytes(b"")
-    told = again("--report", tmp_path / "r.jsonl", code=1)
-    assert told.count("b.jpg is empty and stayed so; copy it again.") == 1
-    assert "1 done, 0 skipped, 1 failed" in told
+    reported = again("--report", tmp_path / "r.jsonl", code=1)
+    assert reported.count("b.jpg is empty and stayed so; copy it again.") == 1
+    assert "1 done, 0 skipped, 1 failed" in reported
     assert {record["status"] for record in read_report(tmp_path / "r.jsonl")} == {"done", "failed"}
 
 
@@ -366,7 +366,7 @@ def test_a_network_takes_the_place_of_a_method(once, tmp_path):
     assert once("--model", "aodnet-base").exit_code == 3
 
 
-def test_a_picture_that_looks_clear_is_told(once, tmp_path):
+def test_a_picture_that_looks_clear_is_reported(once, tmp_path):
     make(tmp_path / "in/a.png")
     result = once("--model", "dcp")
     assert "a.png (looks clear: left almost as it was)" in result.stderr

@@ -124,7 +124,7 @@ def test_a_corrupt_file_stops_the_run_by_name(tree):
         dataset[2]
 
 
-def test_a_corrupt_file_is_skipped_in_a_fixed_way_and_told(tree):
+def test_a_corrupt_file_is_skipped_in_a_fixed_way_and_reported(tree):
     break_files(tree, "clear/2.png", "hazy/3.png")
     dataset = create_dataset("folders", tree, on_error="skip", transform=RandomCrop(16))
     sample = dataset[2]

@@ -75,7 +75,7 @@ def test_the_frame_of_sots_indoor_is_cut_before_packing(tmp_path):
         np.testing.assert_array_equal(create_dataset("sots-indoor", tmp_path / store)[0].clear, dataset[0].clear)
 
 
-def test_a_corrupt_file_stops_or_is_left_out_and_told(loose, tmp_path):
+def test_a_corrupt_file_stops_or_is_left_out_and_reported(loose, tmp_path):
     path = loose / "hazy/1_2_0.9.png"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ImageDecodeError, match="1_2_0"):

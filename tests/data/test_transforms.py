@@ -120,7 +120,7 @@ def test_the_middle_is_the_middle():
         (RandomTurn(), RandomTurn()),
     ],
 )
-def test_an_order_that_a_view_cannot_tell_is_refused(parts):
+def test_an_order_that_a_view_cannot_know_is_refused(parts):
     def run():
         for seed in range(20):  # one of them turns and flips
             Compose(parts)(sample_of(6, 6), np.random.default_rng(seed))

@@ -483,7 +483,7 @@ def test_without_transformers_the_extra_is_named(folder, monkeypatch):
         create_depth(NAME, weights=folder)
 
 
-def test_the_identity_tells_what_the_result_depends_on(tiny, folder, tmp_path):
+def test_the_identity_reports_what_the_result_depends_on(tiny, folder, tmp_path):
     same = estimator(folder).identity
     assert same == estimator(folder).identity
     assert same.startswith(f"{NAME}/84/vit/")
@@ -520,9 +520,9 @@ def test_licences(folder, name, license, commercial):
 
 
 @pytest.mark.parametrize(
-    ("commercial", "told"), [(True, "is allowed"), (False, "not for commercial use"), (None, "not settled")]
+    ("commercial", "reported"), [(True, "is allowed"), (False, "not for commercial use"), (None, "not settled")]
 )
-def test_the_licence_is_announced_once(commercial, told, caplog):
+def test_the_licence_is_announced_once(commercial, reported, caplog):
     ours = DepthEstimator()
     ours.identity, ours.license, ours.commercial = f"some-{commercial}/1", "LICENCE", commercial
     with caplog.at_level(logging.INFO):
@@ -530,4 +530,4 @@ def test_the_licence_is_announced_once(commercial, told, caplog):
         announce_license(copy.deepcopy(ours))
     (record,) = caplog.records
     assert f"some-{commercial}: LICENCE" in record.getMessage()
-    assert told in record.getMessage()
+    assert reported in record.getMessage()

@@ -52,7 +52,7 @@ def test_bright_is_far_in_a_foreign_picture(dtype, tmp_path):
     assert near[0, 0, -1, -1] == 0
 
 
-def test_kind_may_be_told(tmp_path):
+def test_kind_may_be_reported(tmp_path):
     path = tmp_path / "depth.png"
     path.write_bytes(gray_depth(DepthMap(RAMP, "metric")).data)
     depth = create_depth("file", path=path, kind="inverse_relative")(torch.rand(1, 3, 6, 8))

@@ -183,16 +183,16 @@ def arguments_of(commands, world):
     """What each shell hands over to unhaze for plain calls: all shells the same."""
     plain = [command for command in commands if is_plain(command)]
     report = 'unhaze() { for each in "$@"; do printf "%s\\0" "$each"; done; printf "\\1\\0"; }\n'
-    told = {}
+    reported = {}
     for shell in INSTALLED:
         options = ["-f", "-o", "interactive_comments"] if shell == "zsh" else ["--norc"]
         script = report + "\n".join(plain)
         done = subprocess.run([shell, *options, "-c", script], cwd=world, capture_output=True, text=True)
         assert not done.stderr, f"{shell} does not understand this page: {done.stderr}"
-        told[shell] = [call.split("\0")[:-1] for call in done.stdout.split("\1\0")[:-1]]
-        assert len(told[shell]) == len(plain)
-    assert all(calls == told[INSTALLED[0]] for calls in told.values())
-    return dict(zip(plain, told[INSTALLED[0]], strict=True))
+        reported[shell] = [call.split("\0")[:-1] for call in done.stdout.split("\1\0")[:-1]]
+        assert len(reported[shell]) == len(plain)
+    assert all(calls == reported[INSTALLED[0]] for calls in reported.values())
+    return dict(zip(plain, reported[INSTALLED[0]], strict=True))
 
 
 def run_command(command, arguments, added, wanted, where):
@@ -202,9 +202,9 @@ def run_command(command, arguments, added, wanted, where):
         assert watch(arguments[command], where) == 130, where
     elif command in arguments:
         result = CliRunner().invoke(app, [*arguments[command], *added])
-        told = f"{where}\n{result.output}\n{result.exception!r}"
-        assert result.exception is None or isinstance(result.exception, SystemExit), told
-        assert result.exit_code == wanted, told
+        reported = f"{where}\n{result.output}\n{result.exception!r}"
+        assert result.exception is None or isinstance(result.exception, SystemExit), reported
+        assert result.exit_code == wanted, reported
     else:
         line = " ".join([command.partition(" # ")[0], *map(shlex.quote, added)])
         before = Path("..") / "before"
@@ -327,8 +327,8 @@ CLAIMS = {
 
 
 def streams(path):
-    told = subprocess.run(["ffmpeg", "-hide_banner", "-i", path], capture_output=True, text=True).stderr
-    return sorted(re.findall(r"Stream #.*?: (Video|Audio)", told))
+    reported = subprocess.run(["ffmpeg", "-hide_banner", "-i", path], capture_output=True, text=True).stderr
+    return sorted(re.findall(r"Stream #.*?: (Video|Audio)", reported))
 
 
 def test_the_claims_are_about_commands_that_exist():

@@ -253,7 +253,7 @@ def test_pictures_alone_are_hazy_without_targets(dataset):
     assert dataset_folders(dataset / "good") == (dataset / "good", None)
 
 
-def test_data_sets_that_cannot_be_told_apart_or_found(tmp_path):
+def test_data_sets_that_cannot_be_distinguished_or_found(tmp_path):
     with pytest.raises(UsageError, match="no folder named hazy"):
         dataset_folders(tmp_path)
     with pytest.raises(UsageError, match="not a folder"):

@@ -88,7 +88,7 @@ def test_identical_pictures_are_infinite_in_the_report_and_left_out_of_tests(dat
     assert "∞" in (tmp_path / "out/report.md").read_text()
 
 
-def test_failures_and_unequal_sets_are_told(dataset, tmp_path):
+def test_failures_and_unequal_sets_are_reported(dataset, tmp_path):
     (dataset / "good/0_1.png").write_bytes(b"")
     analysis = analyze(outcome_of(dataset, tmp_path / "out"))
     report = write_report(analysis, tmp_path / "out", plots=False).read_text()
@@ -114,7 +114,7 @@ def test_nothing_scored_still_gives_a_report(dataset, tmp_path):
     assert "## Not scored: 6 pictures" in report
 
 
-def test_protocol_that_differs_from_the_papers_is_told(dataset, tmp_path):
+def test_protocol_that_differs_from_the_papers_is_reported(dataset, tmp_path):
     note = "not comparable"
     for protocol, expected in (("basicsr-rgb", "The rows of P1, P2"), ("dcmpnet", "The rows of P2 ")):
         outcome = outcome_of(dataset, tmp_path / protocol, protocol=protocol, metrics=None, labels=("good",))

@@ -42,7 +42,7 @@ def test_damaged_pictures_are_image_errors(data):
         read_batch(data)
 
 
-def test_dropped_share_is_told(scene):
+def test_dropped_share_is_reported(scene):
     pixels = scene(1)
     pixels[:, :32] = 128
     batch = as_batch(pixels)

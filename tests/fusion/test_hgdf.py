@@ -282,7 +282,7 @@ def test_without_gates_their_factor_is_one():
         torch.testing.assert_close(site.guide(x, depth), expected)
 
 
-def test_all_switches_are_told_by_the_signature():
+def test_all_switches_are_reported_by_the_signature():
     switches = {"channel_gate", "feed_forward", "spatial_gate", "zero_pre", "zero_post"}
     assert switches <= set(inspect.signature(HierarchicalGatedDepthFusion).parameters)
 

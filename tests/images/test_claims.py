@@ -186,7 +186,7 @@ def test_folders_that_cannot_be_made_or_written_to_are_a_sentence(tmp_path, monk
             board.acquire(tmp_path / "a.jpg")
 
 
-def test_long_names_are_told_apart(tmp_path):
+def test_long_names_are_distinguished(tmp_path):
     first, second = tmp_path / f"{'x' * 240}1.jpg", tmp_path / f"{'x' * 240}2.jpg"
     with Claims() as board:
         assert board.acquire(first) is not None
@@ -194,7 +194,7 @@ def test_long_names_are_told_apart(tmp_path):
         assert board.acquire(Path(f"{first}")) is None
 
 
-def test_a_folder_in_which_nothing_can_be_made_is_told_and_not_waited_for(tmp_path, monkeypatch):
+def test_a_folder_in_which_nothing_can_be_made_is_reported_and_not_waited_for(tmp_path, monkeypatch):
     """Some file systems answer that there is no such file, however often they are asked to make it."""
     real = os.open
 

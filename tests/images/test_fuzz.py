@@ -281,7 +281,7 @@ def is_sound_png(data):
     return True
 
 
-def must_be_told(name, mutation, data):
+def must_be_reported(name, mutation, data):
     """Whether a mutant may not be taken in silence."""
     original = seeds()[name]
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -402,8 +402,8 @@ def faults_of(name, mutation, data, answer):
     """What is wrong with what became of a mutant."""
     if answer["result"] not in ("read", "refused", "not stored"):
         return [answer["result"]]
-    told = answer.get("told") or answer.get("notes")
-    return ["damage in silence"] if not told and must_be_told(name, mutation, data) else []
+    reported = answer.get("told") or answer.get("notes")
+    return ["damage in silence"] if not reported and must_be_reported(name, mutation, data) else []
 
 
 def fuzz(numbers, worker):

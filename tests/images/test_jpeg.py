@@ -64,12 +64,12 @@ def test_codes_that_do_not_exist_are_a_note_or_a_refusal(capfd):
         cv2.imdecode(np.frombuffer(changed, np.uint8), cv2.IMREAD_GRAYSCALE)  # libjpeg writes its warning to stderr
         warned = capfd.readouterr().err
         try:
-            told = read_image(changed).notes
+            reported = read_image(changed).notes
         except ImageDecodeError:
-            told = ("refused",)
+            reported = ("refused",)
         assert capfd.readouterr() == ("", "")
-        assert bool(told) == ("Corrupt JPEG" in warned), (i, warned, told)
-        seen.add(told[0].split(" (")[0] if told else "")
+        assert bool(reported) == ("Corrupt JPEG" in warned), (i, warned, reported)
+        seen.add(reported[0].split(" (")[0] if reported else "")
     assert seen >= {"", "The picture data is damaged in places"}
 
 
@@ -96,7 +96,7 @@ def test_bytes_that_belong_to_nothing_are_passed_over(place, junk, capfd):
 
 
 @row("bad-tail")
-def test_what_stands_behind_the_picture_is_told():
+def test_what_stands_behind_the_picture_is_reported():
     assert read_image(jpeg() + bytes(500)).notes == ()
     assert read_image(jpeg() + b"garbage").notes == ("7 bytes behind the picture were dropped.",)
     behind = read_image(jpeg() + b"garbage" + jpeg())
@@ -256,7 +256,7 @@ def test_a_preview_goes_on_in_the_next_segment_and_thermal_values_may_hold_anyth
 
 
 @row("camera-segments")
-def test_camera_segments_of_a_turned_picture_are_told():
+def test_camera_segments_of_a_turned_picture_are_reported():
     picture = read_image(jpeg(jpeg_exif(exif(6)), (0xE6, b"GoPro\0" + bytes(9))))
     assert picture.notes == ("The picture was turned upright; the camera's own data (APP6 GoPro) was kept as it is.",)
 
@@ -319,13 +319,13 @@ def test_marks_of_parts_that_are_gone_go_too(packet, marks):
     assert kept.endswith("</rdf:Description></rdf:RDF></x:xmpmeta>")
 
 
-def test_an_iso_gain_map_is_told():
+def test_an_iso_gain_map_is_reported():
     data = jpeg((0xE2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0")) + jpeg(pixels=scene(8, 8))
     assert read_image(data).notes == ("The HDR gain map was dropped; the picture is kept in its standard range.",)
 
 
 @row("motion-photo")
-def test_a_video_is_told_once_whatever_its_bytes_are():
+def test_a_video_is_reported_once_whatever_its_bytes_are():
     video = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0mp42isom" + b"\xff\xd8\xff" + bytes(99)
     assert read_image(jpeg() + video).notes == ("The video of the motion photo was dropped.",)
 

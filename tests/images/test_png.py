@@ -170,7 +170,7 @@ def test_a_background_that_does_not_fit_the_stored_pixels_is_left_out():
 
 
 @row("png-chunks")
-def test_languages_of_texts_are_told():
+def test_languages_of_texts_are_reported():
     title = chunk(b"iTXt", b"Title\0\0\0de\0Titel\0" + "Über den Wolken".encode())
     picture = read_image(png(None, title))
     assert picture.metadata.text == (("Title", "Über den Wolken"),)
@@ -279,7 +279,7 @@ def test_chunks_that_libpng_warns_of_do_not_reach_the_terminal(capfd):
 
 
 @row("bad-tail")
-def test_what_stands_behind_a_png_is_told():
+def test_what_stands_behind_a_png_is_reported():
     assert read_image(png() + b"\0" * 9).notes == ()
     assert read_image(png() + jpeg()).notes == (f"{len(jpeg())} bytes behind the picture were dropped.",)
 

@@ -91,8 +91,8 @@ def make_clip(path, *options):
 
 
 def streams(path):
-    told = subprocess.run(["ffmpeg", "-hide_banner", "-i", str(path)], capture_output=True, text=True).stderr
-    return re.findall(r"Stream #\S+ (Video|Audio)", told.replace("(und)", ""))
+    reported = subprocess.run(["ffmpeg", "-hide_banner", "-i", str(path)], capture_output=True, text=True).stderr
+    return re.findall(r"Stream #\S+ (Video|Audio)", reported.replace("(und)", ""))
 
 
 @needs_ffmpeg

@@ -10,7 +10,7 @@ from unhaze.images.files import read_image
 
 
 @row("webp-chunks", "bad-tail")
-def test_unknown_chunks_and_what_stands_behind_are_told():
+def test_unknown_chunks_and_what_stands_behind_are_reported():
     data = saved(scene(), "WEBP", exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0")
     more = data + b"C2PA" + struct.pack("<I", 4) + b"what"
     more = more[:4] + struct.pack("<I", len(more) - 8) + more[8:]

@@ -70,7 +70,7 @@ def test_facts(name, pictures):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_higher_is_better_tells_the_better_picture(name, pictures):
+def test_higher_is_better_reports_the_better_picture(name, pictures):
     preds, clear, hazy = pictures
     info = metric_info(name)
     worse = hazy if info.needs_target or name == "fade" else (preds * 2 - 0.5).clamp(0, 1)

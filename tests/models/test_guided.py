@@ -66,7 +66,7 @@ def test_variants_may_be_left_out():
         ("aodnet+concat", {"freeze": "all"}, "no way to freeze named 'all'"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(name, options, message):
+def test_mistakes_are_reported_in_a_sentence(name, options, message):
     with pytest.raises(UsageError, match=message):
         create_model(name, **options)
 
@@ -231,7 +231,7 @@ def test_restorations_prompt_one_another(prompts):
     result = made.restore(public, prompts=prompts).image
     assert made.estimator.asked == [(1, 3, 24, 32)] * (1 + prompts)
     by_hand = made.backbone.restore(public).image
-    view = made.perceive(public)
+    view = made.view_depth(public)
     for _ in range(prompts):
         by_hand = made.restore(public, made.compare(view, by_hand)).image
     torch.testing.assert_close(result, by_hand, rtol=0, atol=1e-5)

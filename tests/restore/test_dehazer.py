@@ -348,7 +348,7 @@ def test_the_white_that_is_given_counts(hazy):
         (np.float32, 255, 255), (np.float32, 4.0, None), (np.float64, 10000, 10000),
     ],
 )  # fmt: skip
-def test_white_is_found_from_the_values_and_told(dtype, scale, white):
+def test_white_is_found_from_the_values_and_reported(dtype, scale, white):
     """A picture in another scale gives the same result in that scale, whatever single pixels say."""
     scene = np.clip(gentle_scene() * 1.02, 0, 1)
     values = (scene * scale).astype(dtype)
@@ -552,7 +552,7 @@ def dehaze_notes(picture, model, **options):
     return Dehazer(model, **options)(picture, maps=False).info["notes"]
 
 
-def test_the_engine_of_a_network_is_told(hazy):
+def test_the_engine_of_a_network_is_reported(hazy):
     with Dehazer("field-m", engine="onnxruntime") as dehazer:
         assert dehazer(hazy).info["engine"]["name"] == dehazer.engine.name == "onnxruntime"
         assert dehazer.engine.provider == "CPUExecutionProvider"

@@ -146,7 +146,7 @@ def test_the_network_sees_the_tone_curve_of_srgb(engine, monkeypatch):
     np.testing.assert_array_equal(np.array(result.image), pixels >> 8)
 
 
-def test_facts_and_notes_are_told(engine):
+def test_facts_and_notes_are_reported(engine):
     info = create(engine)(np.zeros((2, 2), np.uint8)).info
     assert info["model"] == "darken-base"
     assert info["tiles"] == 1
@@ -182,14 +182,14 @@ def test_tiny_tiles_are_refused():
         NetworkOptions("weights", tile=3)
 
 
-def test_missing_weights_are_told_by_path(tmp_path):
+def test_missing_weights_are_reported_by_path(tmp_path):
     with pytest.raises(WeightsNotFoundError, match=r"nowhere\.pth"):
         Dehazer(model="aodnet-base", weights=tmp_path / "nowhere.pth")
     with pytest.raises(WeightsNotFoundError, match="aodnet-base needs trained weights"):
         Dehazer(model="aodnet-base")
 
 
-def test_missing_torch_is_told_with_the_command(engine, monkeypatch):
+def test_missing_torch_is_reported_with_the_command(engine, monkeypatch):
     def fail(_):
         raise ModuleNotFoundError("no torch", name="torch")
 

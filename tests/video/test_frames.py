@@ -134,7 +134,7 @@ def test_range(tag, extra, full):
 
 
 @pytest.mark.parametrize(("letter", "interlaced"), [("p", False), ("?", False), ("t", True), ("b", True), ("m", True)])
-def test_interlacing_is_told(letter, interlaced):
+def test_interlacing_is_reported(letter, interlaced):
     assert FrameReader(io.BytesIO(f"YUV4MPEG2 W4 H2 I{letter}\n".encode())).info.interlaced is interlaced
 
 

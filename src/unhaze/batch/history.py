@@ -68,7 +68,9 @@ class History:
             leftover.unlink(missing_ok=True)
         lines = self._load()
         if lines > len(self._entries) + _MOST_STALE or self.note:
-            self._write_anew()
+            with atomic_output(self._path, overwrite=True) as temporary, temporary.open("wb") as file:
+                for entry in self._entries.values():
+                    file.write(json.dumps(self._as_record(entry)).encode() + b"\n")
         self._writer = ReportWriter(self._path)
 
     def __len__(self) -> int:
@@ -153,11 +155,6 @@ class History:
                 f"{self._path} cannot be read ({error.strerror or error}); check its permissions."
             ) from error
         return lines
-
-    def _write_anew(self) -> None:
-        with atomic_output(self._path, overwrite=True) as temporary, temporary.open("wb") as file:
-            for entry in self._entries.values():
-                file.write(json.dumps(self._as_record(entry)).encode() + b"\n")
 
     def _as_record(self, entry: Entry) -> dict[str, Any]:
         folder = self._folder.absolute()

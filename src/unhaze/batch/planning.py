@@ -258,7 +258,7 @@ class Planner:
         """
         jobs = [self._job(item) for item in found]
         jobs = _refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        return self._heed_existing(_refuse_collisions(self._separate(jobs)))
+        return self._check_existing(_refuse_collisions(self._separate(jobs)))
 
     # -- options ------------------------------------------------------------------------------------------------------
 
@@ -337,7 +337,10 @@ class Planner:
             yield Found(path, error=_unreadable(path, error))
 
     def _match(self, pattern: str) -> Iterator[Found]:
-        base, rest = _split_pattern(pattern)
+        # the folder that holds every match, and the pattern below it
+        parts = Path(pattern).parts
+        first = next(index for index, part in enumerate(parts) if _is_pattern(part))
+        base, rest = Path(*parts[:first]), str(Path(*parts[first:]))
         files: defaultdict[Path, list[str]] = defaultdict(list)
         for path in base.glob(rest):
             if path.is_file():
@@ -379,7 +382,7 @@ class Planner:
         """Whether a file of an input folder is a picture by its name, and was not made by us.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             beside: The names of all files of its folder, or a function that lists them.
         """
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  for speed
@@ -445,10 +448,10 @@ class Planner:
 
     # -- outputs that exist -------------------------------------------------------------------------------------------
 
-    def _heed_existing(self, jobs: list[Job]) -> list[Job]:
-        return [self._heed(job) if job.ready else job for job in jobs]
+    def _check_existing(self, jobs: list[Job]) -> list[Job]:
+        return [self._with_existing(job) if job.ready else job for job in jobs]
 
-    def _heed(self, job: Job) -> Job:
+    def _with_existing(self, job: Job) -> Job:
         there = [path for path in job.products if os.path.lexists(path)]
         if not there:
             return job
@@ -486,7 +489,7 @@ def _refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[
 
 
 def _refuse_collisions(jobs: list[Job]) -> list[Job]:
-    """Of several inputs with one output name none is processed: whichever came last would replace the others."""
+    """Process none of several inputs with one output name: whichever came last would replace the others."""
     claims: defaultdict[str, list[Job]] = defaultdict(list)
     key = _ClaimKey()
     for job in jobs:
@@ -497,7 +500,12 @@ def _refuse_collisions(jobs: list[Job]) -> list[Job]:
         for path in job.products:
             rivals = claims[key(path)]
             if len(rivals) > 1:
-                return replace(job, error=OutputError(_collision_sentence(path, [rival.source for rival in rivals])))
+                sources = [rival.source for rival in rivals]
+                named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+                collision_sentence = (
+                    f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
+                )
+                return replace(job, error=OutputError(collision_sentence))
         return job
 
     return [check(job) if job.ready else job for job in jobs]
@@ -529,11 +537,6 @@ def _with_ending(path: Path) -> str:
     'IMG_1-HEIC'
     """
     return f"{path.stem}-{path.suffix.removeprefix('.')}"
-
-
-def _collision_sentence(path: Path, sources: list[Path]) -> str:
-    named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-    return f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
 
 
 class _Names:
@@ -612,13 +615,6 @@ def _is_hidden(name: str) -> bool:
 
 def _is_pattern(name: str) -> bool:
     return not _WILDCARDS.isdisjoint(name)
-
-
-def _split_pattern(pattern: str) -> tuple[Path, str]:
-    """The folder that holds every match, and the pattern below it."""
-    parts = Path(pattern).parts
-    first = next(index for index, part in enumerate(parts) if _is_pattern(part))
-    return Path(*parts[:first]), str(Path(*parts[first:]))
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:

@@ -48,7 +48,7 @@ class HazeRecipe:
         airlight: RGB in [0, 1], sRGB-encoded.
         patchy: Standard deviation of the logarithm of the density; 0 is even haze.
         space: Light in which the scattering model is applied.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
         depth_shape: Scene where there is no depth map.
         depth: A depth map, a folder of them, or ``None``.
         depth_scale: Metres per unit of the map.

@@ -200,11 +200,11 @@ def run_batch(
     summary = Summary()
     crew = _Crew(dehazer, jobs, options)
 
-    def tell(record: Record) -> None:
+    def report(record: Record) -> None:
         summary.add(record)
         on_record(record)
 
-    messenger = _Messenger(crew, tell)
+    messenger = _Messenger(crew, report)
     with _opencv_threads(crew.size):
         try:
             messenger.start()
@@ -273,7 +273,7 @@ def render(
         dehazer: Does it.
         source: A path, or the content of a file.
         format: Format of the result; ``None`` for that of the source.
-        options: Of these, how to read and to write.
+        options: Options, of which how to read and to write is taken.
         sides: Names of side products to make too.
         clock: Told how long each phase takes.
 
@@ -399,7 +399,7 @@ class _Crew:
         return record
 
     @property
-    def all_told(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether every worker has gone and every record was taken."""
         return self._gone == self.size
 
@@ -622,8 +622,8 @@ class _Messenger:
     Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
     """
 
-    def __init__(self, crew: _Crew, tell: Callable[[Record], None]) -> None:
-        self._crew, self._tell = crew, tell
+    def __init__(self, crew: _Crew, report: Callable[[Record], None]) -> None:
+        self._crew, self._report = crew, report
         self._failure: BaseException | None = None
         self._hurry = self._begun = False
         self._ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
@@ -648,10 +648,10 @@ class _Messenger:
     def _run(self) -> None:
         self._begun = True
         try:
-            while not self._crew.all_told and not (self._hurry and not self._crew.has_records):
+            while not self._crew.is_drained and not (self._hurry and not self._crew.has_records):
                 record = self._crew.next_record()
                 if record is not None:
-                    self._tell(record)
+                    self._report(record)
         except BaseException as failure:
             self._failure = failure
         finally:

@@ -61,7 +61,7 @@ class _LazyGroup(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         with _console.show_log(), warnings.catch_warnings():
             warnings.simplefilter("default", PluginWarning)
-            warnings.showwarning = _tell_plugins(warnings.showwarning)
+            warnings.showwarning = _show_plugin_warnings(warnings.showwarning)
             try:
                 return super().main(*args, **options)
             except Exception as error:
@@ -122,7 +122,7 @@ def exit_code(error: BaseException) -> int:
     return 3 if isinstance(error, MissingError) else 1
 
 
-def _tell_plugins(otherwise: Callable[..., None]) -> Callable[..., None]:
+def _show_plugin_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
     """Shows warnings of plug-ins as sentences, and all others as before."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:

@@ -46,7 +46,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
                 failures.append(error)
                 record |= {"status": "failed", "error": describe_failure(error), "error_type": type(error).__name__}
                 _console.log.debug("".join(traceback.format_exception(error)))
-            _tell(record)
+            _log_record(record)
             records.append(record)
             bar.advance()
     done = len(records) - len(failures)
@@ -58,7 +58,7 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
     raise typer.Exit(0 if not failures else 3 if all(isinstance(error, MissingError) for error in failures) else 1)
 
 
-def _tell(record: Mapping[str, Any]) -> None:
+def _log_record(record: Mapping[str, Any]) -> None:
     source = record["input"]
     if record["status"] == "failed":
         named = record["error"] if source in record["error"] else f"{source}: {record['error']}"

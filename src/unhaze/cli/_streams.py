@@ -34,7 +34,7 @@ def prepare_streams() -> None:
                 os.close(place)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+    sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
 
 
 def leave_streams(code: int) -> int:
@@ -82,14 +82,14 @@ def _cannot_write(error: OSError) -> OutputError:
     return OutputError(f"The output cannot be written: {error.strerror}; free some space.")
 
 
-def _outliving(stream: TextIO) -> TextIO:
+def _tolerant(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     kept = {name: getattr(stream, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-    return _Outliving(stream.detach(), **kept)
+    return _TolerantStream(stream.detach(), **kept)
 
 
-class _Outliving(io.TextIOWrapper):
+class _TolerantStream(io.TextIOWrapper):
     """Text that is for nobody once the reader of a pipe has gone."""
 
     def write(self, text: str) -> int:

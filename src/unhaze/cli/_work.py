@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Settings",
-    "Teller",
     "clear_sentence",
+    "log_engine",
+    "log_names",
+    "log_notes",
     "looks_clear",
-    "tell_engine",
-    "tell_names",
-    "tell_notes",
     "with_name",
 ]
 
@@ -120,7 +119,7 @@ class Settings:
         return dehazer
 
 
-class Teller:
+class Reporter:
     """Takes the records of a run: counts them, and passes them on to the report and to the user.
 
     Args:
@@ -137,7 +136,7 @@ class Teller:
         self._report, self._keep = report, keep
         self._last_output: str | None = None
         self._clear: dict[str, str | None] = {}  # inputs that hold little haze, and why they were left
-        self._told: list[int] = []  # how many notes each picture has that has any
+        self._note_counts: list[int] = []  # how many notes each picture has that has any
         self._start = time.perf_counter()
 
     def __call__(self, record: Record) -> None:
@@ -150,23 +149,23 @@ class Teller:
             if looks_clear(record.notes):
                 self._clear[record.input] = record.left_alone
             notes = count_notes(record.notes)
-            self._told += [notes] if notes else []
+            self._note_counts += [notes] if notes else []
         self._append(record)
         _console.log.debug(_in_detail(record))
 
-    def tell_failures(self) -> None:
+    def log_failures(self) -> None:
         """List what failed and why, on stderr; inputs whose outputs exist are counted in one line."""
         there = [record for record in self.summary.failures if record.error_type == OutputExistsError.__name__]
         for record in self.summary.failures:
             if record.error_type != OutputExistsError.__name__ or len(there) == 1:
-                self.tell_failure(record)
+                self.log_failure(record)
         if len(there) > 1:
             _console.log.error(
                 f"failed: {len(there)} pictures whose outputs exist, such as {there[0].output}; use --skip-existing to "
                 "leave them out, or --overwrite to replace them (-v and --report list them)."
             )
 
-    def tell_interruption(self, total: int, existing: Existing) -> None:
+    def log_interruption(self, total: int, existing: Existing) -> None:
         """Tell on stderr how far an interrupted run came, and how it goes on.
 
         Args:
@@ -185,11 +184,11 @@ class Teller:
             f"half-way; {again[existing]}"
         )
 
-    def tell_failure(self, record: Record) -> None:
+    def log_failure(self, record: Record) -> None:
         """Tell why one input failed, on stderr."""
         _console.log.error(f"failed: {with_name(record.input, record.reason)}")
 
-    def tell_summary(self) -> None:
+    def log_summary(self) -> None:
         """On stderr a line on pictures left almost as they were and one on losses, if any, and one with the counts."""
         summary = self.summary
         line = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
@@ -199,7 +198,7 @@ class Teller:
             line += f" ({self._last_output})"
         if self._clear:
             _console.log.info(clear_sentence(self._clear))
-        tell_losses(self._told)
+        log_losses(self._note_counts)
         _console.log.info(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -259,7 +258,7 @@ def count_notes(notes: Iterable[str]) -> int:
     return sum(not looks_clear([note]) for note in notes)
 
 
-def tell_losses(counts: Sequence[int]) -> None:
+def log_losses(counts: Sequence[int]) -> None:
     """Say in one line how much could not be kept, unless the notes themselves are told.
 
     Args:
@@ -272,11 +271,11 @@ def tell_losses(counts: Sequence[int]) -> None:
     _console.log.info(f"{notes} on {pictures} about what was lost or changed on the way (-v lists them)")
 
 
-def tell_notes(notes: Sequence[str]) -> None:
+def log_notes(notes: Sequence[str]) -> None:
     """Tell the notes on a picture without a name, on stderr."""
     from unhaze.restore.dehazer import LOOKS_CLEAR
 
-    tell_losses([count_notes(notes)] if count_notes(notes) else [])
+    log_losses([count_notes(notes)] if count_notes(notes) else [])
     for note in notes:
         if note == LOOKS_CLEAR:
             _console.log.info(f"The picture {note}")
@@ -284,7 +283,7 @@ def tell_notes(notes: Sequence[str]) -> None:
             _console.log.debug(f"note: {note}")
 
 
-def tell_engine(dehazer: Dehazer, more: str = "") -> None:
+def log_engine(dehazer: Dehazer, more: str = "") -> None:
     """Tell what does the work, on stderr, if details are wanted."""
     if not _console.is_verbose():
         return
@@ -292,7 +291,7 @@ def tell_engine(dehazer: Dehazer, more: str = "") -> None:
     _console.log.debug(", ".join(filter(None, parts)))
 
 
-def tell_names(jobs: Iterable[Job]) -> None:
+def log_names(jobs: Iterable[Job]) -> None:
     """Tell of results that could not have the name one would expect, on stderr."""
     noted = [job for job in jobs if job.note and job.ready]
     for job in noted[:_MOST_NAMES]:

@@ -53,6 +53,9 @@ def examine() -> dict[str, Any]:
     folder = _temporary_folder()
     works = all(core.values()) and not any(formats.values())
     works = works and not any(part["error"] for part in (dehazing, engine, folder))
+    from unhaze.restore.machine import available_memory, usable_cores
+
+    machine = {"processors": usable_cores(), "available_memory": available_memory()}
     return {
         "ok": works,
         "unhaze": __version__,
@@ -60,7 +63,7 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": core,
         "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
-        "machine": _machine(),
+        "machine": machine,
         "opencv": _opencv(),
         "default_model": opt.DEFAULT_MODEL,
         "engine": engine,
@@ -80,12 +83,6 @@ def _installed(name: str) -> str | None:
 def _extra(name: str, extra: str) -> dict[str, str | None]:
     found = _installed(name)
     return {"version": found, "install": None if found else f"pip install 'unhaze[{extra}]'"}
-
-
-def _machine() -> dict[str, Any]:
-    from unhaze.restore.machine import available_memory, usable_cores
-
-    return {"processors": usable_cores(), "available_memory": available_memory()}
 
 
 def _opencv() -> dict[str, Any]:

@@ -115,7 +115,7 @@ def eval_(
             limit=limit,
         )
     )
-    _tell_plan(plan)
+    _log_plan(plan)
     outcome = _score(plan, output, jobs or usable_cores())
     analysis = analyze(outcome, seed=seed, dataset=dataset)
     command = _command()
@@ -124,7 +124,7 @@ def eval_(
         print(json.dumps(report_dict(analysis, command), indent=2, ensure_ascii=False))
     else:
         print(analysis.table.markdown(), end="")
-    _tell_outcome(outcome, report)
+    _log_outcome(outcome, report)
     without = sum(bool(scores.errors) for scores in outcome.scores.values())
     if outcome.failures or without:
         raise typer.Exit(1)
@@ -210,7 +210,7 @@ def _check_dataset(name: str | None) -> None:
         reported_figures(dataset=name)  # an unknown name must fail before hours of scoring
 
 
-def _tell_plan(plan: Plan) -> None:
+def _log_plan(plan: Plan) -> None:
     from unhaze.evaluation.scoring import metric_label
 
     for label, pairing in plan.pairings.items():
@@ -221,7 +221,7 @@ def _tell_plan(plan: Plan) -> None:
         _console.log.info(note)
 
 
-def _tell_outcome(outcome: Outcome, report: Path) -> None:
+def _log_outcome(outcome: Outcome, report: Path) -> None:
     for failure in outcome.failures:
         _console.log.error(f"{failure.run}, {failure.name}: {failure.message}")
     for case in outcome.plan.cases:

@@ -73,11 +73,11 @@ def info(
     from unhaze.models.catalogue import finds_haze
 
     if "+" in name:
-        _tell_attachment(name, depth, depth_weights, json_output=json_output)
+        _print_attachment(name, depth, depth_weights, json_output=json_output)
     elif finds_haze(name):
-        _tell_haze_model(name, json_output=json_output)
+        _print_haze_model(name, json_output=json_output)
     else:
-        _tell_network(name, json_output=json_output)
+        _print_network(name, json_output=json_output)
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -159,7 +159,7 @@ def _entry(name: str) -> dict[str, Any]:
     }
 
 
-def _tell_haze_model(name: str, *, json_output: bool) -> None:
+def _print_haze_model(name: str, *, json_output: bool) -> None:
     from dataclasses import asdict
 
     from unhaze.models.catalogue import model_info
@@ -174,7 +174,7 @@ def _tell_haze_model(name: str, *, json_output: bool) -> None:
     print(f"Needs: {info.needs or 'nothing further'}")
 
 
-def _tell_network(name: str, *, json_output: bool) -> None:
+def _print_network(name: str, *, json_output: bool) -> None:
     facts = _facts(name)
     if json_output:
         print(json.dumps(facts, indent=2))
@@ -192,7 +192,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
         return
     print(f"Licence of the code: {card['license']} ({card['source']})")
     for weights in card["weights"]:
-        _tell_weights(weights)
+        _print_weights(weights)
     if not card["weights"]:
         print(f"Weights: none published; {card['unpublished']}")
     print(f"A weights file is recognised {facts['recognised']}")
@@ -204,7 +204,7 @@ def _tell_network(name: str, *, json_output: bool) -> None:
         print(f"Measured here: relative error {error} beside the official code, both on made-up weights.{further}")
 
 
-def _tell_weights(card: dict[str, Any]) -> None:
+def _print_weights(card: dict[str, Any]) -> None:
     print(f"Weights: {card['url']}")
     print(f"  trained on {card['trained_on']}; licence: {card['license']}; {card['paper']}")
     if card["files"]:
@@ -243,7 +243,7 @@ def _facts(name: str) -> dict[str, Any]:
     }
 
 
-def _tell_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
+def _print_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
     facts = _attachment(name, depth, depth_weights)
     if json_output:
         print(json.dumps(facts, indent=2))
@@ -262,8 +262,8 @@ def _stage_line(stage: dict[str, Any], width: int) -> str:
     if stage["added"] is None:
         return line
     level = stage["depth_feature"]
-    told = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
-    return f"{line}  <- {told}, {stage['added']:,} parameters"
+    fused = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
+    return f"{line}  <- {fused}, {stage['added']:,} parameters"
 
 
 def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:

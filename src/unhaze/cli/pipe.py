@@ -13,7 +13,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import tell_engine
+from unhaze.cli._work import log_engine
 from unhaze.errors import UsageError
 from unhaze.restore.machine import MOST_WORKERS
 from unhaze.restore.options import DEFAULT_TEMPORAL, Options
@@ -82,7 +82,7 @@ def pipe(
     with Dehazer.from_options(replace(options, threads=1)) as dehazer:
         if weight is None:
             weight = DEFAULT_TEMPORAL if dehazer.has_field else 0.0
-        tell_engine(dehazer)
+        log_engine(dehazer)
         frame_size = parse_size(size) if size else None
         kind, limit = cast("InputFormat", input_format), options.pixel_limit
         reader = FrameReader(sys.stdin.buffer, kind, frame_size, max_pixels=limit)

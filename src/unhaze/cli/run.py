@@ -15,7 +15,7 @@ import typer
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
-from unhaze.cli._work import Settings, Teller, tell_engine, tell_names, tell_notes, with_name
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
 from unhaze.restore.options import Options
@@ -187,26 +187,26 @@ def _run_files(
 ) -> None:
     ready = sum(job.ready for job in jobs)
     dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
-    tell_names(jobs)
+    log_names(jobs)
     if dry_run:
-        raise typer.Exit(_tell_plan(jobs, dehazer, settings, json_output=json_output))
+        raise typer.Exit(_print_plan(jobs, dehazer, settings, json_output=json_output))
     writer = _open_report(report, jobs)
-    teller = Teller(writer, keep=json_output)
+    reporter = Reporter(writer, keep=json_output)
     interrupted = True
     try:
-        _work_off(dehazer, jobs, settings, teller)
+        _work_off(dehazer, jobs, settings, reporter)
         interrupted = False
         dehazer.close()  # only now: an interrupted run must not wait for what is under way
     finally:
         if writer:
             writer.close()
-        teller.tell_failures()
+        reporter.log_failures()
         if interrupted:
-            teller.tell_interruption(len(jobs), settings.existing)
-        teller.tell_summary()
+            reporter.log_interruption(len(jobs), settings.existing)
+        reporter.log_summary()
         if json_output:
-            print(json.dumps(teller.as_json(interrupted=interrupted), indent=2))
-    raise typer.Exit(teller.exit_code())
+            print(json.dumps(reporter.as_json(interrupted=interrupted), indent=2))
+    raise typer.Exit(reporter.exit_code())
 
 
 def _some_video(inputs: Sequence[str]) -> Path | None:
@@ -216,20 +216,20 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
     return min((path for path in found if path.is_file()), default=None)
 
 
-def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, teller: Teller) -> None:
+def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> None:
     from unhaze.batch.workers import run_batch
 
     options = settings.batch_options()
     at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
-    tell_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
+    log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
     with _console.ProgressBar("Dehazing", len(jobs)) as bar:
 
         def on_record(record: Record) -> None:
-            teller(record)
+            reporter(record)
             bar.advance()
 
         summary = run_batch(dehazer, jobs, options, on_record)
-    teller.summary.not_started = summary.not_started
+    reporter.summary.not_started = summary.not_started
 
 
 def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
@@ -243,9 +243,9 @@ def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
     return ReportWriter(path)
 
 
-def _tell_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, json_output: bool) -> int:
+def _print_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, json_output: bool) -> int:
     """Print what would be done to stdout; returns the exit code that can be foreseen."""
-    planned = [_foresee(job, dehazer, settings) for job in jobs]
+    planned = [_expected_record(job, dehazer, settings) for job in jobs]
     if json_output:
         print(json.dumps({"dry_run": True, "records": planned}, indent=2))
     else:
@@ -257,7 +257,7 @@ def _tell_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, jso
     return 1 if failed else 0
 
 
-def _foresee(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str, Any]:
+def _expected_record(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str, Any]:
     maps = bool(set(job.sides) - {"compare"})
     error = job.error or _limits_error(job, dehazer, settings, maps=maps)
     return {
@@ -315,10 +315,12 @@ def _run_stream(
 
     source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
     dehazer = settings.create_dehazer(side_by_side=False)
-    tell_engine(dehazer)
-    _check_stream_budget(dehazer, source, settings)
+    log_engine(dehazer)
+    from unhaze.images.files import identify
+
+    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
     rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
-    tell_notes(rendered.notes)
+    log_notes(rendered.notes)
     if target is None:
         write_bytes(rendered.data)
     else:
@@ -371,12 +373,6 @@ def _read_stdin(limit: int) -> bytes:
         if size == len(piece) and not piece.strip(b"\0"):
             raise UsageError("What came in begins with a megabyte of zeros; that is no picture and no list.")
     return b"".join(pieces)
-
-
-def _check_stream_budget(dehazer: Dehazer, source: bytes | Path, settings: Settings) -> None:
-    from unhaze.images.files import identify
-
-    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
 
 
 def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:

@@ -79,7 +79,7 @@ def train(
         raise UsageError("Training needs data; give its folder with --data.")
     folder = out or Path("runs") / preset
     with _console.Meter() as meter:
-        weights = recipe.main(config, data, folder, resume=resume, report=lambda now: meter.show(_told(now)))
+        weights = recipe.main(config, data, folder, resume=resume, report=lambda now: meter.show(_progress_line(now)))
     _finish(folder, preset, weights)
 
 
@@ -95,7 +95,7 @@ def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
     return known
 
 
-def _told(now: Any) -> str:
+def _progress_line(now: Any) -> str:
     """One line on where a training stands."""
     import datetime
 

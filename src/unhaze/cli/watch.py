@@ -14,7 +14,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import Settings, Teller, looks_clear, tell_engine, tell_names
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.restore.options import Options
 
@@ -220,11 +220,16 @@ class _Watcher:
             maker=self._maker,
             apart=[] if originals is None else [originals],
         )
-        self._teller = Teller(report)
+        self._reporter = Reporter(report)
         self._dehazers: dict[bool, Dehazer] = {}
-        tell_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
+        log_engine(self._dehazer(1))  # what is missing shall be told at once, not when the first picture comes
         self._history: History | None = self._open_history(Path(str(settings.output)), stack)
-        self._tell_history()
+        assert self._history is not None
+        if self._history.note:
+            _console.log.error(f"unhaze: {self._history.note}")
+        gone = self._history.missing()
+        if gone and self._settings.existing != "overwrite":
+            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
         self._arrivals: Arrivals = Arrivals(folder, self._planner, every, self._is_settled, notify=notify)
         stack.callback(self._arrivals.close)
         self._taken: dict[str, Signature] = {}  # inputs under way, as they were before they were read
@@ -237,29 +242,23 @@ class _Watcher:
             _console.log.info("Watching; Ctrl-C ends it.")
         try:
             if once:
-                self._run_once()
+                self._arrivals.sweep()
+                self._log_settled()
+                time.sleep(self._every)
+                self._work_off(self._arrivals.take_all())
+                for path in self._arrivals.restless:
+                    _console.log.info(f"{path} is still being written; it is left for the next time.")
             else:
                 self._arrivals.sweep()
-                self._tell_settled()
-            while not once and not self._should_stop():
+                self._log_settled()
+            while not once and not (self._settings.on_error == "stop" and self._reporter.summary.failed > 0):
                 self._arrivals.wait()
                 self._work_off(self._arrivals.look())
         finally:
-            self._teller.tell_summary()
+            self._reporter.log_summary()
         for dehazer in self._dehazers.values():
             dehazer.close()
-        return self._teller.exit_code() or int(self._is_troubled)
-
-    def _run_once(self) -> None:
-        self._arrivals.sweep()
-        self._tell_settled()
-        time.sleep(self._every)
-        self._work_off(self._arrivals.take_all())
-        for path in self._arrivals.restless:
-            _console.log.info(f"{path} is still being written; it is left for the next time.")
-
-    def _should_stop(self) -> bool:
-        return self._settings.on_error == "stop" and self._teller.summary.failed > 0
+        return self._reporter.exit_code() or int(self._is_troubled)
 
     # -- the work -----------------------------------------------------------------------------------------------------
 
@@ -273,7 +272,7 @@ class _Watcher:
         jobs = [job for job in self._planner.jobs([arrival.found for arrival in whole]) if job.source.exists()]
         if jobs:
             self._taken = {str(arrival.found.source): arrival.signature for arrival in whole}
-            tell_names(jobs)
+            log_names(jobs)
             dehazer = self._dehazer(sum(job.ready for job in jobs))
             run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
 
@@ -292,13 +291,13 @@ class _Watcher:
         return self._dehazers[side_by_side]
 
     def _on_record(self, record: Record) -> None:
-        self._teller(record)
+        self._reporter(record)
         if record.status == "done":
             clear = " (looks clear: left almost as it was)" if looks_clear(record.notes) else ""
             _console.log.info(f"done: {record.input} -> {record.output}{clear}")
             self._remember(record)
         elif record.status == "failed":
-            self._teller.tell_failure(record)
+            self._reporter.log_failure(record)
         else:
             self._remember(record)
 
@@ -322,15 +321,7 @@ class _Watcher:
         naming = f"{self._settings.suffix or ''}|{self._settings.format}|{','.join(self._settings.sides)}"
         return stack.enter_context(History(output, naming))
 
-    def _tell_history(self) -> None:
-        assert self._history is not None
-        if self._history.note:
-            _console.log.error(f"unhaze: {self._history.note}")
-        gone = self._history.missing()
-        if gone and self._settings.existing != "overwrite":
-            _console.log.info(f"{gone} results of earlier are gone, and not made again; --overwrite makes all anew.")
-
-    def _tell_settled(self) -> None:
+    def _log_settled(self) -> None:
         if self._done_before:
             _console.log.info(f"{self._done_before} done before")
 

@@ -61,8 +61,8 @@ def create_dataset(name: str, root: str | Path, split: str | None = None, **opti
         name: One of :func:`list_datasets`.
         root: Its folder.
         split: One of its splits; ``None`` for its first, or for that of the shards.
-        options: Of the data set; those of files take ``transform``, ``depth``, ``depth_of``, ``seed``, ``on_error``
-            (see :class:`~unhaze.data.dataset.PairedDataset`) and ``strict``.
+        options: Options of the data set; those of files take ``transform``, ``depth``, ``depth_of``, ``seed``,
+            ``on_error`` (see :class:`~unhaze.data.dataset.PairedDataset`) and ``strict``.
 
     Raises:
         UnknownNameError: No data set, or no split, has this name; near names are listed.

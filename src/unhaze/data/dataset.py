@@ -160,7 +160,7 @@ def align(hazy: ByteArray, clear: ByteArray, border: Border, name: str) -> tuple
         clear: (H', W', 3).
         border: ``"sots-indoor"`` cuts 10 px off each side of a clear picture of 640x480 px whose hazy one has 620x460:
             the clear pictures of SOTS-indoor have a white frame. ``"equal"`` cuts nothing.
-        name: Of the pair, for the message.
+        name: Name of the pair, for the message.
 
     Raises:
         ImageValueError: The sizes differ and no rule covers them.
@@ -182,15 +182,15 @@ class PairedDataset:
     Args:
         pairs: In a fixed order, on which the samples depend.
         root: Folder below which the files lie.
-        name: Of the data set.
-        split: Of the data set.
+        name: Name of the data set.
+        split: Split of the data set.
         report: What was found when the data set was opened.
         border: Rule of :func:`align`.
         transform: Applied to each sample with a generator of its own.
         depth: Gives the depth of a picture, for instance from a cache; see :mod:`unhaze.data.depth_cache`.
         depth_of: The picture whose depth is taken.
         depth_kind: What depth that is stored with the pairs means.
-        seed: Of everything random.
+        seed: Seed of everything random.
         on_error: What happens at a picture that cannot be read. ``"stop"`` raises its error, which names the file.
             ``"skip"`` takes the next readable pair instead, and says so in the sample's ``meta["skipped"]`` and in
             :attr:`skipped`.
@@ -354,7 +354,7 @@ class Series:
     Args:
         dataset: Where the samples come from.
         length: Number of samples.
-        seed: Of the order.
+        seed: Seed of the order.
         shuffle: Whether the order is random. A data set without end, whose samples are drawn at random anyway, is
             taken in its own order.
     """
@@ -379,14 +379,11 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 def own(sample: Sample) -> Sample:
     """A sample whose arrays are its own: crops are views, and stored pixels cannot be written to."""
-    return sample.map_pixels(_own_array) if _is_shared(sample) else sample
-
-
-def _is_shared(sample: Sample) -> bool:
     arrays: list[NDArray[Any]] = [sample.hazy, sample.clear]
     if sample.depth is not None:
         arrays.append(sample.depth.map)
-    return not all(_is_own(array) for array in arrays)
+    is_shared = not all(_is_own(array) for array in arrays)
+    return sample.map_pixels(_own_array) if is_shared else sample
 
 
 def _is_own(array: NDArray[Any]) -> bool:

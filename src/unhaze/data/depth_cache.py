@@ -30,7 +30,7 @@ class DepthSource(Protocol):
 
         Args:
             pixels: (H, W, 3) uint8 RGB; may be read-only.
-            name: Of the pair.
+            name: Name of the pair.
 
         Returns:
             (H, W) float32 with its kind, which says which end is near; ``None`` where the depth is not known. Features

@@ -106,7 +106,7 @@ def statistics(
     Args:
         dataset: Its transform, if any, is not applied.
         limit: Look at no more pairs than this, evenly spread; ``None`` for all.
-        threads: That decode.
+        threads: Threads that decode.
         progress: Called after each pair.
 
     Raises:
@@ -149,7 +149,7 @@ def contact_sheet(samples: Sequence[Sample], *, height: int = 160, columns: int 
 
     Args:
         samples: At least one.
-        height: Of each picture [px].
+        height: Height of each picture [px].
         columns: Samples side by side.
 
     Returns:

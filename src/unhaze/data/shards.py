@@ -50,7 +50,7 @@ class Stored:
         shard: Number of the shard.
         offset, length: Its bytes in the shard.
         crc: CRC-32 of them.
-        shape: Of the array; empty for the bytes of a picture file.
+        shape: Shape of the array; empty for the bytes of a picture file.
         dtype: ``"uint8"`` or ``"float32"``.
     """
 
@@ -136,7 +136,7 @@ def open_shards(folder: str | Path, **options: Any) -> PairedDataset:
 
     Args:
         folder: The one that holds the index.
-        options: Of :class:`~unhaze.data.dataset.PairedDataset`.
+        options: Options of :class:`~unhaze.data.dataset.PairedDataset`.
 
     Raises:
         UsageError: There is no index, it is of a later version, or a shard is missing or has another size.
@@ -150,7 +150,12 @@ def open_shards(folder: str | Path, **options: Any) -> PairedDataset:
         raise UsageError(f"{folder / INDEX} is of format {index.get('format')}, not {FORMAT}; update unhaze.")
     names = [each["name"] for each in index["shards"]]
     for each in index["shards"]:
-        _check_size(folder / each["name"], each["bytes"])
+        path = folder / each["name"]
+        size = each["bytes"]
+        if not path.is_file():
+            raise UsageError(f"The shard {path} is missing; copy it again, or pack the data set again.")
+        if path.stat().st_size != size:
+            raise UsageError(f"The shard {path} has {path.stat().st_size} bytes instead of {size}; copy it again.")
     entries: dict[tuple[Any, ...], Stored] = {}
 
     def stored(raw: dict[str, Any] | None) -> tuple[str, Stored] | None:
@@ -221,7 +226,10 @@ class _Writer:
         if self._stream is not None and self._stream.tell() >= self.shard_size:
             self.close()
         if self._stream is None:
-            self._start()
+            self.names.append(f"shard-{len(self.names):05d}.tar")
+            self._open = self.files.enter_context(ExitStack())
+            temporary = self._open.enter_context(atomic_output(self.folder / self.names[-1], overwrite=True))
+            self._stream = self._open.enter_context(temporary.open("wb"))
         assert self._stream is not None
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(content), 0o644
@@ -230,12 +238,6 @@ class _Writer:
         self._stream.write(content)
         self._stream.write(bytes(-len(content) % _BLOCK))
         return offset
-
-    def _start(self) -> None:
-        self.names.append(f"shard-{len(self.names):05d}.tar")
-        self._open = self.files.enter_context(ExitStack())
-        temporary = self._open.enter_context(atomic_output(self.folder / self.names[-1], overwrite=True))
-        self._stream = self._open.enter_context(temporary.open("wb"))
 
 
 @contextmanager
@@ -291,10 +293,3 @@ def _mapped(path: Path, inode: int, modified: int) -> NDArray[np.uint8]:
 
 def _is_sound(root: Path, name: str, entry: Stored) -> bool:
     return zlib.crc32(_map(root / name)[entry.offset : entry.offset + entry.length].data) == entry.crc
-
-
-def _check_size(path: Path, size: int) -> None:
-    if not path.is_file():
-        raise UsageError(f"The shard {path} is missing; copy it again, or pack the data set again.")
-    if path.stat().st_size != size:
-        raise UsageError(f"The shard {path} has {path.stat().st_size} bytes instead of {size}; copy it again.")

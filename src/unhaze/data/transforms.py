@@ -47,7 +47,7 @@ class View:
         """The view of an array (H, W) or (H, W, C) that belongs to the whole picture, such as another map.
 
         Args:
-            whole: Of the size of the whole picture.
+            whole: Array as large as the whole picture.
         """
         resized = _resize(whole, self.resized)
         part = resized[self.top : self.top + self.height, self.left : self.left + self.width]

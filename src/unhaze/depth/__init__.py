@@ -49,7 +49,7 @@ class DepthInfo:
 
     Attributes:
         name: In the catalogue.
-        license: Of the weights.
+        license: Licence of the weights.
         weights: Whether a user has to bring them.
     """
 
@@ -83,7 +83,7 @@ def create_depth(name: str, **options: Any) -> DepthEstimator:
 
     Args:
         name: One of :func:`list_depth`, or the path of a depth map that stands for one picture.
-        options: Of the estimator, such as ``weights``, a file or a folder.
+        options: Options of the estimator, such as ``weights``, a file or a folder.
 
     Raises:
         UnknownNameError: No estimator has this name; near names are listed.

@@ -107,7 +107,7 @@ class Origin:
         weights: On the Hugging Face hub: ``owner/name`` for a repository in the layout of ``save_pretrained``, with a
             path behind it for one official file.
         address: Where to download that by hand.
-        license: Of the weights.
+        license: Licence of the weights.
         commercial: Whether it allows commercial use; ``None`` where that is not clear.
         official_size: (height, width) that the official code gives an image of (height, width).
     """

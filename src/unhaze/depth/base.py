@@ -27,7 +27,7 @@ class DepthEstimator(nn.Module):
         kind: What the numbers of the map mean, and with it which end is near.
         levels: Channels and stride of the features, fine to coarse. An estimator without features declares its map:
             one channel, stride 1.
-        license: Of the weights, SPDX name or a few words.
+        license: Licence of the weights, SPDX name or a few words.
         commercial: Whether that licence allows commercial use; ``None`` where it does not say.
     """
 

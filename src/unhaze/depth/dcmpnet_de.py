@@ -33,7 +33,7 @@ class DCMPNetDepth(DepthEstimator):
     """Disparity up to scale and shift, near is large; features of the blocks on the way up, 1/2 to 1/16.
 
     Args:
-        longest: Of what the network sees [px]; both sides become multiples of 16.
+        longest: Longest side of what the network sees [px]; both sides become multiples of 16.
 
     Raises:
         UsageError: ``longest`` is too small.
@@ -65,7 +65,7 @@ def dcmpnet_de(
 
     Args:
         weights: The official checkpoint of ``DN``, or a file with a ``DenseDepthNetwork`` under our names.
-        longest: Of what the network sees [px].
+        longest: Longest side of what the network sees [px].
         untrained: Random weights, to be trained or for tests; the depth is noise.
 
     Raises:

@@ -65,7 +65,9 @@ class FileDepth(DepthEstimator):
         self.register_buffer("depth", torch.from_numpy(depth.map)[None, None], persistent=False)
         self._features = tuple(map(torch.from_numpy, depth.features))
         if self._features:
-            self.levels = tuple(_level(each, depth.map.shape) for each in self._features)
+            self.levels = tuple(
+                DepthLevel(each.shape[1], depth.map.shape[1] / each.shape[-1]) for each in self._features
+            )
         self.identity = f"file/{depth.kind}/{sha256(depth.map.tobytes()).hexdigest()[:12]}"
 
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
@@ -88,10 +90,6 @@ class FileDepth(DepthEstimator):
         return DepthMap(
             at_size_of(image, depth.to(image.device)), self.kind, tuple(each.to(image) for each in self._features)
         )
-
-
-def _level(feature: Tensor, shape: tuple[int, ...]) -> DepthLevel:
-    return DepthLevel(feature.shape[1], shape[1] / feature.shape[-1])
 
 
 def read_depth(path: str | Path, kind: DepthKind | None = None) -> DepthMap[FloatMap]:
@@ -183,16 +181,13 @@ def _read_picture(path: Path, *, as_it_is: bool) -> DepthMap[FloatMap]:
     levels = pixels.astype(np.float32)
     if as_it_is:
         return DepthMap(levels, "relative")
-    return _as_stated(levels, dict(picture.metadata.text).get(_OURS, ""), pixels.dtype)
-
-
-def _as_stated(levels: FloatMap, text: str, dtype: np.dtype[Any]) -> DepthMap[FloatMap]:
-    """Undo what ``unhaze depth`` did, from the text in its file."""
+    # undo what ``unhaze depth`` did, from the text in its file
+    text = dict(picture.metadata.text).get(_OURS, "")
     if not text:
         return DepthMap(levels, "relative")
     found = re.search(r"unit: (m|relative); depth per level: (\S+)", text)
     if found is None:  # order only: inverse depth, turned round and stretched
-        return DepthMap(1 - levels / np.float32(np.iinfo(dtype).max), "inverse_relative")
+        return DepthMap(1 - levels / np.float32(np.iinfo(pixels.dtype).max), "inverse_relative")
     return DepthMap(levels * np.float32(found[2]), "metric" if found[1] == "m" else "relative")
 
 

@@ -52,7 +52,7 @@ class RADepth(DepthEstimator):
     """Sigmoid disparity in (0, 1), near is large.
 
     Args:
-        longest: Of what the network sees [px]; both sides become multiples of 32.
+        longest: Longest side of what the network sees [px]; both sides become multiples of 32.
         features: Which maps to give: ``"decoder"``, each scale after its last fusion (1/2 to 1/16), or ``"encoder"``
             (1/2 to 1/32).
 
@@ -218,7 +218,7 @@ class FusionDecoder(nn.Module):
             levels = fuse(levels)
             fused.append(levels[-1])
         (finest,) = self.rounds[3]([half, *levels])
-        x = _twice(F.elu(self.enlarge(finest)))
+        x = F.interpolate(F.elu(self.enlarge(finest)), scale_factor=2, mode="nearest")
         x = F.elu(self.finish(x))
         return torch.sigmoid(self.head(x)), (finest, *reversed(fused))
 
@@ -264,10 +264,6 @@ def _reflecting(channels: int, out: int) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, padding=1, padding_mode="reflect")
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
 def _decoder_order() -> list[str]:
     """Our names of the decoder's convolutions in the order in which the official code makes and numbers them."""
     names = []
@@ -300,7 +296,7 @@ def ra_depth(
 
     Args:
         weights: The folder with ``encoder.pth`` and ``depth.pth``, or a ``.safetensors`` file under our names.
-        longest: Of what the network sees [px].
+        longest: Longest side of what the network sees [px].
         features: Which maps to give, see :class:`RADepth`.
         untrained: Random weights, for tests; the depth is noise.
 

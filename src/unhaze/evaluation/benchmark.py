@@ -571,7 +571,7 @@ def _workers_that_fit(cases: Sequence[Case], workers: int) -> int:
 
 
 def _pixels(case: Case) -> int:
-    """Of the hazy picture; 0 if it is damaged, which scoring will tell."""
+    """Number of pixels of the hazy picture; 0 if it is damaged, which scoring will report."""
     try:
         return 0 if case.hazy is None else identify(case.hazy).pixels
     except (ImageError, OSError):

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "PairedResult", "analyze", "report_dict", "write_report"]
 
 FORMAT = 1
-_DROP_WORTH_TELLING = 0.05
+_NOTABLE_DROP = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +306,10 @@ def _set_notes(outcome: Outcome) -> list[str]:
         cases = outcome.scored(label)
         for name in outcome.plan.metrics:
             shares = [scores.dropped.get(name, 0.0) for _, scores in cases]
-            many = sum(share > _DROP_WORTH_TELLING for share in shares)
+            many = sum(share > _NOTABLE_DROP for share in shares)
             if many:
                 notes.append(
-                    f"{label}: {metric_label(name)} left out more than {_DROP_WORTH_TELLING:.0%} of {many} pictures as "
+                    f"{label}: {metric_label(name)} left out more than {_NOTABLE_DROP:.0%} of {many} pictures as "
                     "flat; the shares are in per_image.csv."
                 )
     return notes

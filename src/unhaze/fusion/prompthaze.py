@@ -46,7 +46,7 @@ class Chain:
     """What the sites share in one forward pass.
 
     Attributes:
-        depth: Of the picture.
+        depth: Depth of the picture.
         strength: Factor of every prompt.
         handed: The prompt that each site handed on so far, by its stage. A pass writes each entry before it reads it.
     """
@@ -97,7 +97,7 @@ class PromptHazeSite(Site):
 
     Args:
         stage: Where it acts.
-        levels: Of the estimator; the deepest of those nearest to the stage's stride is used.
+        levels: Levels of the estimator; the deepest of those nearest to the stage's stride is used.
         before: Name of the stage whose prompt is taken over; ``None`` at the first site.
         hands_on: Whether a later site takes over the prompt.
         rounds: How often the prompt is updated.

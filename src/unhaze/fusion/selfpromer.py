@@ -68,7 +68,7 @@ class SelfPromerSite(Site):
 
     Args:
         stage: Where it acts.
-        levels: Of the estimator; E takes the deepest of those nearest to the stage's stride.
+        levels: Levels of the estimator; E takes the deepest of those nearest to the stage's stride.
         num_blocks: Transformer blocks in T.
     """
 

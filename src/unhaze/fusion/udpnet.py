@@ -39,7 +39,7 @@ class DepthGuidedAttention(nn.Module):
     """DGAM: one weight per channel, from the mean of what a convolution sees.
 
     Args:
-        channels: Of the input.
+        channels: C of the input.
         weighed: The first so many channels are weighed and returned.
         hidden: Width inside.
     """
@@ -112,7 +112,7 @@ class DepthPriorFusion(nn.Module):
 
     Args:
         channels: C of the features.
-        num_heads: Of the attention; where C cannot be shared out evenly, fewer.
+        num_heads: Heads of the attention; where C cannot be shared out evenly, fewer.
     """
 
     def __init__(self, channels: int, num_heads: int = 2) -> None:
@@ -144,7 +144,7 @@ class UDPNetSite(Site):
     Args:
         stage: Where it acts.
         levels: Not used; the depth map is.
-        num_heads: Of the attention in DPFM; the official networks have 1 or 2.
+        num_heads: Heads of the attention in DPFM; the official networks have 1 or 2.
         dgam: Whether there is a DGAM.
         dpfm: Whether there is a DPFM.
     """
@@ -179,7 +179,7 @@ class UDPNetFusion(Fusion):
     Args:
         sites: The stages of the network at which it acts.
         levels: Feature maps that the depth estimator gives; not used.
-        num_heads: Of the attention in DPFM; the official networks have 1 or 2.
+        num_heads: Heads of the attention in DPFM; the official networks have 1 or 2.
         dgam: Whether there is a DGAM.
         dpfm: Whether there is a DPFM.
         hidden: Channels inside the refinement of the depth.

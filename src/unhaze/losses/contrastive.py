@@ -52,15 +52,17 @@ class FrozenProjections(nn.Module):
 
     def __init__(self, channels: int = 512) -> None:
         super().__init__()
-        for name in ("anchor", "positive", "negative"):
-            layers = nn.Conv2d(channels, channels, 1), nn.GELU(), nn.Conv2d(channels, channels, 1)
-            self.add_module(name, nn.Sequential(*layers))
+        self.anchor, self.positive, self.negative = (
+            nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GELU(), nn.Conv2d(channels, channels, 1))
+            for _ in range(3)
+        )
         self.requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor], role: str) -> tuple[Tensor, ...]:
         """``features``, maps (B, C, h, w), with the last one projected for its role."""
         *first, last = features
-        return (*first, self.get_submodule(role)(last))
+        projection = {"anchor": self.anchor, "positive": self.positive, "negative": self.negative}[role]
+        return (*first, projection(last))
 
 
 class ContrastiveLoss(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch.nn.functional as F  # noqa: N812
@@ -59,10 +60,7 @@ class DetailUNet(Model):
         )
 
         def level(block: Callable[[int], nn.Module], width: int, number: int = num_blocks) -> nn.Sequential:
-            blocks = nn.Sequential()
-            for i in range(1, number + 1):
-                blocks.add_module(f"block{i}", block(width))
-            return blocks
+            return nn.Sequential(OrderedDict((f"block{i}", block(width)) for i in range(1, number + 1)))
 
         self.stem = nn.Conv2d(3, c1, 3, padding=1)
         self.enc1 = level(outer_block, c1)

@@ -378,12 +378,15 @@ class Res2NetEncoder(nn.Module):
             nn.BatchNorm2d(64),
             nn.ReLU(),
         )
-        channels = 64
-        for level, (number, planes) in enumerate(zip(num_blocks, (64, 128, 256), strict=True), start=1):
-            blocks = [Res2NetBlock(channels, planes, stride=1 if level == 1 else 2, opens=True)]
-            channels = 4 * planes
-            blocks += [Res2NetBlock(channels, planes, stride=1, opens=False) for _ in range(number - 1)]
-            self.add_module(f"layer{level}", nn.Sequential(*blocks))
+
+        def layer(channels: int, planes: int, number: int, stride: int) -> nn.Sequential:
+            first = Res2NetBlock(channels, planes, stride=stride, opens=True)
+            further = (Res2NetBlock(4 * planes, planes, stride=1, opens=False) for _ in range(number - 1))
+            return nn.Sequential(first, *further)
+
+        self.layer1 = layer(64, 64, num_blocks[0], stride=1)
+        self.layer2 = layer(256, 128, num_blocks[1], stride=2)
+        self.layer3 = layer(512, 256, num_blocks[2], stride=2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -391,8 +394,8 @@ class Res2NetEncoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = [self.stem(image)]
         x = F.max_pool2d(maps[0], 3, stride=2, padding=1)
-        for level in (1, 2, 3):
-            x = self.get_submodule(f"layer{level}")(x)
+        for layer in (self.layer1, self.layer2, self.layer3):
+            x = layer(x)
             maps.append(x)
         return maps
 
@@ -403,7 +406,7 @@ class Res2NetBlock(nn.Module):
     Args:
         channels: Input width.
         planes: A quarter of the output width.
-        stride: Of the middle.
+        stride: Stride of the middle convolution.
         opens: First block of a level: the groups do not see one another, and the connection has a projection.
     """
 

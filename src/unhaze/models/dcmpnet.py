@@ -84,7 +84,7 @@ class DCMPNet(Model):
     Args:
         width: C of the first level; the others have 2 C and 4 C.
         num_blocks: Transformer blocks of the five stages.
-        unet_width: Of the U-Net's first level.
+        unet_width: C of the U-Net's first level.
         depth_channels: Widths of the depth network, see :class:`~unhaze.models.layers.dense_depth.DenseDepthNetwork`.
         depth_growth: Growth of its blocks, and of the one that brings its map to the first level.
     """
@@ -195,7 +195,7 @@ def adaptation(width: int, unet_width: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Co
 
 
 def hidden_width(width: int) -> int:
-    """Of the layers that weigh the levels; 128 at the published width of 24."""
+    """Width of the layers that weigh the levels; 128 at the published width of 24."""
     return 16 * width // 3
 
 
@@ -298,11 +298,6 @@ class DCMPNetPaper(Model):
     """
 
     contract = CONTRACT
-    enc1: nn.Module
-    enc2: nn.Module
-    mid: nn.Module
-    dec2: nn.Module
-    dec1: nn.Module
 
     def __init__(
         self,
@@ -327,8 +322,7 @@ class DCMPNetPaper(Model):
         self.down1 = nn.Conv2d(c1, c2, 2, stride=2)
         self.down2 = nn.Conv2d(c2, c3, 2, stride=2)
         levels = local_global_levels(width, num_blocks) if legm else tuple(nn.Sequential() for _ in NAMES)
-        for name, level in zip(NAMES, levels, strict=True):
-            self.add_module(name, level)
+        self.enc1, self.enc2, self.mid, self.dec2, self.dec1 = levels
         self.join_enc1 = Join((c1, c1, 1) if de else (c1, c1), c1, learned=legm)
         self.join_enc2 = Join((c2, c2), c2, learned=legm)
         self.join_mid = Join((c3, c3), c3, learned=legm)

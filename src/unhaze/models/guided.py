@@ -178,7 +178,7 @@ class GuidedDehazer(nn.Module):
         Raises:
             UsageError: There is no depth and no estimator, or the depth has other features than the fusion expects.
         """
-        view = self.perceive(image, depth)
+        view = self.view_depth(image, depth)
         if not self.fusions.compares or view.restored is not None:
             return self._restore(image, view, run)
         with torch.no_grad():
@@ -190,7 +190,7 @@ class GuidedDehazer(nn.Module):
             restored = result.image
         return result
 
-    def perceive(self, image: Tensor, depth: Depth = None) -> DepthView:
+    def view_depth(self, image: Tensor, depth: Depth = None) -> DepthView:
         """Depth of an image (B, 3, H, W) in [0, 1], in the form that :meth:`restore` and its tiles take.
 
         Raises:

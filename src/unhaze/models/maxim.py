@@ -167,10 +167,10 @@ class UNet(nn.Module):
     """What both U-Nets have: three levels, bottlenecks, gated skips that see all levels.
 
     Args:
-        widths: Of the levels, fine to coarse.
+        widths: C of the levels, fine to coarse.
         num_groups: Groups per level.
         num_bottlenecks: Bottlenecks.
-        names: Of the stages: three of the encoder, the bottlenecks', three of the decoder, fine to coarse.
+        names: Names of the stages: three of the encoder, the bottlenecks', three of the decoder, fine to coarse.
         crossed: The encoder is gated by features of an earlier U-Net.
     """
 
@@ -527,8 +527,8 @@ class CrossGate(nn.Module):
 
     Args:
         channels: C of both results.
-        in_channels: Of the first map.
-        up_channels: Of the second where it has half the size; ``None`` where it has the same size and C channels.
+        in_channels: C of the first map.
+        up_channels: C of the second where it has half the size; ``None`` where it has the same size and C channels.
         side: Pixels along a block, and blocks along the grid.
     """
 

@@ -70,8 +70,6 @@ class MITNet(Model):
         (r"^last\.", "head."),
     )
     contract = ImageContract(multiple_of=16)
-    enc4: SpectralBlock
-    mid: SpectralBlock
     dead = (r"^dec[567]\.(spectral|join)\.",)
 
     def __init__(self, channels: int = 20) -> None:
@@ -86,17 +84,23 @@ class MITNet(Model):
         )
         self.stem1 = nn.Conv2d(3, channels, 3, padding=1)
         self.stem2 = nn.Conv2d(3, channels, 3, padding=1)
-        before = channels
-        for i, width in enumerate(widths):
-            first = SpectralBlock(before, width, "amplitude", down=i < 3)
-            second = SpectralBlock(before, width, "phase", down=i < 3, cross=i < 3)
-            self.add_module(f"enc{i + 1}", first)
-            self.add_module(f"enc{i + 5}" if i < 3 else "mid", second)
-            before = width
-        for i, width in enumerate(widths[:3]):
-            self.add_module(f"skip{i + 1}", nn.Conv2d(width, width, 3, padding=1))
-            self.add_module(f"dec{i + 5}", UpBlock(width, "none", filtered=False))
-            self.add_module(f"dec{i + 1}", UpBlock(width, "phase", filtered=True))
+
+        def encoders(before: int, width: int, down: bool = True) -> tuple[SpectralBlock, SpectralBlock]:
+            first = SpectralBlock(before, width, "amplitude", down=down)
+            return first, SpectralBlock(before, width, "phase", down=down, cross=down)
+
+        def decoders(width: int) -> tuple[nn.Conv2d, UpBlock, UpBlock]:
+            skip, first = nn.Conv2d(width, width, 3, padding=1), UpBlock(width, "none", filtered=False)
+            return skip, first, UpBlock(width, "phase", filtered=True)
+
+        # encoders 1 to 4 and decoders 5 to 7 are the first stage, the others the second
+        self.enc1, self.enc5 = encoders(channels, widths[0])
+        self.enc2, self.enc6 = encoders(widths[0], widths[1])
+        self.enc3, self.enc7 = encoders(widths[1], widths[2])
+        self.enc4, self.mid = encoders(widths[2], widths[3], down=False)
+        self.skip1, self.dec5, self.dec1 = decoders(widths[0])
+        self.skip2, self.dec6, self.dec2 = decoders(widths[1])
+        self.skip3, self.dec7, self.dec3 = decoders(widths[2])
         self.supervise = Supervision(channels)
         self.merge = nn.Conv2d(2 * channels, channels, 1)
         self.exchange = nn.ModuleDict({kind: Exchange(widths[:3]) for kind in ("phase", "amplitude")})
@@ -116,15 +120,13 @@ class MITNet(Model):
 
         x = self.merge(torch.cat((self.stem2(mixed), guide), 1))
         phases: list[Tensor] = []
-        for i in range(3):
-            block = self._block(f"enc{i + 5}")
+        for i, block in enumerate((self.enc5, self.enc6, self.enc7)):
             x = run(f"enc{i + 5}", block.spectrum, block(x)) + block.crossing(encoded[i], decoded[i])
             phases.append(x)
             x = block.downsample(x)
         x = run("mid", self.mid.spectrum, self.mid(x))
         phase, amplitude = self.exchange["phase"](phases), self.exchange["amplitude"](decoded)
-        for i in (2, 1, 0):
-            up = self._up_block(f"dec{i + 1}")
+        for i, up in ((2, self.dec3), (1, self.dec2), (0, self.dec1)):
             x = up.up(x)
             x = run(f"dec{i + 1}", up.spectrum, up(x, up.filter(x, phase[i], amplitude[i])))
         aux = {
@@ -141,27 +143,15 @@ class MITNet(Model):
         """Features of the encoder and the decoder, fine to coarse."""
         encoded: list[Tensor] = []
         x = self.stem1(image)
-        for i in range(3):
-            block = self._block(f"enc{i + 1}")
+        for i, block in enumerate((self.enc1, self.enc2, self.enc3)):
             encoded.append(run(f"enc{i + 1}", block.spectrum, block(x)))
             x = block.downsample(encoded[-1])
         x = run("enc4", self.enc4.spectrum, self.enc4(x))
         decoded: list[Tensor] = []
-        for i in (2, 1, 0):
-            up, skip = self._up_block(f"dec{i + 5}"), self.get_submodule(f"skip{i + 1}")
+        for i, up, skip in ((2, self.dec7, self.skip3), (1, self.dec6, self.skip2), (0, self.dec5, self.skip1)):
             x = run(f"dec{i + 5}", up.spectrum, up(up.up(x), skip(encoded[i])))
             decoded.insert(0, x)
         return encoded, decoded
-
-    def _block(self, name: str) -> SpectralBlock:
-        block = self.get_submodule(name)
-        assert isinstance(block, SpectralBlock)
-        return block
-
-    def _up_block(self, name: str) -> UpBlock:
-        block = self.get_submodule(name)
-        assert isinstance(block, UpBlock)
-        return block
 
 
 class SpectralBlock(nn.Module):

@@ -141,8 +141,9 @@ class FrequencyAttention(nn.Module):
         super().__init__()
         self.num_heads, self.window = num_heads, window
         self.haar = Haar(channels)
-        for band in ("ll", "lh", "hl", "hh"):
-            self.add_module(f"reduce_{band}", nn.Conv1d(channels, channels // 4, 1, bias=False))
+        self.reduce_ll, self.reduce_lh, self.reduce_hl, self.reduce_hh = (
+            nn.Conv1d(channels, channels // 4, 1, bias=False) for _ in range(4)
+        )
         self.enter = nn.Conv2d(4 * channels, channels, 1, bias=False)
         self.leave = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.norm_h = nn.GroupNorm(4, channels)
@@ -152,21 +153,18 @@ class FrequencyAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bands = self.haar(x)  # (B, C, 4, H/2, W/2)
-        x = self._gather(bands)
+        # the 1x1 convolution of all bands; its weights are sorted like the bands, not the bands like its weights
+        channels = bands.shape[1]
+        weight = self.enter.weight.view(channels, 4, channels, 1, 1).transpose(1, 2).flatten(1, 2)
+        x = F.conv2d(bands.flatten(1, 2), weight)
         x = x * self._profile(bands.mean(4), self.norm_h).unsqueeze(3)
         x = x * self._profile(bands.mean(3), self.norm_w).unsqueeze(2)
         return self.haar.inverse(self.leave(x * self._channel_weights(x)))
 
-    def _gather(self, bands: Tensor) -> Tensor:
-        """The 1x1 convolution of all bands; its weights are sorted like the bands, not the bands like its weights."""
-        channels = bands.shape[1]
-        weight = self.enter.weight.view(channels, 4, channels, 1, 1).transpose(1, 2).flatten(1, 2)
-        return F.conv2d(bands.flatten(1, 2), weight)
-
     def _profile(self, means: Tensor, norm: nn.GroupNorm) -> Tensor:
         """Weights along one axis, (B, C, n), from the (B, C, 4, n) means of the bands over the other."""
-        order = (("ll", 0), ("lh", 2), ("hl", 1), ("hh", 3))
-        reduced = [self.get_submodule(f"reduce_{band}")(means[:, :, i]) for band, i in order]
+        order = ((self.reduce_ll, 0), (self.reduce_lh, 2), (self.reduce_hl, 1), (self.reduce_hh, 3))
+        reduced = [reduce(means[:, :, i]) for reduce, i in order]
         return norm(torch.cat(reduced, 1)).sigmoid()
 
     def _channel_weights(self, x: Tensor) -> Tensor:

@@ -117,8 +117,8 @@ class SelfPromer(Model):
         encoded = self._encode(image, run)
         prompt = None if depth_features is None else (depth_features[0] - depth_features[1]).abs() * encoded[2]
         x = encoded[2] if prompt is None else encoded[2] + prompt
-        thought = run("mid", lambda y: self._think(y, prompt), x)
-        quantised, indices, loss = self._quantise(self.enter_codes(thought))
+        transformed = run("mid", lambda y: self._transform(y, prompt), x)
+        quantised, indices, loss = self._quantise(self.enter_codes(transformed))
         x = self.leave_codes(quantised)
         for name, align, guide, up, decoder in (
             ("dec3", self.align3, self.guide3, self.up3, self.dec3),
@@ -126,7 +126,7 @@ class SelfPromer(Model):
             ("dec1", self.align1, self.guide1, self.up1, self.dec1),
         ):
             if self.restores:
-                aligned = align(encoded.pop(), thought)
+                aligned = align(encoded.pop(), transformed)
                 x = x + guide(aligned)
                 del aligned
             x = run(name, decoder, up(F.interpolate(x, scale_factor=2)))
@@ -144,7 +144,7 @@ class SelfPromer(Model):
         quarter = run("enc2", self.enc2, self.down2(half))
         return [half, quarter, run("enc3", self.enc3, self.down3(quarter))]
 
-    def _think(self, x: Tensor, prompt: Tensor | None) -> Tensor:
+    def _transform(self, x: Tensor, prompt: Tensor | None) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
         prompts = None if prompt is None else prompt.flatten(2).transpose(1, 2)
         for block in self.mid:
@@ -219,15 +219,15 @@ class Alignment(nn.Module):
         for parameter in (*self.offset1.parameters(), *self.offset2.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, encoded: Tensor, thought: Tensor) -> Tensor:
+    def forward(self, encoded: Tensor, transformed: Tensor) -> Tensor:
         channels = encoded.shape[1]
-        for_encoded, for_thought = self.enter1.weight.split((channels, thought.shape[1]), 1)
-        first = _entered(encoded, for_encoded, thought, for_thought, self.enter1.bias)
+        for_encoded, for_transformed = self.enter1.weight.split((channels, transformed.shape[1]), 1)
+        first = _entered(encoded, for_encoded, transformed, for_transformed, self.enter1.bias)
         of_first, of_second = self.join.weight.chunk(2, 1)
         deformed = _deform(self.offset1, self.deform1, encoded, first)
         aligned = F.conv2d(deformed, of_first, self.join.bias)
-        for_thought, for_encoded = self.enter2.weight.split((thought.shape[1], channels), 1)
-        second = _entered(encoded, for_encoded, thought, for_thought, self.enter2.bias)
+        for_transformed, for_encoded = self.enter2.weight.split((transformed.shape[1], channels), 1)
+        second = _entered(encoded, for_encoded, transformed, for_transformed, self.enter2.bias)
         return aligned + F.conv2d(_deform(self.offset2, self.deform2, second, encoded), of_second)
 
 
@@ -245,9 +245,11 @@ def _deform(offset_conv: nn.Conv2d, conv: nn.Conv2d, x: Tensor, guide: Tensor) -
     return deform_conv2d(x, offset, conv.weight, conv.bias, mask.sigmoid())
 
 
-def _entered(encoded: Tensor, for_encoded: Tensor, thought: Tensor, for_thought: Tensor, bias: Tensor | None) -> Tensor:
+def _entered(
+    encoded: Tensor, for_encoded: Tensor, transformed: Tensor, for_transformed: Tensor, bias: Tensor | None
+) -> Tensor:
     """A 1x1 convolution of both maps beside each other; enlarging the small one commutes with it, so comes last."""
-    enlarged = F.interpolate(F.conv2d(thought, for_thought, bias), encoded.shape[2:])
+    enlarged = F.interpolate(F.conv2d(transformed, for_transformed, bias), encoded.shape[2:])
     return F.conv2d(encoded, for_encoded) + enlarged
 
 

@@ -77,7 +77,13 @@ class ArrayLayout:
         with np.errstate(over="ignore"):  # beyond float32 means infinite there, and stays as it is
             layout = cls(np.ascontiguousarray(color, dtype=working), alpha, array.shape, array.dtype, color)
         if array.dtype.kind == "f":
-            _check_finite(layout)
+            hidden = hidden_pixels(layout.color)
+            if hidden is not None and hidden.all():
+                raise ImageValueError(
+                    "The picture holds nothing but values that are NaN or infinite; replace them first."
+                )
+            if layout.alpha is not None and not np.isfinite(layout.alpha).all():
+                raise ImageValueError("The alpha channel holds values that are NaN or infinite; replace them first.")
         return layout
 
     def hidden(self) -> Mask | None:
@@ -201,11 +207,3 @@ def pil_loss(picture: Picture) -> str:
 
 def _same(one: Pixels, other: Pixels) -> Any:
     return (one == other) | (np.isnan(one) & np.isnan(other))
-
-
-def _check_finite(layout: ArrayLayout) -> None:
-    hidden = hidden_pixels(layout.color)
-    if hidden is not None and hidden.all():
-        raise ImageValueError("The picture holds nothing but values that are NaN or infinite; replace them first.")
-    if layout.alpha is not None and not np.isfinite(layout.alpha).all():
-        raise ImageValueError("The alpha channel holds values that are NaN or infinite; replace them first.")

@@ -199,10 +199,13 @@ def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> H
     )
     field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0, least=estimate.least_transmission)
     lift = _lift(gray, field) if estimate.lift is None else _lift_to_floor(gray, field, estimate.lift * (1 - spared))
+    # mean of |J - I| over the view, in brightness; J - I = (1 / t - 1) (I - A) by He et al. 2011, Eq. 1
+    gain = 1 / field.transmission(gray) - 1
+    change = float(np.mean(gain * np.abs(gray - _gray_airlight(field.airlight))))
     return replace(
         field,
         lift=lift * options.keep_exposure,
-        change=_change(gray, field),
+        change=change,
         density=float(-np.log(np.maximum(estimate.transmission, 1e-3)).mean()),
         beyond_sight=float((estimate.transmission < BEYOND_SIGHT).mean()),
         spared=spared,
@@ -254,12 +257,6 @@ def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protecti
 def _confidence(transmission: FloatArray, sky: FloatArray, options: DehazeOptions) -> FloatArray:
     seen = np.clip((transmission - 0.05) / 0.35, 0, 1)
     return np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
-
-
-def _change(gray: FloatArray, field: HazeField) -> float:
-    """Mean of |J - I| over the view, in brightness; J - I = (1 / t - 1) (I - A) by He et al. 2011, Eq. 1."""
-    gain = 1 / field.transmission(gray) - 1
-    return float(np.mean(gain * np.abs(gray - _gray_airlight(field.airlight))))
 
 
 def _lift(gray: FloatArray, field: HazeField) -> float:

@@ -79,7 +79,10 @@ class TemporalSmoother:
         small, gray = thumbnail(view), luminance(view) if view.ndim == 3 else view
         before = self._last
         if before is not None and _same_shape(before.field, field) and not is_cut(before.small, small):
-            local = np.float32(self.weight) * (1 - _moved(before.gray, gray))
+            # how surely each place shows another thing than before, (h, w) in [0, 1]
+            change = box_mean(np.abs(gray - before.gray), 1)
+            moved = np.asarray(np.clip((change - MOVED[0]) / (MOVED[1] - MOVED[0]), 0, 1), np.float32)
+            local = np.float32(self.weight) * (1 - moved)
             field = _mix(before.field, field, local.mean(), local)
         self._last = _Frame(field, small, gray)
         return field
@@ -97,12 +100,6 @@ def _shrunk(pixels: Pixels, height: int, width: int) -> FloatArray:
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     small /= np.float32(full_scale(pixels))
     return np.asarray(small, np.float32)
-
-
-def _moved(before: FloatArray, now: FloatArray) -> FloatArray:
-    """How surely each place shows another thing than before, (h, w) in [0, 1]."""
-    change = box_mean(np.abs(now - before), 1)
-    return np.asarray(np.clip((change - MOVED[0]) / (MOVED[1] - MOVED[0]), 0, 1), np.float32)
 
 
 def thumbnail(pixels: Pixels) -> FloatArray:

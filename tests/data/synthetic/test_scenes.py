@@ -116,7 +116,7 @@ def test_few_pictures_are_enough_and_one_is_the_least(tmp_path, photo):
     assert [scene.name for scene in (*train.scenes, *validation.scenes)] == ["a.png", "b.png"]
 
 
-def test_where_nothing_can_be_read_the_reason_is_told(tmp_path):
+def test_where_nothing_can_be_read_the_reason_is_reported(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"this is no picture")
     with pytest.raises(UsageError, match=r"no clear picture.*a\.jpg is not a picture"):
         SceneBank.load(tmp_path, "train")

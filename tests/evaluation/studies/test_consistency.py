@@ -75,7 +75,7 @@ def test_one_picture_has_no_other_scene():
     assert image.spread("relative", 0).mean > 0
 
 
-def test_progress_is_told_per_picture():
-    told = []
-    measure_consistency([PIXELS], scenes(2), [0.1], progress=lambda: told.append(1))
-    assert len(told) == 2
+def test_progress_is_reported_per_picture():
+    reported = []
+    measure_consistency([PIXELS], scenes(2), [0.1], progress=lambda: reported.append(1))
+    assert len(reported) == 2

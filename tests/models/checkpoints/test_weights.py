@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_named(tmp_path, aodnet):
     assert "conv1.weight is [3, 3, 5, 5] instead of [3, 3, 1, 1]" in message
 
 
-def test_the_wrong_network_is_told_what_it_looks_like(tmp_path, aodnet):
+def test_the_wrong_network_is_reported_what_it_looks_like(tmp_path, aodnet):
     path = tmp_path / "aod.pth"
     torch.save(aodnet, path)
     with pytest.raises(WeightsError, match=r"looks like aodnet-base \(official names\)"):

@@ -13,13 +13,13 @@ def test_names_of_devices_are_known(name):
 
 
 @pytest.mark.parametrize("name", ["", "tpu", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", "auto:0", "cuda:1\n"])
-def test_other_names_are_told_with_near_ones(name):
+def test_other_names_are_reported_with_near_ones(name):
     with pytest.raises(UnknownNameError, match="There is no device named"):
         check_device(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "there", "told"),
+    ("name", "there", "reported"),
     [
         ("cuda", 0, "no CUDA device that torch can use; leave --device out"),
         ("mps", 0, "no MPS device"),
@@ -28,9 +28,9 @@ def test_other_names_are_told_with_near_ones(name):
         ("cpu:1", 1, "no device cpu:1; name cpu:0"),
     ],
 )
-def test_a_device_that_is_not_there_is_told_in_a_sentence(monkeypatch, name, there, told):
+def test_a_device_that_is_not_there_is_reported_in_a_sentence(monkeypatch, name, there, reported):
     monkeypatch.setattr("unhaze.models.layers.device._count", lambda kind: there)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=reported):
         choose_device(name)
 
 

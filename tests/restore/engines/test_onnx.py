@@ -60,7 +60,7 @@ def test_which_engine_is_taken(installed, monkeypatch, there, wish, variable, ex
     assert resolve_engine(wish) == expected
 
 
-def test_unknown_and_missing_engines_are_told(installed, monkeypatch):
+def test_unknown_and_missing_engines_are_reported(installed, monkeypatch):
     with pytest.raises(UnknownNameError, match="did you mean openvino"):
         resolve_engine("openvno")
     installed("onnxruntime")
@@ -84,7 +84,7 @@ def test_nothing_is_imported_before_the_first_picture():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_runs_is_told(name):
+def test_what_runs_is_reported(name):
     info = OnnxEngine(WEIGHTS, engine=name, threads=1).info
     assert info.name == name
     assert info.version[0].isdigit()

@@ -193,7 +193,7 @@ def open_layout(
         root: Its folder, or the folder above, as the layout says.
         split: One of ``layout.splits``; ``None`` for the first.
         strict: Raise where the report has a warning.
-        options: Of :class:`~unhaze.data.dataset.PairedDataset`.
+        options: Options of :class:`~unhaze.data.dataset.PairedDataset`.
 
     Raises:
         UnknownNameError: There is no such split.
@@ -287,7 +287,7 @@ def _sides_of(layout: Layout, folder: Path) -> tuple[Listing, Listing] | None:
     hazy, clear = (first_child(folder, names) for names in (layout.hazy, layout.clear))
     if hazy is not None and clear is not None:
         return list_pictures(hazy, READ_SUFFIXES), list_pictures(clear, READ_SUFFIXES)
-    if layout.is_hazy is None or not _holds_pictures(folder):
+    if layout.is_hazy is None or not any(path.suffix.lower() in READ_SUFFIXES for path in folder.iterdir()):
         return None
     both = list_pictures(folder, READ_SUFFIXES)
     is_hazy = {name: layout.is_hazy(posixpath.basename(_stem(name))) for name in both.names}
@@ -331,10 +331,6 @@ def first_child(folder: Path, names: Sequence[str]) -> Path | None:
         if fitting:
             return next((path for path in fitting if path.name == name), fitting[0])
     return None
-
-
-def _holds_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in READ_SUFFIXES for path in folder.iterdir())
 
 
 def _stem(name: str) -> str:

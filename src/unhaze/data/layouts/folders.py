@@ -47,7 +47,7 @@ class FolderPair:
             pairing: ``auto``, ``same-name``, ``reside``, ``o-haze`` or ``regex:EXPRESSION``, see
                 :func:`~unhaze.data.pairing.parse_rule`.
             strict: Raise where a picture has no partner.
-            options: Of :class:`~unhaze.data.dataset.PairedDataset`.
+            options: Options of :class:`~unhaze.data.dataset.PairedDataset`.
 
         Raises:
             UsageError: A folder is missing, or nothing pairs.

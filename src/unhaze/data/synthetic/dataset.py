@@ -40,10 +40,10 @@ class SyntheticDataset:
         size: (H, W) of a sample [px].
         config: What is drawn how often by day.
         night: Share of the samples that show night.
-        seed: Of everything.
+        seed: Seed of everything.
         length: Number of samples of an epoch.
         transform: Applied to each sample with a generator of its own.
-        split: Of the scenes, for ``meta``.
+        split: Split of the scenes, for ``meta``.
         root: Where the scenes were read, for messages.
 
     Raises:
@@ -158,7 +158,7 @@ class SyntheticEntry:
             strict: Raise where a picture cannot be read.
             on_error: ``"stop"`` is all there is: pictures are read once, at the start; those that cannot be read are
                 named in the log and passed over.
-            options: Of :class:`SyntheticDataset`.
+            options: Options of :class:`SyntheticDataset`.
 
         Raises:
             UnknownNameError: There is no such split.

@@ -46,7 +46,7 @@ def render_room(rng: np.random.Generator, pictures: Sequence[ByteArray], height:
     """One room.
 
     Args:
-        rng: Of everything random.
+        rng: Generator of everything random.
         pictures: (H, W, 3) uint8 RGB; parts of them are the paint, the posters and the wood.
         height: Rows.
         width: Columns.

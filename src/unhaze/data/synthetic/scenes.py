@@ -73,7 +73,7 @@ class SynthesisConfig:
 
     Attributes:
         clear: No haze at all.
-        high_key: Of those, how many are made bright, pale, or are the enlargement of a small part: what looks like haze
+        high_key: How many of those are made bright, pale, or are the enlargement of a small part: what looks like haze
             and is none.
         plain: Even haze of one bright grey, as the common test sets have it.
         hazy_sky: The sky is of the colour of the haze and stays; times the share of the sky's light that is lost.

@@ -33,7 +33,7 @@ class ConventionCount:
 
     Attributes:
         parameters: In modules that it knows and that are called.
-        macs: Of these modules, for one image.
+        macs: Multiply-accumulates of these modules, for one image.
     """
 
     parameters: int
@@ -216,8 +216,8 @@ def _color_bridge(tally: _Tally, block: Any, inputs: tuple[Any, ...], y: Any) ->
 def _enlargements(tally: _Tally, network: Any, inputs: tuple[Any, ...], _y: Any) -> None:
     """1x1 convolutions after the enlargement to 2 n + 1, which unhaze puts before it."""
     height, width = inputs[0].shape[-2:]
-    for level in (1, 2, 3, 4):
-        layer, rows, columns = network.get_submodule(f"up{level}"), height >> level, width >> level
+    for level, layer in enumerate((network.up1, network.up2, network.up3, network.up4), start=1):
+        rows, columns = height >> level, width >> level
         tally.run(layer, (2 * rows + 1) * (2 * columns + 1) - rows * columns)
 
 

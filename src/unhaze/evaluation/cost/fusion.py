@@ -79,15 +79,11 @@ def count_fusion(
         stages = [stage for stage in network.stages if stage.name in chosen]
         module = create_fusion(fusion, stages, levels, **switches).eval()
         image = torch.empty(1, 3, CONVENTION_SIZE, CONVENTION_SIZE)
-        depth = _view(levels, depth_side)
+        # depth without numbers, of a picture and its restoration: features at the estimator's size, the map at theirs
+        sides = [max(1, round(depth_side / level.stride)) for level in levels]
+        features = tuple(torch.empty(1, level.channels, n, n) for level, n in zip(levels, sides, strict=True))
+        alone = DepthView(torch.empty(1, 1, CONVENTION_SIZE, CONVENTION_SIZE), features)
+        depth = DepthView(alone.nearness, features, restored=alone)
     count = count_calls(module, lambda: network.restore(image, module.runner(depth)))
     parameters = sum(p.numel() for p in module.parameters())
     return FusionCost(name, fusion, chosen, parameters, count.parameters, count.macs)
-
-
-def _view(levels: Sequence[DepthLevel], side: int) -> DepthView:
-    """Depth without numbers, of a picture and its restoration: features at the estimator's size, the map at theirs."""
-    sides = [max(1, round(side / level.stride)) for level in levels]
-    features = tuple(torch.empty(1, level.channels, n, n) for level, n in zip(levels, sides, strict=True))
-    alone = DepthView(torch.empty(1, 1, CONVENTION_SIZE, CONVENTION_SIZE), features)
-    return DepthView(alone.nearness, features, restored=alone)

@@ -48,7 +48,7 @@ class NetworkCost:
             that runs, of whatever module. Not counted: Fourier transforms, norms and what works on single numbers.
         convention_parameters: As papers print them, see :mod:`unhaze.evaluation.cost.convention`.
         convention_macs: The same, at 224x224.
-        timing: Of this machine; ``None`` if not asked for.
+        timing: Times on this machine; ``None`` if not asked for.
     """
 
     name: str

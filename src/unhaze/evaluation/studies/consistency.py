@@ -36,7 +36,7 @@ class StageDistances:
         probe: Name of the probe.
         weights: ``"trained"``, ``"random"`` or ``"none"``.
         stage: Name of the stage.
-        channels: Of its features.
+        channels: C of its features.
         relative: See :func:`~unhaze.evaluation.studies.distance.relative_distance`.
         cosine: See :func:`~unhaze.evaluation.studies.distance.cosine_distance`; NaN for one channel.
         scene: See :func:`~unhaze.evaluation.studies.distance.scene_distance`; NaN where there is no other picture.

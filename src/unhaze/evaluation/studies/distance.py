@@ -23,7 +23,11 @@ def relative_distance(hazy: Tensor, clear: Tensor) -> float:
     Returns:
         0 for equal features; any factor common to both cancels.
     """
-    return _ratio(_length(hazy - clear), _length(clear))
+    part = _length(hazy - clear)
+    whole = _length(clear)
+    if whole > 0:
+        return part / whole
+    return 0.0 if part == 0 else math.inf
 
 
 def cosine_distance(hazy: Tensor, clear: Tensor) -> float:
@@ -69,9 +73,3 @@ def scene_distance(hazy: Tensor, clear: Tensor, other: Tensor) -> float:
 def _length(features: Tensor) -> float:
     """Mean over positions of the Euclidean length."""
     return float(features.norm(dim=1).double().mean())
-
-
-def _ratio(part: float, whole: float) -> float:
-    if whole > 0:
-        return part / whole
-    return 0.0 if part == 0 else math.inf

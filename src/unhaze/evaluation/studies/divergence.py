@@ -62,7 +62,7 @@ class EstimatorDivergence:
     """Divergences of one estimator [nat].
 
     Attributes:
-        name: Of the estimator.
+        name: Name of the estimator.
         weights: ``"trained"``, ``"random"`` or ``"none"``.
         parameters: How many weights torch counts; 0 where they are elsewhere, as in ONNX.
         pixels: (levels, pictures), see :func:`pixel_divergence`.

@@ -102,7 +102,7 @@ def draw_curves(
 
     Args:
         betas: Scattering coefficients [1/m].
-        label: Of the vertical axes.
+        label: Label of the vertical axes.
         panels: At least one.
         format: ``"svg"`` or ``"png"``.
         shared: Whether all panels have one vertical scale.

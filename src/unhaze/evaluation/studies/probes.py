@@ -89,7 +89,7 @@ def random_network_probe(name: str, seed: int = 0) -> Probe:
 
     Args:
         name: In the catalogue.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -108,7 +108,7 @@ def fused_probe(model: GuidedDehazer, name: str) -> Probe:
 
     def features(image: Tensor, depth: Tensor) -> Features:
         seen: dict[str, list[Tensor]] = {}
-        view = _perceived(model, image, depth)
+        view = _view_depth(model, image, depth)
         mapped = prepare(image, model.contract)
         height, width = image.shape[-2:]
         whole = view.crop(0, 0, mapped.shape[-2] / height, mapped.shape[-1] / width)
@@ -179,9 +179,9 @@ def _by_run(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def _perceived(model: GuidedDehazer, image: Tensor, depth: Tensor) -> DepthView:
+def _view_depth(model: GuidedDehazer, image: Tensor, depth: Tensor) -> DepthView:
     known = None if model.estimator is not None else DepthMap(depth, "metric")
-    view = model.perceive(image, known)
+    view = model.view_depth(image, known)
     if not model.fusions.compares:
         return view
     restored = model.backbone.restore(image).image

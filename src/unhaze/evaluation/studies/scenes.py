@@ -36,7 +36,7 @@ class ClearScene:
     """A clear picture and its depth.
 
     Attributes:
-        name: Of the picture.
+        name: Name of the picture.
         clear: (H, W, 3) float32 RGB in [0, 1], sRGB-encoded, at the steps of 8 bits.
         depth: (H, W) float32 depth [m].
     """

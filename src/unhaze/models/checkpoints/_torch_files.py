@@ -362,7 +362,10 @@ def _read_archive(file: io.BufferedReader, size: int) -> Any:
                 content = read(f"{root}data/{key}", room)
                 if len(content) < count * dtype.itemsize:
                     raise TorchFileError("is damaged: a tensor is longer than its bytes; get the file again")
-                storages[key] = _Storage(_as_tensor(content), dtype)
+                storages[key] = _Storage(
+                    torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8),
+                    dtype,
+                )
             return _Storage(storages[key].bytes, dtype)
 
         return _Unpickler(io.BytesIO(read(contents[0], metadata)), load_storage, metadata).load()
@@ -379,10 +382,6 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytearray:
     if filled != len(content):
         raise TorchFileError("is damaged: it ends too early; get the file again")
     return content
-
-
-def _as_tensor(content: bytearray) -> Tensor:
-    return torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
 
 
 class _Bounded:

@@ -29,8 +29,8 @@ class NetworkCard:
     Attributes:
         parameters: All of them, those without effect included.
         source: Official code, ``owner/name at commit``.
-        license: Of the official code; SPDX name, or ``"none stated"``.
-        weights: Of the authors; empty where they published none.
+        license: Licence of the official code; SPDX name, or ``"none stated"``.
+        weights: Weights of the authors; empty where they published none.
         unpublished: Why ``weights`` is empty; empty where it is not.
         parity: Relative error of the restored image beside the official code, with weights derived from key names;
             ``None`` where there is nothing to compare with.

@@ -23,7 +23,7 @@ def row_bands(x: Tensor, channels: int, *, halo: int = 0, multiple: int = 1, sta
 
     Args:
         x: (B, C, H, W) of the map.
-        channels: Of the widest map that exists for a band.
+        channels: C of the widest map that exists for a band.
         halo: Rows that a band needs on both sides; bands are several times as high.
         multiple: Bands are a multiple of this many rows high, except the last.
         start: Where the first band would begin if the map had rows above its first.
@@ -44,7 +44,7 @@ def in_bands(block: Callable[..., Tensor], *maps: Tensor, channels: int, halo: i
         block: Keeps height and width, and looks ``halo`` rows far; what it does beyond the borders of an image, it does
             beyond the borders of whatever it is given.
         maps: (B, C, H, W) each.
-        channels: Of the widest map inside ``block``.
+        channels: C of the widest map inside ``block``.
         halo: How far ``block`` looks, in rows.
     """
     bands, height = row_bands(maps[0], channels, halo=halo), maps[0].shape[2]

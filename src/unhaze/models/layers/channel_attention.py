@@ -35,7 +35,7 @@ def similarity_and_value(
         split: Query, key and value, (B, heads C, H, W) each, of ``maps``; looks ``halo`` rows far.
         maps: (B, ..., H, W) each.
         num_heads: Heads.
-        channels: Of the widest map inside ``split``.
+        channels: C of the widest map inside ``split``.
         halo: How far ``split`` looks, in rows.
 
     Returns:

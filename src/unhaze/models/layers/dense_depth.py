@@ -55,7 +55,7 @@ class DenseDepthNetwork(nn.Module):
 
     Args:
         channels: Width at 1/2, 1/4, 1/8 and 1/16.
-        growth: Of the blocks.
+        growth: Channels that every convolution of a block adds.
     """
 
     def __init__(self, channels: tuple[int, int, int, int] = (24, 48, 96, 128), growth: int = 32) -> None:

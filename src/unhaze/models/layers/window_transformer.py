@@ -199,7 +199,11 @@ class TransformerBlock(nn.Module):
         self.widest = max(3 * channels, hidden) if attention else hidden
         for name, layer in (*self.mixer.named_modules(), *self.mlp.named_modules()):
             if isinstance(layer, nn.Conv2d):
-                _start(layer, gain=1.0 if name == "query_key" else (8 * network_blocks) ** -0.25)
+                gain = 1.0 if name == "query_key" else (8 * network_blocks) ** -0.25
+                fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+                nn.init.trunc_normal_(layer.weight, std=gain * math.sqrt(2 / (fan_in + fan_out)))
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
@@ -226,13 +230,6 @@ class TransformerBlock(nn.Module):
             out = put_band(out, part, first, x.shape[2])
         assert out is not None
         return out
-
-
-def _start(layer: nn.Conv2d, gain: float) -> None:
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
-    nn.init.trunc_normal_(layer.weight, std=gain * math.sqrt(2 / (fan_in + fan_out)))
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
 
 
 def transformer_blocks(

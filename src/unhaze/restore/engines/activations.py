@@ -42,16 +42,14 @@ class PeakMeter(TorchDispatchMode):
         outputs = operation(*args, **(kwargs or {}))
         for output in tree_iter(outputs):
             if isinstance(output, Tensor):
-                self._add(output.untyped_storage())
+                storage = output.untyped_storage()
+                key = storage._cdata  # the one number that views of a storage share
+                if key not in self._live:
+                    self._live[key] = storage.nbytes()
+                    self._total += self._live[key]
+                    self.peak = max(self.peak, self._total)
+                    weakref.finalize(storage, self._remove, key)
         return outputs
-
-    def _add(self, storage: Any) -> None:
-        key = storage._cdata  # the one number that views of a storage share
-        if key not in self._live:
-            self._live[key] = storage.nbytes()
-            self._total += self._live[key]
-            self.peak = max(self.peak, self._total)
-            weakref.finalize(storage, self._remove, key)
 
     def _remove(self, key: int) -> None:
         self._total -= self._live.pop(key)
@@ -78,18 +76,15 @@ def peak_activations(meta_network: Model | GuidedDehazer, height: int, width: in
     image = torch.empty(1, 3, height, width, device="meta").to(memory_format=torch.channels_last)
     with torch.no_grad(), PeakMeter() as meter:
         if isinstance(meta_network, GuidedDehazer):
-            meta_network.restore(image, _blank_depth(meta_network))
+            # depth without numbers, of the shapes that an estimator gives
+            assert meta_network.spec is not None
+            levels = meta_network.spec.levels
+            sides = [max(1, int(_ESTIMATED_AT / level.stride)) for level in levels]
+            maps = [torch.empty(1, level.channels, n, n, device="meta") for level, n in zip(levels, sides, strict=True)]
+            view = DepthView(torch.empty(1, 1, _ESTIMATED_AT, _ESTIMATED_AT, device="meta"), tuple(maps))
+            blank_depth = replace(view, restored=view) if meta_network.fusions.compares else view
+            meta_network.restore(image, blank_depth)
         else:
             meta_network.restore(image)
     peak: int = meter.peak
     return peak
-
-
-def _blank_depth(model: GuidedDehazer) -> DepthView:
-    """Depth without numbers, of the shapes that an estimator gives."""
-    assert model.spec is not None
-    levels = model.spec.levels
-    sides = [max(1, int(_ESTIMATED_AT / level.stride)) for level in levels]
-    maps = [torch.empty(1, level.channels, n, n, device="meta") for level, n in zip(levels, sides, strict=True)]
-    view = DepthView(torch.empty(1, 1, _ESTIMATED_AT, _ESTIMATED_AT, device="meta"), tuple(maps))
-    return replace(view, restored=view) if model.fusions.compares else view

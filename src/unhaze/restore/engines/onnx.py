@@ -42,7 +42,7 @@ class EngineInfo:
 
     Attributes:
         name: ``"onnxruntime"`` or ``"openvino"``.
-        version: Of the package.
+        version: Version of the package.
         provider: The part of it that does the arithmetic, and its precision where there is a choice.
 
     >>> print(EngineInfo("onnxruntime", "1.31.1", "CPUExecutionProvider"))

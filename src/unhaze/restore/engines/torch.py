@@ -149,8 +149,8 @@ class TorchEngine:
             depth = self._estimate(image)
             restored, tiles = self._restore_with(image, budget, depth)
             pixels = restored[0].permute(1, 2, 0).numpy()
-            told = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
-        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), told)
+            used = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
+        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), used)
 
     @property
     def knows_depth(self) -> bool:
@@ -233,7 +233,7 @@ class TorchEngine:
         if depth is None:
             return self._restore(image, budget)
         assert isinstance(self._network, GuidedDehazer)
-        view = self._network.perceive(image, depth)
+        view = self._network.view_depth(image, depth)
         if not self._network.fusions.compares:
             return self._restore(image, budget, view)
         restored, tiles = self._restore(image, budget)
@@ -307,7 +307,11 @@ class TorchEngine:
             except Exception as error:
                 if not self._compiled or _is_out_of_memory(error):
                     raise
-                restored = self._without_compiler(image, depth, error)
+                self._compiled = False
+                self._network._compiled_call_impl = None
+                what = str(error).strip().partition("\n")[0] or type(error).__name__
+                self._notes.append(f"torch.compile failed and was left out ({what}).")
+                restored = self._forward(image, depth)
         finished: Tensor = restored.float().clamp_(0, 1).cpu()
         return finished
 
@@ -315,13 +319,6 @@ class TorchEngine:
         if not isinstance(self._network, GuidedDehazer):
             return self._network.restore(image).image
         return (self._network.backbone.restore(image) if depth is None else self._network.restore(image, depth)).image
-
-    def _without_compiler(self, image: Tensor, depth: DepthView | None, error: Exception) -> Tensor:
-        self._compiled = False
-        self._network._compiled_call_impl = None
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
-        self._notes.append(f"torch.compile failed and was left out ({what}).")
-        return self._forward(image, depth)
 
     @property
     def _precision(self) -> Literal["fp32", "bf16"]:
