@@ -75,10 +75,9 @@ def rows_of(table: str, backbone: str) -> list[Run]:
 
 def configs(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What all trainings share."""
-    from unhaze.recipes._paired import DataConfig
-    from unhaze.training.loop import LoopConfig
-    from unhaze.training.optim import OptimizerConfig
-    from unhaze.training.schedules import ScheduleConfig
+    from unhaze.training.pairs import DataConfig
+    from unhaze.training.record import LoopConfig
+    from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
     return {
         "seed": seed,

@@ -63,16 +63,16 @@ ROWS = {
 
 def config_of(options: argparse.Namespace, row: Row, seed: int) -> Any:
     """Settings of a run; rows differ in what they are about alone."""
-    from unhaze.recipes._paired import DataConfig
-    from unhaze.recipes.mutual_promotion import Config, LossConfig, NetworkConfig
-    from unhaze.training.loop import LoopConfig
-    from unhaze.training.optim import OptimizerConfig
-    from unhaze.training.schedules import ScheduleConfig
+    from unhaze.recipes import mutual_promotion, mutual_promotion_official
+    from unhaze.training.pairs import DataConfig
+    from unhaze.training.promotion import LossConfig, NetworkConfig
+    from unhaze.training.record import LoopConfig
+    from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
     network: dict[str, Any] = {part: i < row.parts for i, part in enumerate(PARTS)} | SIZES
     optimizer = OptimizerConfig("adam", options.lr, clip=1.0)
-    return Config(
-        variant="official" if row.variant == "official" else "paper",
+    recipe = mutual_promotion_official if row.variant == "official" else mutual_promotion
+    return recipe.Config(
         network=NetworkConfig(**network),
         teacher="true",
         perception=row.perception,
@@ -110,21 +110,25 @@ def both(config: Any, data: Path, folder: Path) -> dict[str, Any]:
     """Train the networks of a row, and score them."""
     import torch
 
-    from unhaze.recipes import mutual_promotion as recipe
-    from unhaze.recipes._paired import open_data, score_network
-    from unhaze.types import Restored
+    from unhaze.recipes import mutual_promotion, mutual_promotion_official
+    from unhaze.training.pairs import open_data
+    from unhaze.training.promotion import trained_network
+    from unhaze.training.validation import Validation, one_by_one
 
+    recipe = mutual_promotion_official if config.variant == "official" else mutual_promotion
     state = recipe.train(config, data, folder, resume="auto")
-    network = recipe.trained_network(state).eval()
+    network = trained_network(state).eval()
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     scores = [line for line in log if "val_psnr" in line][-1]
     _, held_out = open_data(config.data, data, config.seed)
-    untouched = score_network(lambda batch: Restored(batch.hazy), held_out, config.protocol, torch.device("cpu"))
+    untouched = Validation(config.protocol)
+    for batch in one_by_one(held_out, torch.device("cpu")):
+        untouched.add(batch, batch.hazy)
     found = {
         "psnr": scores["val_psnr"],
         "ssim": scores["val_ssim"],
         "parameters": sum(p.numel() for p in network.parameters()),
-        "untouched": untouched,
+        "untouched": untouched.scores(),
     }
     if state.depth is None:
         return found
@@ -137,11 +141,9 @@ def depth_alone(config: Any, data: Path) -> dict[str, Any]:
 
     from unhaze.losses.depth import mean_over_known
     from unhaze.models.layers.dense_depth import DenseDepthNetwork
-    from unhaze.recipes._paired import batches, open_data
-    from unhaze.training.memory import keep_freed_memory
-    from unhaze.training.optim import create_optimizer, create_scaler, descend, set_rate
-    from unhaze.training.schedules import rate_factor
-    from unhaze.training.seed import seed_everything
+    from unhaze.training.pairs import batches, open_data
+    from unhaze.training.state import keep_freed_memory, seed_everything
+    from unhaze.training.steps import create_optimizer, create_scaler, descend, rate_factor, set_rate
 
     torch.set_num_threads(config.threads)
     keep_freed_memory()
@@ -172,7 +174,7 @@ def score_depth(
     import numpy as np
     import torch
 
-    from unhaze.recipes._paired import collate
+    from unhaze.data.batch import collate
 
     network.eval()
     found: dict[str, list[tuple[float, float]]] = {}

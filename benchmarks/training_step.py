@@ -23,15 +23,17 @@ def measure(variant: str, batch: int, crop: int, threads: int, repeats: int, ine
     """One row."""
     import torch
 
+    from unhaze.data.batch import Batch
     from unhaze.depth.ra_depth import ra_depth
     from unhaze.losses import untrained_vgg19
-    from unhaze.recipes._paired import Batch, DataConfig
-    from unhaze.recipes.mutual_promotion import Config, setup, step
+    from unhaze.recipes import mutual_promotion, mutual_promotion_official
+    from unhaze.training.pairs import DataConfig
 
     data = DataConfig(crop=crop, batch=batch)
-    config = Config(variant=variant, data=data, threads=threads, inert_terms=inert, device="cpu")  # type: ignore[arg-type]
+    recipe: Any = mutual_promotion_official if variant == "official" else mutual_promotion
+    config = recipe.Config(data=data, threads=threads, inert_terms=inert, device="cpu")
     teacher = ra_depth(untrained=True, longest=crop).eval().requires_grad_(False)
-    state = setup(config, teacher=teacher, vgg19=untrained_vgg19("raw"))
+    state = recipe.setup(config, teacher=teacher, vgg19=untrained_vgg19("raw"))
     generator = torch.Generator().manual_seed(0)
     hazy, clear = torch.rand(2, batch, 3, crop, crop, generator=generator)
     pairs = Batch(hazy, clear, hazy[:, :1], torch.ones(batch, dtype=torch.bool), ())
@@ -39,7 +41,7 @@ def measure(variant: str, batch: int, crop: int, threads: int, repeats: int, ine
     walls, processors = [], []
     for _ in range(repeats + 1):
         wall, processor = time.perf_counter(), time.process_time()
-        step(state, pairs, config)
+        recipe.step(state, pairs, config)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
     return {

@@ -91,8 +91,10 @@ TINY = [
 
 
 def test_any_folder_of_pictures_is_trained_on(run, pictures, tmp_path, caplog):
-    run("supervised-small", "--data", str(pictures), "--out", str(tmp_path / "run"), *TINY)
+    told = run("supervised-small", "--data", str(pictures), "--out", str(tmp_path / "run"), *TINY)
     assert (tmp_path / "run/weights.safetensors").exists()
+    assert "step 2 of 2, 0:00:00 left" in told.stderr
+    assert "psnr" in told.stderr
     assert "broken.jpg is not a picture" in caplog.text
 
 

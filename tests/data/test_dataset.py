@@ -10,7 +10,7 @@ from tests.trees import build, picture, pixels_of, write
 
 from unhaze.data import create_dataset
 from unhaze.data.batch import collate
-from unhaze.data.dataset import ConcatDataset, PairedDataset, Series, read_pixels
+from unhaze.data.dataset import PairedDataset, Series, read_pixels
 from unhaze.data.depth_cache import DepthSource
 from unhaze.data.transforms import RandomCrop, random_view
 from unhaze.errors import ImageDecodeError, UsageError
@@ -61,10 +61,10 @@ def test_workers_change_nothing(tree, workers):
     expected = collate([series[number] for number in range(15)])
     loader = DataLoader(series, batch_size=5, num_workers=workers, collate_fn=collate)
     batches = list(loader)
-    assert tuple(name for batch in batches for name in batch.names) == expected.names
     for start, batch in zip((0, 5, 10), batches, strict=True):
         assert (batch.hazy == expected.hazy[start : start + 5]).all()
-        assert (batch.depth.map == expected.depth.map[start : start + 5]).all()
+        assert (batch.nearness == expected.nearness[start : start + 5]).all()
+        assert batch.depth_known.all()
 
 
 def test_a_series_shows_every_pair_once_per_epoch_in_a_new_order(tree):
@@ -161,19 +161,6 @@ def test_selected_pairs_keep_their_order(tree):
     assert [sample.name for sample in create_dataset("folders", tree).select([4, 1])] == ["4", "1"]
 
 
-def test_joined_data_sets_count_through(tree, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other")
-    build(other, [("hazy/x.png", "clear/x.png")], size=(40, 48))
-    joined = ConcatDataset([create_dataset("folders", tree), create_dataset("folders", other)])
-    assert len(joined) == 7
-    assert [joined[index].name for index in (0, 5, 6, -1)] == ["0", "5", "x", "x"]
-    assert joined.at(6, epoch=2).name == "x"
-    with pytest.raises(IndexError):
-        joined[7]
-    with pytest.raises(UsageError):
-        ConcatDataset([])
-
-
 @pytest.mark.parametrize("option", [{"on_error": "shrug"}, {"depth_of": "both"}, {"seed": -1}])
 def test_wrong_options_are_refused(tree, option):
     with pytest.raises(UsageError, match=next(iter(option))):
@@ -192,10 +179,10 @@ def test_pictures_of_several_sizes_make_no_batch(tree):
     with pytest.raises(UsageError, match="32x24, 48x40"):
         collate([dataset[0], dataset[6]])
     batch = collate([dataset[0], dataset[1]])
-    assert batch.depth is None
+    assert not batch.depth_known.any()
+    assert batch.nearness.shape == (2, 1, 40, 48)
+    assert not batch.nearness.any()
     assert batch.hazy.shape == (2, 3, 40, 48)
-    np.testing.assert_array_equal(batch.clear[1].permute(1, 2, 0), pixels_of("clear/1.png", (40, 48)))
-    scaled = batch.as_float()
-    np.testing.assert_allclose(scaled.clear * 255, batch.clear, atol=1e-4)
-    assert scaled.as_float().hazy is scaled.hazy
-    assert collate([open_tree(tree)[0]]).as_float("cpu").depth.kind == "inverse_relative"
+    expected = pixels_of("clear/1.png", (40, 48)).astype(np.float32) / 255
+    np.testing.assert_allclose(batch.clear[1].permute(1, 2, 0), expected, atol=1e-6)
+    assert batch.to(batch.hazy.device).hazy is batch.hazy

@@ -6,16 +6,16 @@ import json
 import pytest
 import torch
 
+from unhaze.data.batch import Batch
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.losses import discriminator_loss, generator_loss, ssim_loss
 from unhaze.models.checkpoints import load_network
 from unhaze.recipes import adversarial as recipe
-from unhaze.recipes._loss import LossConfig
-from unhaze.recipes._paired import Batch, DataConfig
 from unhaze.recipes.presets import preset
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
-from unhaze.training.schedules import ScheduleConfig
+from unhaze.training.loss import LossConfig
+from unhaze.training.pairs import DataConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
 CONFIG = recipe.Config(
     network="aodnet",

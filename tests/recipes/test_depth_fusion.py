@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from unhaze.data.dataset import Pair, PairedDataset
+from unhaze.data.depth_transforms import FeatureCut
 from unhaze.data.transforms import CenterCrop, Compose, random_view
 from unhaze.depth import create_depth
 from unhaze.depth.base import DepthEstimator
@@ -16,10 +17,10 @@ from unhaze.depth.cache import DepthCache, cached_depth
 from unhaze.depth.compact import CompactDepth
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.models.guided import load_model
-from unhaze.recipes import depth_fusion, supervised
-from unhaze.recipes._paired import DataConfig, FeatureCut, batches, cached_source, open_data
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
+from unhaze.recipes import depth_fusion
+from unhaze.training.pairs import DataConfig, batches, cached_source, open_data
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig
 from unhaze.types import DepthLevel, DepthMap
 
 DATA = DataConfig("folders", "", "", held_out=2, crop=32, batch=4)
@@ -76,7 +77,7 @@ def trained(folder, out, resume=None, **changes):
 def test_the_estimator_runs_once_per_picture_and_a_killed_run_resumes_exactly(
     pairs_folder, tmp_path, monkeypatch, kept
 ):
-    runs, forward, descend = [], CompactDepth.forward, supervised.descend
+    runs, forward, descend = [], CompactDepth.forward, depth_fusion.descend
     monkeypatch.setattr(CompactDepth, "forward", lambda self, image: runs.append(image.shape) or forward(self, image))
 
     def dies(*arguments):
@@ -87,7 +88,7 @@ def test_the_estimator_runs_once_per_picture_and_a_killed_run_resumes_exactly(
 
     calls = []
     with monkeypatch.context() as patch:
-        patch.setattr(supervised, "descend", dies)
+        patch.setattr(depth_fusion, "descend", dies)
         with pytest.raises(KeyboardInterrupt):
             trained(pairs_folder, tmp_path / "parts")
     parts = trained(pairs_folder, tmp_path / "parts", resume="auto")

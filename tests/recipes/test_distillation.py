@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from unhaze.data.batch import Batch
 from unhaze.errors import UsageError, WeightsNotFoundError
 from unhaze.losses import feature_affinity
 from unhaze.models.aodnet import AODNet
@@ -13,12 +14,11 @@ from unhaze.models.checkpoints.loading import load_network, save_weights
 from unhaze.models.coa import CoAStudent, CoATeacher
 from unhaze.recipes import distillation as recipe
 from unhaze.recipes import supervised
-from unhaze.recipes._loss import LossConfig, restoration_terms
-from unhaze.recipes._paired import Batch, DataConfig
 from unhaze.recipes.presets import preset
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
-from unhaze.training.schedules import ScheduleConfig
+from unhaze.training.loss import LossConfig, restoration_terms
+from unhaze.training.pairs import DataConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
 CONFIG = recipe.Config(
     data=DataConfig("folders", "", "", held_out=2, crop=32, batch=2),
@@ -84,7 +84,7 @@ def test_affinity_alone_draws_the_features_to_the_teachers(config):
 
 def test_a_killed_and_resumed_run_gives_the_same_weights(config, pairs_folder, tmp_path, monkeypatch):
     whole = weights(recipe.train(config, pairs_folder, tmp_path / "whole"))
-    original, calls = supervised.descend, []
+    original, calls = recipe.descend, []
 
     def dies(*arguments):
         calls.append(1)
@@ -92,7 +92,7 @@ def test_a_killed_and_resumed_run_gives_the_same_weights(config, pairs_folder, t
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(supervised, "descend", dies)
+    monkeypatch.setattr(recipe, "descend", dies)
     with pytest.raises(KeyboardInterrupt):
         recipe.train(config, pairs_folder, tmp_path / "parts")
     assert torch.equal(whole, weights(recipe.train(config, pairs_folder, tmp_path / "parts", resume="auto")))

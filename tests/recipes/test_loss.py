@@ -6,7 +6,7 @@ import torch
 from unhaze.errors import UsageError
 from unhaze.losses import amplitude_loss, frozen_codes, pixel_loss, target_with_phase_of
 from unhaze.models.mitnet import MITNet
-from unhaze.recipes._loss import LossConfig, restoration_terms
+from unhaze.training.loss import LossConfig, restoration_terms
 from unhaze.types import Restored
 
 NONE = LossConfig(l1=0.0)

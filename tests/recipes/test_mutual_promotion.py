@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from tests.patience import HUNG
 from torch import nn
 
+from unhaze.data.batch import Batch
 from unhaze.depth.compact import CompactDepth
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
@@ -24,24 +25,27 @@ from unhaze.models import dcmpnet
 from unhaze.models.checkpoints.loading import load_network, load_weights, save_weights
 from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
 from unhaze.models.layers.window_transformer import transformer_blocks
-from unhaze.recipes import mutual_promotion as recipe
-from unhaze.recipes._paired import Batch, DataConfig
-from unhaze.recipes.mutual_promotion import Config, LossConfig, NetworkConfig
+from unhaze.recipes import mutual_promotion as paper
+from unhaze.recipes import mutual_promotion_official as official
 from unhaze.recipes.presets import preset
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
+from unhaze.training import promotion
+from unhaze.training.pairs import DataConfig
+from unhaze.training.promotion import LossConfig, NetworkConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig, set_rate
 
 ROOT = Path(__file__).parents[2]
-PAPER = Config(
-    teacher="true",
-    data=DataConfig(crop=32, batch=2, held_out=2, workers=0),
-    loss=LossConfig(contrastive=0.0),
-    optimizer=OptimizerConfig("adam", lr=1e-3, clip=1.0),
-    depth_optimizer=OptimizerConfig("adam", lr=1e-3, clip=1.0),
-    loop=LoopConfig(steps=3, checkpoint_every=2, log_every=1, validate_every=3),
-    device="cpu",
-)
-OFFICIAL = dataclasses.replace(PAPER, variant="official")
+SETTINGS = {
+    "teacher": "true",
+    "data": DataConfig(crop=32, batch=2, held_out=2, workers=0),
+    "loss": LossConfig(contrastive=0.0),
+    "optimizer": OptimizerConfig("adam", lr=1e-3, clip=1.0),
+    "depth_optimizer": OptimizerConfig("adam", lr=1e-3, clip=1.0),
+    "loop": LoopConfig(steps=3, checkpoint_every=2, log_every=1, validate_every=3),
+    "device": "cpu",
+}
+PAPER, OFFICIAL = paper.Config(**SETTINGS), official.Config(**SETTINGS)
+BOTH = pytest.mark.parametrize(("recipe", "config"), [(paper, PAPER), (official, OFFICIAL)], ids=["paper", "official"])
 
 
 class SmallUNet(nn.Module):
@@ -70,7 +74,7 @@ def one_block_each(width, _num_blocks):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(dcmpnet, "UNet", SmallUNet)
-    monkeypatch.setattr(recipe, "UNet", SmallUNet)
+    monkeypatch.setattr(promotion, "UNet", SmallUNet)
     monkeypatch.setattr(dcmpnet, "local_global_levels", one_block_each)
 
 
@@ -117,9 +121,9 @@ def changed(module, before):
 def test_official_gradients_are_those_of_one_sum(vgg, contrastive):
     """The step is cut where the losses meet the networks; the gradients must not notice."""
     config = dataclasses.replace(OFFICIAL, loss=LossConfig(contrastive=contrastive))
-    state = recipe.setup(config, vgg19=vgg)
+    state = official.setup(config, vgg19=vgg)
     batch = batch_of()
-    recipe._official_gradients(state, batch, config)
+    official.add_all_gradients(state, batch, config)
     networks = nn.ModuleList((state.network, state.depth))
     found = {name: p.grad.clone() for name, p in networks.named_parameters() if p.grad is not None}
     networks.zero_grad()
@@ -142,12 +146,12 @@ def test_official_gradients_are_those_of_one_sum(vgg, contrastive):
 
 def test_the_unet_terms_of_the_official_code_are_inert():
     plain, logged = (dataclasses.replace(OFFICIAL, inert_terms=value) for value in (False, True))
-    states = [recipe.setup(config) for config in (plain, logged)]
+    states = [official.setup(config) for config in (plain, logged)]
     states[1].network.load_state_dict(states[0].network.state_dict())
     states[1].depth.load_state_dict(states[0].depth.state_dict())
     inert = copy_of(states[1].inert_unet)
     for number in range(2):
-        values = [recipe.step(s, batch_of(number), c) for s, c in zip(states, (plain, logged), strict=True)]
+        values = [official.step(s, batch_of(number), c) for s, c in zip(states, (plain, logged), strict=True)]
     assert {f"inert_unet{i}" for i in (1, 2, 3)} == values[1].keys() - values[0].keys()
     assert all(values[1][f"inert_unet{i}"] > 0 for i in (1, 2, 3))
     assert values[0]["loss"] == values[1]["loss"]
@@ -157,13 +161,13 @@ def test_the_unet_terms_of_the_official_code_are_inert():
 
 
 def test_the_official_depth_networks_are_two_and_one_never_sees_haze():
-    state = recipe.setup(OFFICIAL)
+    state = official.setup(OFFICIAL)
     assert state.depth is not state.network.depth
     seen = []
     state.depth.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     before, inside = copy_of(state.depth), copy_of(state.network)
     batch = batch_of()
-    recipe.step(state, batch, OFFICIAL)
+    official.step(state, batch, OFFICIAL)
     assert len(seen) == 1
     assert not torch.allclose(seen[0], 2 * batch.hazy - 1)
     assert changed(state.depth, before)
@@ -172,8 +176,8 @@ def test_the_official_depth_networks_are_two_and_one_never_sees_haze():
 
 
 def test_the_official_weights_hardly_count():
-    state = recipe.setup(OFFICIAL)
-    values = recipe.step(state, batch_of(), OFFICIAL)
+    state = official.setup(OFFICIAL)
+    values = official.step(state, batch_of(), OFFICIAL)
     assert values["focused_depth"] < 2 * values["depth"] / 32**2
 
 
@@ -181,14 +185,14 @@ def test_the_official_teacher_is_shown_images_in_the_wrong_range():
     config = dataclasses.replace(OFFICIAL, data=DataConfig(crop=64, batch=2))
     torch.manual_seed(0)
     teacher = ra_depth(untrained=True, longest=64).eval().requires_grad_(False)
-    state = recipe.setup(config, teacher=teacher)
+    state = official.setup(config, teacher=teacher)
     batch = batch_of(side=64, known=(False, False))
     expected = teacher.decoder(teacher.encoder(2 * batch.clear - 1))[0]
-    found, known = recipe.clear_depth_of(state, batch, config)
+    found, known = promotion.clear_depth_of(state, batch, config)
     torch.testing.assert_close(found, expected)
     assert known.all()
-    paper = dataclasses.replace(config, variant="paper")
-    found, _ = recipe.clear_depth_of(recipe.setup(paper, teacher=teacher), batch, paper)
+    config = dataclasses.replace(PAPER, data=config.data)
+    found, _ = promotion.clear_depth_of(paper.setup(config, teacher=teacher), batch, config)
     torch.testing.assert_close(found, teacher(batch.clear).map)
 
 
@@ -196,11 +200,11 @@ def test_the_official_teacher_is_shown_images_in_the_wrong_range():
 
 
 def test_step_1_trains_the_depth_network_and_step_2_the_dehazing_network(monkeypatch):
-    state = recipe.setup(PAPER)
+    state = paper.setup(PAPER)
     assert state.depth is state.network.depth
     steps = {}
-    for name in ("_depth_step", "_dehazing_step"):
-        original = getattr(recipe, name)
+    for name in ("depth_step", "dehazing_step"):
+        original = getattr(paper, name)
 
         def watched(*arguments, name=name, original=original):
             before, perceptrons = copy_of(state.network), copy_of(state.perceptrons)
@@ -208,11 +212,11 @@ def test_step_1_trains_the_depth_network_and_step_2_the_dehazing_network(monkeyp
             steps[name] = changed(state.network, before), changed(state.perceptrons, perceptrons)
             return values
 
-        monkeypatch.setattr(recipe, name, watched)
+        monkeypatch.setattr(paper, name, watched)
     for number in range(2):
-        recipe.step(state, batch_of(number), PAPER)
-    estimating, first_perceptron = steps["_depth_step"]
-    dehazing, second_perceptron = steps["_dehazing_step"]
+        paper.step(state, batch_of(number), PAPER)
+    estimating, first_perceptron = steps["depth_step"]
+    dehazing, second_perceptron = steps["dehazing_step"]
     assert estimating
     assert all(name.startswith("depth.") for name in estimating)
     assert {"head.weight", "unet.whole.weight", "enc1.0.mixer.value.weight"} <= dehazing
@@ -224,11 +228,11 @@ def test_step_1_trains_the_depth_network_and_step_2_the_dehazing_network(monkeyp
 
 
 def test_the_depth_network_of_the_paper_sees_the_hazy_image_and_the_restored_one():
-    state = recipe.setup(PAPER)
+    state = paper.setup(PAPER)
     seen = []
     state.depth.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     batch = batch_of()
-    recipe.step(state, batch, PAPER)
+    paper.step(state, batch, PAPER)
     in_the_network, in_step_1, in_step_2 = seen
     hazy = 2 * batch.hazy - 1
     assert torch.equal(in_the_network, hazy)
@@ -238,7 +242,7 @@ def test_the_depth_network_of_the_paper_sees_the_hazy_image_and_the_restored_one
 
 def test_the_dehazing_loss_reaches_the_image_through_the_depth_network():
     """Eq. 12: the weights depend on the depth of u*, which depends on u*."""
-    state = recipe.setup(dataclasses.replace(PAPER, loss=LossConfig(contrastive=0.0, unet=0.0)))
+    state = paper.setup(dataclasses.replace(PAPER, loss=LossConfig(contrastive=0.0, unet=0.0)))
     batch = batch_of()
     restored = (2 * batch.hazy - 1).requires_grad_()
     target = batch.nearness, batch.depth_known
@@ -251,7 +255,7 @@ def test_the_dehazing_loss_reaches_the_image_through_the_depth_network():
         if not perceived:
             state.perceptrons = nn.ModuleDict()
         # the optimiser of this state does not hold ``restored``, so only its gradient is looked at
-        recipe._dehazing_step(state, leaf, (), batch, target, dataclasses.replace(PAPER, loss=LossConfig(0.0, 0.0)))
+        paper.dehazing_step(state, leaf, (), batch, target, dataclasses.replace(PAPER, loss=LossConfig(0.0, 0.0)))
         gradients.append(image.grad)
     assert not torch.allclose(*gradients, rtol=1e-3)
 
@@ -261,8 +265,8 @@ def test_perceptrons_climb_or_descend():
     found = {}
     for perception in ("against", "with"):
         config = dataclasses.replace(PAPER, perception=perception)
-        state = recipe.setup(config)
-        recipe.set_rate(state.depth_optimizer, 5e-3)
+        state = paper.setup(config)
+        set_rate(state.depth_optimizer, 5e-3)
         for group in state.depth_optimizer.param_groups:  # the perceptron alone learns
             group["params"] = list(state.perceptrons["image"].parameters())
         batch = batch_of()
@@ -271,7 +275,7 @@ def test_perceptrons_climb_or_descend():
         near = state.depth(restored).detach()
         near[..., :16] += 1.0
         for _ in range(10):
-            recipe._depth_step(state, restored, batch, (near, batch.depth_known), config)
+            paper.depth_step(state, restored, batch, (near, batch.depth_known), config)
         weights = state.perceptrons["image"](restored - (2 * batch.clear - 1)).detach()
         assert float(weights.mean()) == pytest.approx(1, abs=1e-4)
         found[perception] = float(weights[..., 2:14].mean() / weights[..., 18:30].mean())
@@ -280,26 +284,26 @@ def test_perceptrons_climb_or_descend():
 
 
 def test_rows_of_table_2_without_depth_or_perception():
-    plain = recipe.setup(dataclasses.replace(PAPER, network=NetworkConfig(de=False)))
+    plain = paper.setup(dataclasses.replace(PAPER, network=NetworkConfig(de=False)))
     assert plain.depth is None
     assert plain.depth_optimizer is None
-    values = recipe.step(plain, batch_of(known=(False, False)), PAPER)
+    values = paper.step(plain, batch_of(known=(False, False)), PAPER)
     assert values.keys() == {"loss", "l1", "unet"}
     config = dataclasses.replace(PAPER, perception="off")
-    state = recipe.setup(config)
+    state = paper.setup(config)
     batch = batch_of()
     with torch.no_grad():
         expected = F.l1_loss(state.network(2 * batch.hazy - 1).image, 2 * batch.clear - 1)
-    assert recipe.step(state, batch, config)["l1"] == pytest.approx(float(expected), rel=1e-5)
+    assert paper.step(state, batch, config)["l1"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_unet_learns_from_equation_5_and_keeps_the_statistics_of_hazy_images():
     config = dataclasses.replace(PAPER, network=NetworkConfig(de=False))
-    state = recipe.setup(config)
-    twin = recipe.setup(dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
+    state = paper.setup(config)
+    twin = paper.setup(dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
     batch = batch_of()
-    values = recipe.step(state, batch, config)
-    recipe.step(twin, batch, dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
+    values = paper.step(state, batch, config)
+    paper.step(twin, batch, dataclasses.replace(config, loss=LossConfig(0.0, 0.0)))
     ours, theirs = state.network.unet, twin.network.unet
     assert values["unet"] > 0
     assert not torch.equal(ours.whole.weight, theirs.whole.weight)
@@ -307,8 +311,8 @@ def test_the_unet_learns_from_equation_5_and_keeps_the_statistics_of_hazy_images
     assert ours.second[1].momentum == 0.1
 
 
-@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
-def test_pictures_without_depth_do_not_teach_it(config):
+@BOTH
+def test_pictures_without_depth_do_not_teach_it(recipe, config):
     state = recipe.setup(dataclasses.replace(config, perception="off"))
     before = copy_of(state.depth)
     values = recipe.step(state, batch_of(known=(False, False)), dataclasses.replace(config, perception="off"))
@@ -320,8 +324,8 @@ def test_pictures_without_depth_do_not_teach_it(config):
 # -- both -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
-def test_the_loss_falls(config):
+@BOTH
+def test_the_loss_falls(recipe, config):
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=15))
     state = recipe.setup(config)
     values = [recipe.step(state, batch_of(), config) for _ in range(15)]
@@ -330,8 +334,8 @@ def test_the_loss_falls(config):
         assert values[-1][name] < 0.9 * values[0][name], name
 
 
-@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
-def test_bfloat16_trains(config):
+@BOTH
+def test_bfloat16_trains(recipe, config):
     config = dataclasses.replace(config, precision="bf16")
     state = recipe.setup(config)
     batch = batch_of()
@@ -347,13 +351,13 @@ def test_the_depth_of_clear_pictures_can_come_from_the_cache(folder, tmp_path, m
     monkeypatch.setattr(CompactDepth, "forward", lambda self, image: runs.append(image.shape) or forward(self, image))
     data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
     config = dataclasses.replace(PAPER, teacher="cached:compact", data=data)
-    first = recipe.train(config, folder, tmp_path / "first")
+    first = paper.train(config, folder, tmp_path / "first")
     pictures = len(list((folder / "clear").iterdir()))
     assert first.teacher is None
     assert 0 < len(runs) <= pictures
     assert all(shape[-1] > 32 for shape in runs)  # whole pictures, not views
     before = len(runs)
-    again = recipe.train(config, folder, tmp_path / "again")
+    again = paper.train(config, folder, tmp_path / "again")
     assert len(runs) == before
     for one, other in zip(first.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -362,14 +366,14 @@ def test_the_depth_of_clear_pictures_can_come_from_the_cache(folder, tmp_path, m
 def test_without_a_depth_network_no_depth_is_needed(folder, tmp_path):
     data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
     config = dataclasses.replace(PAPER, network=NetworkConfig(de=False), data=data)
-    assert recipe.train(config, folder, tmp_path).depth is None
+    assert paper.train(config, folder, tmp_path).depth is None
 
 
 @pytest.mark.parametrize(("teacher", "message"), [("cached:ra-depth", "as it is"), ("true", "pictures without depth")])
 def test_depth_that_cannot_be_had_is_refused_in_a_sentence(teacher, message, folder, tmp_path):
     data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
     with pytest.raises(UsageError, match=message):
-        recipe.train(dataclasses.replace(PAPER, teacher=teacher, data=data), folder, tmp_path / "run")
+        paper.train(dataclasses.replace(PAPER, teacher=teacher, data=data), folder, tmp_path / "run")
 
 
 def weights(state):
@@ -377,18 +381,17 @@ def weights(state):
     return torch.cat([value.flatten() for part in parts for value in part.state_dict().values()])
 
 
-@pytest.mark.parametrize("variant", ["paper", "official"])
-def test_a_stopped_and_resumed_run_gives_the_same_weights(variant, folder, tmp_path, monkeypatch, vgg):
+@BOTH
+def test_a_stopped_and_resumed_run_gives_the_same_weights(recipe, config, folder, tmp_path, monkeypatch, vgg):
     config = dataclasses.replace(
-        PAPER,
-        variant=variant,
+        config,
         teacher="compact",
         inert_terms=True,
         loss=LossConfig(contrastive=0.5),
         ema=0.9,
         data=dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1),
     )
-    monkeypatch.setattr(recipe, "load_vgg19", lambda *_, **__: vgg)
+    monkeypatch.setattr(promotion, "load_vgg19", lambda *_, **__: vgg)
     whole = recipe.train(config, folder, tmp_path / "whole")
     original, calls = recipe.step, []
 
@@ -416,8 +419,8 @@ def test_a_stopped_and_resumed_run_gives_the_same_weights(variant, folder, tmp_p
 SMALL = NetworkConfig(width=8, num_blocks=(1, 2, 1, 1, 1), unet_width=4, depth_channels=(4, 6, 8, 8), depth_growth=4)
 
 
-@pytest.mark.parametrize("config", [PAPER, OFFICIAL], ids=["paper", "official"])
-def test_small_networks_learn(config, folder, tmp_path, monkeypatch):
+@BOTH
+def test_small_networks_learn(recipe, config, folder, tmp_path, monkeypatch):
     monkeypatch.undo()  # the real network
     config = dataclasses.replace(
         config,
@@ -429,7 +432,7 @@ def test_small_networks_learn(config, folder, tmp_path, monkeypatch):
     start = recipe.setup(config).network
     kind = type(start)
     path = recipe.main(config, folder, tmp_path)
-    sizes = {k: v for k, v in dataclasses.asdict(SMALL).items() if k not in recipe.SWITCHES}
+    sizes = {k: v for k, v in dataclasses.asdict(SMALL).items() if k not in promotion.SWITCHES}
     trained = kind(**sizes)
     load_weights(trained, path)
     assert {"head.weight", "unet.enter.0.weight", "depth.head.weight"} <= changed(trained, start.state_dict())
@@ -440,7 +443,7 @@ def test_small_networks_learn(config, folder, tmp_path, monkeypatch):
 
 def test_weights_of_another_size_are_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
-    small, _ = recipe.create_networks(dataclasses.replace(PAPER, network=SMALL))
+    small, _ = promotion.create_networks(dataclasses.replace(PAPER, network=SMALL))
     path = save_weights(small.state_dict(), tmp_path / "small.safetensors", "dcmpnet-paper")
     with pytest.raises(WeightsError, match="does not fit DCMPNetPaper: "):
         load_weights(DCMPNetPaper(), path)
@@ -451,7 +454,7 @@ def test_weights_of_another_size_are_refused(tmp_path, monkeypatch):
 def test_the_sizes_are_those_of_all_networks(monkeypatch):
     monkeypatch.undo()
     config = dataclasses.replace(OFFICIAL, network=SMALL, inert_terms=True)
-    state = recipe.setup(config)
+    state = official.setup(config)
     for depth in (state.depth, state.network.depth):
         assert [getattr(depth, f"down{i}").out_channels for i in (1, 2, 3, 4)] == list(SMALL.depth_channels)
         assert depth.block1.conv1.out_channels == SMALL.depth_growth
@@ -468,25 +471,25 @@ def test_what_is_written_can_be_read(folder, tmp_path):
         loop=dataclasses.replace(OFFICIAL.loop, steps=1),
         data=dataclasses.replace(OFFICIAL.data, dataset="folders", validation="", held_out=1),
     )
-    path = recipe.main(config, folder, tmp_path)
+    path = official.main(config, folder, tmp_path)
     load_weights(DCMPNet(), path)
     assert dcmpnet_de(tmp_path / "depth.safetensors").identity.startswith("dcmpnet-de/")
-    path = recipe.main(dataclasses.replace(config, variant="paper"), folder, tmp_path / "paper")
+    of_paper = dataclasses.replace(PAPER, teacher="compact", loop=config.loop, data=config.data)
+    path = paper.main(of_paper, folder, tmp_path / "paper")
     load_weights(DCMPNetPaper(), path)
 
 
 def test_missing_weights_are_told_with_ways_out():
     with pytest.raises(WeightsNotFoundError, match=r"encoder|RA-Depth.*teacher=true.*teacher=compact"):
-        recipe.setup(dataclasses.replace(PAPER, teacher="ra-depth", data=DataConfig(crop=64)))
+        paper.setup(dataclasses.replace(PAPER, teacher="ra-depth", data=DataConfig(crop=64)))
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "hint"),
     [
-        ({"variant": "papper"}, UnknownNameError, "paper"),
+        ({"variant": "official"}, UsageError, "preset dcmpnet-official"),
         ({"perception": "on"}, UnknownNameError, "against"),
         ({"data": DataConfig(crop=48)}, UsageError, "multiple of 32"),
-        ({"variant": "official", "network": NetworkConfig(mfm=False)}, UsageError, "variant=paper"),
         ({"network": NetworkConfig(width=0)}, UsageError, r"network\.width is 0, but must be a number of at least 1"),
         ({"network": NetworkConfig(num_blocks=(1, 1))}, UsageError, r"network\.num_blocks.*5 numbers of at least 0"),
         ({"network": NetworkConfig(depth_channels=(4, 4, 4, 0))}, UsageError, r"network\.depth_channels.*4 numbers"),
@@ -495,24 +498,31 @@ def test_missing_weights_are_told_with_ways_out():
 )
 def test_settings_that_cannot_work_are_refused(changes, error, hint):
     with pytest.raises(error, match=hint):
-        recipe.setup(dataclasses.replace(PAPER, **changes))
+        paper.setup(dataclasses.replace(PAPER, **changes))
+
+
+def test_settings_that_the_official_code_does_not_have_are_refused():
+    with pytest.raises(UsageError, match="preset dcmpnet-paper"):
+        official.setup(dataclasses.replace(OFFICIAL, network=NetworkConfig(mfm=False)))
+    with pytest.raises(UsageError, match="preset dcmpnet-paper"):
+        dataclasses.replace(OFFICIAL, variant="paper")
 
 
 def test_a_dry_run_counts():
-    described = recipe.describe(OFFICIAL)
+    described = official.describe(OFFICIAL)
     assert described["depth_network_beside"] == 1_980_283
     assert described["samples"] == 6
     json.dumps(described)
 
 
 @pytest.mark.parametrize(
-    ("name", "variant", "lr", "turn", "vertical"),
-    [("dcmpnet-official", "official", 1e-4, True, False), ("dcmpnet-paper", "paper", 1e-3, False, True)],
+    ("name", "recipe", "lr", "turn", "vertical"),
+    [("dcmpnet-official", official, 1e-4, True, False), ("dcmpnet-paper", paper, 1e-3, False, True)],
 )
-def test_presets_are_what_was_published(name, variant, lr, turn, vertical):
+def test_presets_are_what_was_published(name, recipe, lr, turn, vertical):
     module, config = preset(name)
     assert module is recipe
-    assert (config.variant, config.optimizer.lr, config.depth_optimizer.lr) == (variant, lr, lr)
+    assert (config.optimizer.lr, config.depth_optimizer.lr) == (lr, lr)
     assert (config.data.turn, config.data.vertical, config.data.crop, config.data.batch) == (turn, vertical, 256, 8)
     assert config.steps == 600 * 1748
     assert (config.schedule.shape, config.schedule.final) == ("cosine", 0.01)
@@ -522,7 +532,7 @@ def test_the_small_preset_needs_no_files_of_others(monkeypatch):
     monkeypatch.undo()  # the real network
     _, config = preset("dcmpnet-small")
     assert (config.data.dataset, config.teacher) == ("synthetic", "compact")
-    assert recipe.describe(config)["trained"] > 10_000_000
+    assert paper.describe(config)["trained"] > 10_000_000
 
 
 PROCESS = """
@@ -531,13 +541,12 @@ import torch
 from torch import nn
 from tests.recipes import test_mutual_promotion as shared
 from unhaze.models import dcmpnet
-from unhaze.recipes import mutual_promotion as recipe
 from unhaze.training.distributed import rank
 
 folder, out, variant = sys.argv[1:]
+recipe, config = shared.shared_batch(variant)
 shared.SmallUNet.norm = nn.InstanceNorm2d  # batch normalisation sees the share of its process
 dcmpnet.UNet, dcmpnet.local_global_levels = shared.SmallUNet, shared.one_block_each
-config = shared.shared_batch(variant)
 done = []
 original = recipe.leave_processes
 recipe.leave_processes = lambda: (done.append(rank()), original())
@@ -547,11 +556,12 @@ torch.save([state.network.state_dict(), state.depth.state_dict()], f"{out}-{done
 
 
 def shared_batch(variant):
-    """SGD, whose step is the gradient: Adam would turn rounding noise into steps of full size."""
+    """A recipe with SGD, whose step is the gradient: Adam would turn rounding noise into steps of full size."""
     optimizer = OptimizerConfig("sgd", lr=0.02, betas=(0.9, 0.999), clip=1.0)
     data = dataclasses.replace(PAPER.data, dataset="folders", validation="", held_out=1)
-    changes = {"variant": variant, "teacher": "compact", "optimizer": optimizer, "depth_optimizer": optimizer}
-    return dataclasses.replace(PAPER, data=data, **changes)
+    changes = {"teacher": "compact", "optimizer": optimizer, "depth_optimizer": optimizer}
+    recipe, config = (paper, PAPER) if variant == "paper" else (official, OFFICIAL)
+    return recipe, dataclasses.replace(config, data=data, **changes)
 
 
 @pytest.mark.slow

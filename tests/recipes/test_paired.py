@@ -15,12 +15,11 @@ from tests.patience import HUNG
 from unhaze.errors import ImageError, UsageError
 from unhaze.models.checkpoints import load_network
 from unhaze.recipes import depth_fusion, supervised
-from unhaze.recipes._loss import LossConfig
-from unhaze.recipes._paired import DataConfig
 from unhaze.recipes.presets import list_presets, override, preset
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
-from unhaze.training.schedules import ScheduleConfig
+from unhaze.training.loss import LossConfig
+from unhaze.training.pairs import DataConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
 DATA = DataConfig("folders", "", "", held_out=2, crop=32, batch=2)
 SUPERVISED = supervised.Config(
@@ -56,7 +55,7 @@ def weights(state):
 @pytest.mark.parametrize(("recipe", "config"), RECIPES)
 def test_a_killed_and_resumed_run_gives_the_same_weights(recipe, config, pairs_folder, tmp_path, monkeypatch):
     whole = weights(recipe.train(config, pairs_folder, tmp_path / "whole"))
-    original, calls = supervised.descend, []
+    original, calls = recipe.descend, []
 
     def dies(*arguments):
         calls.append(1)
@@ -64,7 +63,7 @@ def test_a_killed_and_resumed_run_gives_the_same_weights(recipe, config, pairs_f
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(supervised, "descend", dies)
+    monkeypatch.setattr(recipe, "descend", dies)
     with pytest.raises(KeyboardInterrupt):
         recipe.train(config, pairs_folder, tmp_path / "parts")
     assert torch.equal(whole, weights(recipe.train(config, pairs_folder, tmp_path / "parts", resume="auto")))
@@ -140,10 +139,10 @@ def test_shuffled_depth_is_the_depth_of_another_picture():
         torch.ones(2, dtype=torch.bool),
         (),
     )
-    told = depth_fusion._told(batch, dataclasses.replace(FUSION, depth="shuffled"))
+    told = depth_fusion.shuffle_depth(batch)
     assert told.nearness[:, 0, 0, 0].tolist() == [1, 0]
     with pytest.raises(UsageError, match="batches of two or more"):
-        depth_fusion._told(batch.parts(2)[0], dataclasses.replace(FUSION, depth="shuffled"))
+        depth_fusion.shuffle_depth(batch.parts(2)[0])
 
 
 SCRIPT = """

@@ -9,10 +9,10 @@ import torch
 from unhaze.models.aodnet import AODNet
 from unhaze.models.mitnet import MITNet
 from unhaze.recipes import supervised
-from unhaze.recipes._paired import DataConfig
 from unhaze.recipes.presets import list_presets, preset, summary
-from unhaze.training.loop import LoopConfig
-from unhaze.training.schedules import ScheduleConfig, rate_factor
+from unhaze.training.pairs import DataConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import ScheduleConfig, rate_factor
 
 ITS, RESIDE_6K = 13_990, 6_000
 

@@ -12,11 +12,16 @@ from torch import nn
 
 from unhaze.errors import OutputError, UsageError, WeightsNotFoundError
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.logging import JsonLog, write_strips
-from unhaze.training.memory import keep_freed_memory
-from unhaze.training.schedules import warmup_cosine
-from unhaze.training.seed import random_state, restore_random_state, seed_everything
+from unhaze.training.record import JsonLog
+from unhaze.training.state import (
+    ExponentialMovingAverage,
+    keep_freed_memory,
+    random_state,
+    restore_random_state,
+    seed_everything,
+)
+from unhaze.training.steps import warmup_cosine
+from unhaze.training.validation import write_strips
 
 
 def draws():

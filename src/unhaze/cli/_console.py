@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Meter", "ProgressBar", "is_verbose", "log", "one_line", "set_quiet", "set_verbose", "show_log"]
+__all__ = ["ProgressBar", "is_verbose", "log", "one_line", "set_quiet", "set_verbose", "show_log"]
 
 log = logging.getLogger("unhaze.cli")
 
@@ -109,37 +108,6 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-class Meter:
-    """One line that is written over itself on a terminal; elsewhere a new line from time to time.
-
-    Args:
-        seconds: Between lines where stderr is no terminal.
-    """
-
-    def __init__(self, seconds: float = 60.0) -> None:
-        self._live = sys.stderr.isatty()
-        self._seconds, self._last, self._width = seconds, -float("inf"), 0
-
-    def show(self, text: str) -> None:
-        """Show how things stand."""
-        now = time.monotonic()
-        if not log.isEnabledFor(logging.INFO) or (not self._live and now - self._last < self._seconds):
-            return
-        self._last, text = now, one_line(text)
-        print(f"\r{text:{self._width}}" if self._live else text, end="" if self._live else "\n", file=sys.stderr)
-        sys.stderr.flush()
-        self._width = len(text)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live and self._width:
-            print(file=sys.stderr)
 
 
 def _create_bar() -> Progress:

@@ -71,16 +71,24 @@ def train(
         if error.name != "torch":
             raise
         raise MissingDependencyError("torch", "torch", "train a network") from error
-    config = override(config, _pairs(changes or []))
+    for change in changes or []:
+        if "=" not in change:
+            raise UsageError(f"--set takes KEY=VALUE, but was given {change!r}.")
+    pairs = (change.partition("=") for change in changes or [])
+    config = override(config, {key.strip(): value.strip() for key, _, value in pairs})
     if dry_run:
         typer.echo(json.dumps(_dry_run(recipe, config, data), indent=1))
         return
     if data is None:
         raise UsageError("Training needs data; give its folder with --data.")
+    from unhaze.training.distributed import is_main
+    from unhaze.training.report import write_report
+
     folder = out or Path("runs") / preset
-    with _console.Meter() as meter:
-        weights = recipe.main(config, data, folder, resume=resume, report=lambda now: meter.show(_progress_line(now)))
-    _finish(folder, preset, weights)
+    weights = recipe.main(config, data, folder, resume=resume)
+    if is_main():
+        page = write_report(folder, preset)
+        _console.log.info(f"The network is {weights}; how it went is told in {page}")
 
 
 def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
@@ -93,31 +101,3 @@ def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
     if rehearse := getattr(recipe, "rehearse", None):
         known["estimate"] = rehearse(config)
     return known
-
-
-def _progress_line(now: Any) -> str:
-    """One line on where a training stands."""
-    import datetime
-
-    left = "" if now.seconds_left is None else f", {datetime.timedelta(seconds=round(now.seconds_left))} left"
-    loss = f", loss {now.values['loss']:.4g}" if "loss" in now.values else ""
-    scores = "".join(f", {name} {value:.4g}" for name, value in now.validation.items())
-    return f"step {now.step} of {now.steps}{left}, {now.pictures_per_second:.3g} pictures/s{loss}{scores}"
-
-
-def _finish(folder: Path, preset: str, weights: Path) -> None:
-    from unhaze.training.distributed import is_main
-    from unhaze.training.report import write_report
-
-    if is_main():
-        page = write_report(folder, preset)
-        _console.log.info(f"The network is {weights}; how it went is told in {page}")
-
-
-def _pairs(changes: list[str]) -> dict[str, str]:
-    from unhaze.errors import UsageError
-
-    for change in changes:
-        if "=" not in change:
-            raise UsageError(f"--set takes KEY=VALUE, but was given {change!r}.")
-    return {key.strip(): value.strip() for key, _, value in (change.partition("=") for change in changes)}

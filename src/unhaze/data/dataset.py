@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Border",
-    "ConcatDataset",
     "Dataset",
     "DepthOf",
     "OnError",
@@ -310,39 +309,6 @@ class PairedDataset:
                 "empty the depth cache and fill it again."
             )
         return found
-
-
-class ConcatDataset:
-    """Several data sets one after the other.
-
-    Args:
-        parts: At least one.
-
-    Raises:
-        UsageError: There is none.
-    """
-
-    def __init__(self, parts: Sequence[Dataset]) -> None:
-        if not parts:
-            raise UsageError("There is no data set to join; give at least one.")
-        self.parts = tuple(parts)
-        self._ends = np.cumsum([len(part) for part in self.parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> Sample:
-        part, place = self._find(in_range(index, len(self)))
-        return part[place]
-
-    def at(self, index: int, epoch: int = 0) -> Sample:
-        """Sample ``index`` of ``epoch``, counted through all parts."""
-        part, place = self._find(index)
-        return part.at(place, epoch)
-
-    def _find(self, index: int) -> tuple[Dataset, int]:
-        which = int(np.searchsorted(self._ends, index, side="right"))
-        return self.parts[which], index - (int(self._ends[which - 1]) if which else 0)
 
 
 class Series:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -40,12 +40,10 @@ from unhaze.default.scenes import SceneBank
 from unhaze.default.synthesis import Sample, SynthesisConfig, synthesize
 from unhaze.errors import UsageError
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint
-from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.logging import write_strips
-from unhaze.training.loop import LoopConfig, Progress, run_steps
-from unhaze.training.memory import keep_freed_memory
-from unhaze.training.schedules import warmup_cosine
-from unhaze.training.seed import random_state, restore_random_state, seed_everything
+from unhaze.training.record import LoopConfig, RunRecord, check_values
+from unhaze.training.state import ExponentialMovingAverage, prepare_process, random_state, restore_random_state
+from unhaze.training.steps import warmup_cosine
+from unhaze.training.validation import write_strips
 
 __all__ = ["Config", "State", "main", "setup", "step", "train"]
 
@@ -234,9 +232,7 @@ def setup(config: Config, start: str | Path = "") -> State:
         config: All settings.
         start: Checkpoint whose averaged weights are the first.
     """
-    torch.set_num_threads(config.threads)
-    keep_freed_memory()
-    seed_everything(config.seed)
+    prepare_process(config.seed, config.threads)
     network = create_network(config.network)
     if start:
         network.load_state_dict(load_checkpoint(Path(start))["ema"]["network"])
@@ -405,14 +401,7 @@ def estimate_missing_depth(bank: SceneBank, network: FieldNetwork) -> SceneBank:
     return SceneBank([complete(scene) for scene in bank.scenes])
 
 
-def train(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> State:
+def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> State:
     """Train from the newest checkpoint on, or from the start.
 
     Args:
@@ -420,66 +409,43 @@ def train(
         data: Folder with the sources of :mod:`unhaze.default.scenes`.
         out: Folder of the run: ``config.json``, ``log.jsonl``, ``strips/``, ``checkpoints/``.
         resume: ``"auto"`` for the newest checkpoint in ``out`` if there is one, or a checkpoint file.
-        report: Told where the training stands.
 
     Raises:
         UsageError: The data is missing, ``out`` holds another run, or the checkpoint is of other settings or data.
     """
-    bank = SceneBank.load(data, "train", boxes=config.boxes)
-    return _train(config, bank, Path(out), resume, report)
+    return train_parts(config, SceneBank.load(data, "train", boxes=config.boxes), Path(out), resume)
 
 
-def _train(
-    config: Config,
-    bank: SceneBank,
-    out: Path,
-    resume: str | Path | None,
-    report: Callable[[Progress], None] | None,
-) -> State:
+def train_parts(config: Config, bank: SceneBank, out: Path, resume: str | Path | None) -> State:
+    """The part that has to come before, if there is one, and then this one; see :func:`train`."""
     start: str | Path = ""
-    facts = _data_facts(bank)
+    facts = data_facts(bank)
     if config.first is not None:
-        first = _train(config.first, bank, out / "first", "auto" if resume else None, report)
+        first = train_parts(config.first, bank, out / "first", "auto" if resume else None)
         start = latest_checkpoint(out / "first" / "checkpoints") or ""
         bank = estimate_missing_depth(bank, first.average.network)
     state = setup(config, start)
-    stream: list[Iterator[Batch]] = []  # begun when a checkpoint has said with which step
-
-    def advance(number: int) -> dict[str, float]:
-        if not stream:
-            stream.append(_batches(bank, config, number))
-        batch = next(stream[0])
-        terms = step(state, batch, config)
-        if state.steps_done % config.strip_every == 0 or state.steps_done == config.steps:
-            _write_strips(state, batch, config, out / "strips" / f"step-{state.steps_done:07d}.png")
-        return terms
-
-    run_steps(
-        state,
-        LoopConfig(steps=config.steps, checkpoint_every=config.checkpoint_every, log_every=config.log_every),
-        out=out,
-        settings=asdict(config),
-        data=facts,
-        advance=advance,
-        batch=config.batch,
-        resume=resume,
-        report=report,
-    )
+    loop = LoopConfig(steps=config.steps, checkpoint_every=config.checkpoint_every, log_every=config.log_every)
+    with RunRecord(out, loop, settings=asdict(config), data=facts, batch=config.batch, resume=resume) as run:
+        if run.checkpoint is not None:
+            state.load_state_dict(run.checkpoint)
+        for batch in batches(bank, config, state.steps_done):
+            values = step(state, batch, config)
+            done = state.steps_done
+            if done % config.strip_every == 0 or done == config.steps:
+                show(state, batch, config, out / "strips" / f"step-{done:07d}.png")
+            check_values(values, done)
+            run.record(done, values)
+            if run.is_checkpoint(done):
+                run.save(done, state.state_dict())
     return state
 
 
-def main(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> Path:
+def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
     """Train, and export the averaged network as ``field.onnx`` into ``out``; its path."""
     from unhaze.default.export import export_field
 
-    state = train(config, data, out, resume=resume, report=report)
+    state = train(config, data, out, resume=resume)
     return export_field(state.average.network, Path(out) / "field.onnx")
 
 
@@ -504,7 +470,7 @@ def inspect(config: Config, data: str | Path) -> dict[str, Any]:
     return {"folder": str(data), "scenes": len(SceneBank.load(data, "train"))}
 
 
-def _batches(bank: SceneBank, config: Config, first: int) -> Iterator[Batch]:
+def batches(bank: SceneBank, config: Config, first: int) -> Iterator[Batch]:
     """Batches of the remaining steps in order, made in threads while the network trains."""
     with ThreadPoolExecutor(_LOADERS, thread_name_prefix="synthesis") as pool:
         pending: list[Future[Batch]] = []
@@ -583,7 +549,8 @@ def _depth_loss(log_depth: Tensor, batch: Batch) -> Tensor:
     return _mean((difference - difference.mean(dim=(1, 2, 3), keepdim=True)).abs(), batch.depth_known)
 
 
-def _data_facts(bank: SceneBank) -> dict[str, Any]:
+def data_facts(bank: SceneBank) -> dict[str, Any]:
+    """What identifies the scenes: how many, and a digest of their names and pixels."""
     digest = hashlib.sha256()
     for scene in bank.scenes:
         digest.update(scene.name.encode())
@@ -591,7 +558,7 @@ def _data_facts(bank: SceneBank) -> dict[str, Any]:
     return {"scenes": len(bank), "sha256": digest.hexdigest()}
 
 
-def _write_strips(state: State, batch: Batch, config: Config, path: Path) -> None:
+def show(state: State, batch: Batch, config: Config, path: Path) -> None:
     """Hazy, restored, clear, transmission and true transmission of a few samples."""
     few = Batch(*(each[:6].to(config.device) for each in batch))
     hazy, clear, true_transmission = (F.avg_pool2d(each, 2) for each in (few.hazy, few.clear, few.transmission))

@@ -16,26 +16,39 @@ bit, on the same machine with the same threads. N processes (``torchrun``) share
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unhaze.data.batch import Batch
 from unhaze.errors import UsageError
 from unhaze.losses.adversarial import Objective, PatchDiscriminator, discriminator_loss, generator_loss
 from unhaze.models.base import Model
+from unhaze.models.checkpoints.loading import save_weights
 from unhaze.models.layers.device import choose_device
+from unhaze.models.networks import resolve_network
 from unhaze.recipes import supervised
-from unhaze.recipes._loss import restoration_terms
-from unhaze.recipes._paired import Batch, NetworkState
-from unhaze.recipes.supervised import describe, inspect, place, rehearse_steps, train_network, write_weights
-from unhaze.training.distributed import average_values, join_processes
-from unhaze.training.loop import Progress
-from unhaze.training.optim import OptimizerConfig, autocast, create_optimizer, create_scaler, descend, set_rate
-from unhaze.training.schedules import ScheduleConfig, rate_factor
+from unhaze.recipes.supervised import describe, inspect
+from unhaze.training.distributed import average_values, is_main, join_processes, leave_processes
+from unhaze.training.loss import restoration_terms
+from unhaze.training.pairs import batches, data_facts, open_data, random_batch
+from unhaze.training.record import RunRecord, check_values
+from unhaze.training.state import NetworkState, estimate_cost, place
+from unhaze.training.steps import (
+    OptimizerConfig,
+    ScheduleConfig,
+    autocast,
+    create_optimizer,
+    create_scaler,
+    descend,
+    rate_factor,
+    set_rate,
+)
+from unhaze.training.validation import score_network
 
 __all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
@@ -126,9 +139,10 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     batch = batch.to(choose_device(config.device))
     with autocast(choose_device(config.device), config.precision):
         restored = state.network.restore(batch.hazy)
-    told = _tell_apart(state, restored.image.detach(), batch.clear, config)
+    told = discriminate(state, restored.image.detach(), batch.clear, config)
     terms = restoration_terms(restored, batch.clear, batch.hazy, config.loss)
-    terms["adversarial"] = config.adversarial * _pass_for_clear(state, restored.image, config)
+    state.discriminator.requires_grad_(False)  # just improved, it only passes the gradient on
+    terms["adversarial"] = config.adversarial * generator_loss(judge(state, restored.image, config), config.objective)
     total = torch.stack(list(terms.values())).sum()
     state.scaler.scale(total).backward()
     norm = descend(state.optimizer, state.scaler, state.network.parameters(), config.optimizer.clip)
@@ -137,10 +151,10 @@ def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
     return average_values({"loss": total, **terms, "discriminator": told, "norm": norm})
 
 
-def _tell_apart(state: State, restored: Tensor, clear: Tensor, config: Config) -> Tensor:
+def discriminate(state: State, restored: Tensor, clear: Tensor, config: Config) -> Tensor:
     """The discriminator's step; its loss."""
     state.discriminator.requires_grad_(True)
-    fake, real = (_judge(state, image, config) for image in (restored, clear))
+    fake, real = (judge(state, image, config) for image in (restored, clear))
     loss = discriminator_loss(real, fake, config.objective)
     state.discriminator_scaler.scale(loss).backward()
     clip = config.discriminator_optimizer.clip
@@ -148,45 +162,50 @@ def _tell_apart(state: State, restored: Tensor, clear: Tensor, config: Config) -
     return loss.detach()
 
 
-def _pass_for_clear(state: State, restored: Tensor, config: Config) -> Tensor:
-    """What the discriminator, just improved, says of the restored pictures; it only passes the gradient on."""
-    state.discriminator.requires_grad_(False)
-    return generator_loss(_judge(state, restored, config), config.objective)
-
-
-def _judge(state: State, image: Tensor, config: Config) -> Tensor:
+def judge(state: State, image: Tensor, config: Config) -> Tensor:
+    """What the discriminator says of pictures (B, 3, H, W) in [0, 1], place by place."""
     with autocast(choose_device(config.device), config.precision):
         verdicts: Tensor = state.discriminator(2 * image.float() - 1)
     return verdicts.float()
 
 
-def train(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> State:
+def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> State:
     """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
-    join_processes(choose_device(config.device))
+    device = choose_device(config.device)
+    join_processes(device)
     state = setup(config)
-    train_network(state, config, data, out, resume, report, step)
+    dataset, held_out = open_data(config.data, data, config.seed)
+    settings, facts = asdict(config), data_facts(dataset, config.data)
+    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
+        if run.checkpoint is not None:
+            state.load_state_dict(run.checkpoint)
+        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
+            values = step(state, batch, config)
+            done, scores = state.steps_done, None
+            check_values(values, done)
+            if run.is_validation(done):
+                strips = Path(out) / "strips" / f"step-{done:07d}.png"
+                scores = score_network(state.average.network, held_out, config.protocol, device, strips)
+            run.record(done, values, scores)
+            if run.is_checkpoint(done):
+                run.save(done, state.state_dict())
+    leave_processes()
     return state
 
 
-def main(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> Path:
+def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
     """Train, and write the network's averaged weights as ``weights.safetensors`` into ``out``; its path."""
-    return write_weights(train(config, data, out, resume=resume, report=report), config, out)
+    state = train(config, data, out, resume=resume)
+    path = Path(out) / "weights.safetensors"
+    if is_main():
+        save_weights(state.average.network.state_dict(), path, resolve_network(config.network), overwrite=True)
+    return path
 
 
 def rehearse(config: Config) -> dict[str, float]:
     """Time and memory from two steps on noise; see :func:`unhaze.recipes.supervised.rehearse`."""
-    return rehearse_steps(setup(config), config, step)
+    state, batch = setup(config), random_batch(config.data)
+    step(state, batch, config)
+    started = time.perf_counter()
+    step(state, batch, config)
+    return estimate_cost(time.perf_counter() - started, config.steps)

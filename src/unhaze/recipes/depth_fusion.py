@@ -9,13 +9,15 @@ Table 7 are lost in the text, and no code is public.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from unhaze.data.batch import Batch
 from unhaze.data.dataset import Dataset, Sample
 from unhaze.depth import create_depth
 from unhaze.depth.base import gives_features
@@ -23,31 +25,36 @@ from unhaze.errors import UsageError
 from unhaze.models.guided import Freeze, GuidedDehazer, create_model, save_model
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.device import choose_device
-from unhaze.recipes._loss import LossConfig
-from unhaze.recipes._paired import (
+from unhaze.training.distributed import average_values, is_main, join_processes, leave_processes
+from unhaze.training.loss import LossConfig, restoration_terms
+from unhaze.training.pairs import (
     CACHED,
-    Batch,
     DataConfig,
-    NetworkState,
+    batches,
     cached_source,
-    describe_network,
+    data_facts,
     has_depth,
     inspect_data,
     no_depth,
     open_data,
-    score_network,
+    random_batch,
 )
-from unhaze.recipes.supervised import descend_on, place, rehearse_steps, run_on_pairs
-from unhaze.training.distributed import is_main, join_processes, leave_processes
-from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.loop import LoopConfig, Progress
-from unhaze.training.memory import keep_freed_memory
-from unhaze.training.optim import OptimizerConfig, Precision, create_optimizer, create_scaler
-from unhaze.training.schedules import ScheduleConfig
-from unhaze.training.seed import seed_everything
+from unhaze.training.record import LoopConfig, RunRecord, check_values
+from unhaze.training.state import NetworkState, begin, count_parameters, estimate_cost, prepare_process
+from unhaze.training.steps import (
+    OptimizerConfig,
+    Precision,
+    ScheduleConfig,
+    add_gradients,
+    autocast,
+    descend,
+    rate_factor,
+    set_rate,
+)
+from unhaze.training.validation import Validation, one_by_one
 from unhaze.types import Restored
 
-__all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 State = NetworkState[GuidedDehazer]
 _FROM_DATA = ("stored", "shuffled")
@@ -99,9 +106,7 @@ def setup(config: Config) -> State:
     Raises:
         UsageError: A setting cannot work.
     """
-    torch.set_num_threads(config.threads)
-    keep_freed_memory()
-    seed_everything(config.seed)
+    prepare_process(config.seed, config.threads)
     model = _create(config)
     if model.fusions.compares and not _is_live(config):
         raise UsageError(
@@ -109,10 +114,120 @@ def setup(config: Config) -> State:
             "--set depth=NAME."
         )
     device = choose_device(config.device)
-    model = place(model, device)
-    average = ExponentialMovingAverage(model, config.ema)
-    optimizer = create_optimizer(model.parameters(), config.optimizer)
-    return NetworkState(model.train(), average, optimizer, create_scaler(device, config.precision))
+    return begin(model, config.optimizer, ema=config.ema, precision=config.precision, device=device)
+
+
+def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
+    """One optimiser step; the values of the loss terms, means over all processes."""
+    set_rate(state.optimizer, config.optimizer.lr * rate_factor(config.schedule, state.steps_done, config.steps))
+    device = choose_device(config.device)
+    if config.depth == "shuffled":
+        batch = shuffle_depth(batch)
+    values: dict[str, Tensor] = {}
+    for part in batch.to(device).parts(config.accumulate):
+        with autocast(device, config.precision):
+            restored = restore(state.network, part, config)
+        terms = restoration_terms(restored, part.clear, part.hazy, config.loss)
+        add_gradients(terms, state.scaler, parts=config.accumulate, values=values)
+    norm = descend(state.optimizer, state.scaler, state.network.parameters(), config.optimizer.clip)
+    state.average.update(state.network)
+    state.steps_done += 1
+    return average_values({**values, "norm": norm})
+
+
+def restore(model: GuidedDehazer, batch: Batch, config: Config) -> Restored:
+    """What the network makes of a batch and of its depth: the estimator's of these views, or what came with them."""
+    if _is_live(config):
+        return model.restore(batch.hazy)
+    return model.restore(batch.hazy, DepthView(batch.nearness, batch.features or (batch.nearness,)))
+
+
+def shuffle_depth(batch: Batch) -> Batch:
+    """The batch with every picture's depth given to the next.
+
+    Raises:
+        UsageError: There is no other picture.
+    """
+    if len(batch.hazy) < 2:
+        raise UsageError("Depth can only be shuffled within batches of two or more; raise data.batch.")
+    return batch._replace(nearness=batch.nearness.roll(1, 0))
+
+
+def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> State:
+    """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
+    device = choose_device(config.device)
+    join_processes(device)
+    state = setup(config)
+    dataset, held_out = _open(state, config, data)
+    settings, facts = asdict(config), data_facts(dataset, config.data)
+    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
+        if run.checkpoint is not None:
+            state.load_state_dict(run.checkpoint)
+        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
+            values = step(state, batch, config)
+            done, scores = state.steps_done, None
+            check_values(values, done)
+            if run.is_validation(done):
+                scores = validate(
+                    state.average.network, held_out, config, Path(out) / "strips" / f"step-{done:07d}.png"
+                )
+            run.record(done, values, scores)
+            if run.is_checkpoint(done):
+                run.save(done, state.state_dict())
+    leave_processes()
+    return state
+
+
+@torch.no_grad()
+def validate(model: GuidedDehazer, held_out: list[Sample], config: Config, strips: Path) -> dict[str, float]:
+    """Mean scores of a model with the depth that it learns from, and a strip of the first samples."""
+    validation = Validation(config.protocol)
+    for batch in one_by_one(held_out, choose_device(config.device)):
+        validation.add(batch, restore(model, batch, config).image)
+    validation.write_strips(strips)
+    return validation.scores()
+
+
+def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
+    """Train, and write the averaged weights: ``weights.safetensors``, and the fusion alone, ``fusion.safetensors``.
+
+    Returns:
+        Path of the whole.
+    """
+    model = train(config, data, out, resume=resume).average.network
+    path = Path(out) / "weights.safetensors"
+    if is_main():
+        save_model(model, Path(out) / "fusion.safetensors", "fusions", overwrite=True)
+        save_model(model, path, overwrite=True)
+    return path
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The resolved settings and what they amount to, for a dry run."""
+    model = _create(replace(config, backbone_weights=""))
+    samples = config.steps * config.data.batch
+    return {"config": asdict(config), **count_parameters(model), "steps": config.steps, "samples": samples}
+
+
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run; no estimator is run."""
+    return inspect_data(config.data, data, config.seed, depth_setting="depth" if config.depth in _FROM_DATA else "")
+
+
+def rehearse(config: Config) -> dict[str, float]:
+    """Time and memory from two steps on noise; see :func:`unhaze.recipes.supervised.rehearse`."""
+    state, batch = setup(config), random_batch(config.data)
+    estimator, crop = state.network.estimator, config.data.crop
+    if not _is_live(config) and estimator is not None and gives_features(estimator):
+        sides = [max(1, round(crop / level.stride)) for level in estimator.levels]
+        shapes = [
+            (len(batch.hazy), each.channels, side, side) for each, side in zip(estimator.levels, sides, strict=True)
+        ]
+        batch = batch._replace(features=tuple(torch.rand(shape) for shape in shapes))
+    step(state, batch, config)
+    started = time.perf_counter()
+    step(state, batch, config)
+    return estimate_cost(time.perf_counter() - started, config.steps)
 
 
 def _create(config: Config) -> GuidedDehazer:
@@ -130,51 +245,6 @@ def _is_live(config: Config) -> bool:
     return config.depth not in _FROM_DATA and not config.depth.startswith(CACHED)
 
 
-def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
-    """One optimiser step; the values of the loss terms."""
-    return descend_on(state, _told(batch, config), config, lambda part: _restore(state.network, part, config))
-
-
-def _told(batch: Batch, config: Config) -> Batch:
-    """The batch with the depth that the network is told."""
-    if config.depth != "shuffled":
-        return batch
-    if len(batch.hazy) < 2:
-        raise UsageError("Depth can only be shuffled within batches of two or more; raise data.batch.")
-    return batch._replace(nearness=batch.nearness.roll(1, 0))
-
-
-def _restore(model: GuidedDehazer, batch: Batch, config: Config) -> Restored:
-    if _is_live(config):
-        return model.restore(batch.hazy)
-    return model.restore(batch.hazy, DepthView(batch.nearness, batch.features or (batch.nearness,)))
-
-
-def train(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> State:
-    """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`."""
-    join_processes(choose_device(config.device))
-    state = setup(config)
-    dataset, held_out = _open(state, config, data)
-
-    def validate(done: int) -> Mapping[str, float]:
-        if not is_main():
-            return {}
-        strips = Path(out) / "strips" / f"step-{done:07d}.png"
-        model, device = state.average.network, choose_device(config.device)
-        return score_network(lambda batch: _restore(model, batch, config), held_out, config.protocol, device, strips)
-
-    run_on_pairs(state, config, dataset, out, resume, report, validate, step)
-    leave_processes()
-    return state
-
-
 def _open(state: State, config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
     """Pairs with the depth that is asked for, to train and to validate on."""
     if config.depth.startswith(CACHED):
@@ -188,49 +258,3 @@ def _open(state: State, config: Config, data: str | Path) -> tuple[Dataset, list
     if config.depth == "shuffled":  # a network that learnt from wrong depth is scored on wrong depth
         held_out = [replace(each, depth=held_out[i - 1].depth) for i, each in enumerate(held_out)]
     return dataset, held_out
-
-
-def main(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> Path:
-    """Train, and write the averaged weights: ``weights.safetensors``, and the fusion alone, ``fusion.safetensors``.
-
-    Returns:
-        Path of the whole.
-    """
-    model = train(config, data, out, resume=resume, report=report).average.network
-    path = Path(out) / "weights.safetensors"
-    if is_main():
-        save_model(model, Path(out) / "fusion.safetensors", "fusions", overwrite=True)
-        save_model(model, path, overwrite=True)
-    return path
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """The resolved settings and what they amount to, for a dry run."""
-    model = _create(replace(config, backbone_weights=""))
-    samples = config.steps * config.data.batch
-    return {"config": asdict(config), **describe_network(model), "steps": config.steps, "samples": samples}
-
-
-def inspect(config: Config, data: str | Path) -> dict[str, Any]:
-    """What the training would find in its data, for a dry run; no estimator is run."""
-    return inspect_data(config.data, data, config.seed, depth_setting="depth" if config.depth in _FROM_DATA else "")
-
-
-def rehearse(config: Config) -> dict[str, float]:
-    """Time and memory from two steps on noise; see :func:`unhaze.recipes.supervised.rehearse`."""
-    state = setup(config)
-    estimator = state.network.estimator
-    if _is_live(config) or estimator is None or not gives_features(estimator):
-        return rehearse_steps(state, config, step)
-    crop, levels = config.data.crop, estimator.levels
-    noise = tuple(torch.rand(config.data.batch, x.channels, *2 * (max(1, round(crop / x.stride)),)) for x in levels)
-    return rehearse_steps(
-        state, config, lambda state, batch, config: step(state, batch._replace(features=noise), config)
-    )

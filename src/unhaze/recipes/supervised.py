@@ -11,51 +11,38 @@ for bit, on the same machine with the same threads. N processes (``torchrun``) s
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from unhaze.data.batch import Batch
 from unhaze.models.base import Model
 from unhaze.models.checkpoints.loading import load_weights, save_weights
 from unhaze.models.layers.device import choose_device
 from unhaze.models.networks import create_network, resolve_network
-from unhaze.recipes._loss import LossConfig, restoration_terms
-from unhaze.recipes._paired import (
-    Batch,
-    DataConfig,
-    NetworkState,
-    batches,
-    data_facts,
-    describe_network,
-    inspect_data,
-    open_data,
-    score_network,
-)
 from unhaze.training.distributed import average_values, is_main, join_processes, leave_processes
-from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.loop import LoopConfig, Progress, run_steps
-from unhaze.training.memory import keep_freed_memory, resident_peak
-from unhaze.training.optim import (
+from unhaze.training.loss import LossConfig, restoration_terms
+from unhaze.training.pairs import DataConfig, batches, data_facts, inspect_data, open_data, random_batch
+from unhaze.training.record import LoopConfig, RunRecord, check_values
+from unhaze.training.state import NetworkState, begin, count_parameters, estimate_cost, prepare_process
+from unhaze.training.steps import (
     OptimizerConfig,
     Precision,
+    ScheduleConfig,
+    add_gradients,
     autocast,
-    create_optimizer,
-    create_scaler,
     descend,
+    rate_factor,
     set_rate,
 )
-from unhaze.training.schedules import ScheduleConfig, rate_factor
-from unhaze.training.seed import seed_everything
+from unhaze.training.validation import score_network
 
-__all__ = ["Config", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 State = NetworkState[Model]
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,72 +82,36 @@ class Config:
 
 
 def setup(config: Config) -> State:
-    """A training at step 0."""
-    torch.set_num_threads(config.threads)
-    keep_freed_memory()
-    seed_everything(config.seed)
+    """A training at step 0.
+
+    Raises:
+        UsageError: A setting cannot work.
+    """
+    prepare_process(config.seed, config.threads)
     network = create_network(resolve_network(config.network))
     if config.weights:
         load_weights(network, config.weights)
     device = choose_device(config.device)
-    network = place(network, device)
-    average = ExponentialMovingAverage(network, config.ema)
-    optimizer = create_optimizer(network.parameters(), config.optimizer)
-    return NetworkState(network.train(), average, optimizer, create_scaler(device, config.precision))
+    return begin(network, config.optimizer, ema=config.ema, precision=config.precision, device=device)
 
 
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
-    """One optimiser step; the values of the loss terms."""
-
-    def restore(part: Batch) -> Any:
-        return state.network.restore(part.hazy)
-
-    return descend_on(state, batch, config, restore)
-
-
-def descend_on(
-    state: Any,
-    batch: Batch,
-    config: Any,
-    restore: Callable[[Batch], Any],
-    further: Callable[[Any, Batch], dict[str, Tensor]] | None = None,
-) -> dict[str, float]:
-    """The step itself, for any way of restoring: accumulate, average over processes, clip, step, average weights.
-
-    Args:
-        state: Of which ``network`` is trained.
-        batch: All pictures of the step.
-        config: Of any recipe for one network and one optimiser.
-        restore: Restores a part of the batch.
-        further: Terms beside those of ``config.loss``, given what was restored and of which part.
-    """
+    """One optimiser step; the values of the loss terms, means over all processes."""
     set_rate(state.optimizer, config.optimizer.lr * rate_factor(config.schedule, state.steps_done, config.steps))
     device = choose_device(config.device)
-    sums: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
     for part in batch.to(device).parts(config.accumulate):
         with autocast(device, config.precision):
-            restored = restore(part)
+            restored = state.network.restore(part.hazy)
         terms = restoration_terms(restored, part.clear, part.hazy, config.loss)
-        if further is not None:
-            terms |= further(restored, part)
-        total = torch.stack(list(terms.values())).sum() / config.accumulate
-        state.scaler.scale(total).backward()
-        for name, value in {"loss": total * config.accumulate, **terms}.items():
-            sums[name] = sums.get(name, total.new_zeros(())) + value.detach() / config.accumulate
+        add_gradients(terms, state.scaler, parts=config.accumulate, values=values)
     norm = descend(state.optimizer, state.scaler, state.network.parameters(), config.optimizer.clip)
     state.average.update(state.network)
     state.steps_done += 1
-    return average_values({**sums, "norm": norm})
+    return average_values({**values, "norm": norm})
 
 
-def train(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> State:
+def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> State:
     """Train from the newest checkpoint on, or from the start.
 
     Args:
@@ -168,96 +119,36 @@ def train(
         data: Folder of the data set.
         out: Folder of the run: ``config.json``, ``log.jsonl``, ``strips/``, ``checkpoints/``.
         resume: ``"auto"`` for the newest checkpoint in ``out`` if there is one, or a checkpoint file.
-        report: Told where the training stands.
 
     Raises:
         UsageError: A setting cannot work, the data is missing, ``out`` holds another run, or the checkpoint is of other
             settings or data.
     """
-    join_processes(choose_device(config.device))
+    device = choose_device(config.device)
+    join_processes(device)
     state = setup(config)
-    train_network(state, config, data, out, resume, report, step)
+    dataset, held_out = open_data(config.data, data, config.seed)
+    settings, facts = asdict(config), data_facts(dataset, config.data)
+    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
+        if run.checkpoint is not None:
+            state.load_state_dict(run.checkpoint)
+        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
+            values = step(state, batch, config)
+            done, scores = state.steps_done, None
+            check_values(values, done)
+            if run.is_validation(done):
+                strips = Path(out) / "strips" / f"step-{done:07d}.png"
+                scores = score_network(state.average.network, held_out, config.protocol, device, strips)
+            run.record(done, values, scores)
+            if run.is_checkpoint(done):
+                run.save(done, state.state_dict())
+    leave_processes()
     return state
 
 
-def train_network(
-    state: Any,
-    config: Any,
-    data: str | Path,
-    out: str | Path,
-    resume: str | Path | None,
-    report: Callable[[Progress], None] | None,
-    take_step: Callable[[Any, Batch, Any], dict[str, float]],
-) -> None:
-    """What follows ``setup`` in a recipe whose network needs the hazy picture alone: data, validation, loop."""
-    dataset, held_out = open_data(config.data, data, config.seed)
-
-    def validate(done: int) -> Mapping[str, float]:
-        if not is_main():
-            return {}
-        strips = Path(out) / "strips" / f"step-{done:07d}.png"
-        network, device = state.average.network, choose_device(config.device)
-        return score_network(lambda batch: network.restore(batch.hazy), held_out, config.protocol, device, strips)
-
-    run_on_pairs(state, config, dataset, out, resume, report, validate, take_step)
-    leave_processes()
-
-
-def run_on_pairs(
-    state: Any,
-    config: Any,
-    dataset: Any,
-    out: str | Path,
-    resume: str | Path | None,
-    report: Callable[[Progress], None] | None,
-    validate: Callable[[int], Mapping[str, float]],
-    take_step: Callable[[Any, Batch, Any], dict[str, float]],
-) -> None:
-    """The loop of a recipe whose steps take batches of pairs."""
-    stream: list[Any] = []  # begun at the first step, when a checkpoint has said which that is
-
-    told: set[str] = set()
-
-    def advance(number: int) -> Mapping[str, float]:
-        if not stream:
-            # a loader draws a random number when it begins, which a resumed run would draw at another place
-            with torch.random.fork_rng(devices=[]):
-                stream.append(batches(dataset, config.data, seed=config.seed, first=number, steps=config.steps))
-        batch = next(stream[0])
-        for name, message in batch.skipped:
-            if name not in told:
-                told.add(name)
-                warnings.warn(f"{name} was passed over. {message}", stacklevel=2)
-        return take_step(state, batch, config)
-
-    run_steps(
-        state,
-        config.loop,
-        out=out,
-        settings=asdict(config),
-        data=data_facts(dataset, config.data),
-        advance=advance,
-        batch=config.data.batch,
-        resume=resume,
-        validate=validate,
-        report=report,
-    )
-
-
-def main(
-    config: Config,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-) -> Path:
+def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
     """Train, and write the averaged weights as ``weights.safetensors`` into ``out``; its path."""
-    return write_weights(train(config, data, out, resume=resume, report=report), config, out)
-
-
-def write_weights(state: Any, config: Any, out: str | Path) -> Path:
-    """The averaged weights of a network of the catalogue as ``weights.safetensors``; its path."""
+    state = train(config, data, out, resume=resume)
     path = Path(out) / "weights.safetensors"
     if is_main():
         save_weights(state.average.network.state_dict(), path, resolve_network(config.network), overwrite=True)
@@ -269,11 +160,11 @@ def describe(config: Config) -> dict[str, Any]:
     with torch.device("meta"):
         network = create_network(resolve_network(config.network))
     samples = config.steps * config.data.batch
-    return {"config": asdict(config), **describe_network(network), "steps": config.steps, "samples": samples}
+    return {"config": asdict(config), **count_parameters(network), "steps": config.steps, "samples": samples}
 
 
-def inspect(config: Any, data: str | Path) -> dict[str, Any]:
-    """What the training would find in its data, for a dry run; for the configuration of any recipe without depth."""
+def inspect(config: Config, data: str | Path) -> dict[str, Any]:
+    """What the training would find in its data, for a dry run."""
     return inspect_data(config.data, data, config.seed)
 
 
@@ -281,34 +172,10 @@ def rehearse(config: Config) -> dict[str, float]:
     """Two steps on noise, to tell how long the training will take and how much memory.
 
     Returns:
-        ``seconds_per_step`` of the second, ``hours`` of all, and ``peak_memory_mb`` of the process, where the system
-        tells.
+        See :func:`~unhaze.training.state.estimate_cost`; the time is that of the second step.
     """
-    return rehearse_steps(setup(config), config, step)
-
-
-def rehearse_steps(
-    state: Any, config: Any, take_step: Callable[[Any, Batch, Any], dict[str, float]]
-) -> dict[str, float]:
-    """:func:`rehearse`, for any recipe whose steps take batches of pairs."""
-    size = (config.data.batch, 3, config.data.crop, config.data.crop)
-    hazy, clear, near = torch.rand(size), torch.rand(size), torch.rand(size)[:, :1]
-    batch = Batch(hazy, clear, near, torch.ones(size[0], dtype=torch.bool), ())
-    take_step(state, batch, config)
+    state, batch = setup(config), random_batch(config.data)
+    step(state, batch, config)
     started = time.perf_counter()
-    take_step(state, batch, config)
-    seconds = time.perf_counter() - started
-    peak = resident_peak()
-    known = {} if peak is None else {"peak_memory_mb": round(peak / 2**20)}
-    return {"seconds_per_step": round(seconds, 3), "hours": round(seconds * config.steps / 3600, 2), **known}
-
-
-def place(network: ModuleT, device: torch.device) -> ModuleT:
-    """A network on a device, in the layout that trains best there.
-
-    On a CPU channels-last makes gradients of normalisations six to twelve times less exact, and those of dilated
-    convolutions in bfloat16 no numbers at all (measured with torch 2.13).
-    """
-    if device.type == "cpu":
-        return network.to(device)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step(state, batch, config)
+    return estimate_cost(time.perf_counter() - started, config.steps)

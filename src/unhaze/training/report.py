@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from unhaze.images.atomic import atomic_output
 from unhaze.images.manifest import read_report
@@ -38,10 +37,22 @@ def write_report(run: str | Path, title: str) -> Path:
     run = Path(run)
     lines = list(read_report(run / "log.jsonl"))
     facts = json.loads((run / "config.json").read_text("utf-8"))
-    curves = {name: points for name in _names(lines) if len(points := _points(lines, name)) > 1}
+    # scores first, then the loss, then the rest
+    names = sorted(
+        {name for line in lines for name in line} - {"step"},
+        key=lambda name: (not name.startswith("val_"), name != "loss", name),
+    )
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for name in names:
+        points = [(line["step"], float(line[name])) for line in lines if isinstance(line.get(name), int | float)]
+        if len(points) > 1:
+            curves[name] = points
+    newest = {name: value for line in lines for name, value in line.items()}
+    table = {**facts["data"], **facts["versions"], "threads": facts["threads"], **newest}
+    rows = (f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>" for k, v in table.items())
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        _table({**facts["data"], **facts["versions"], "threads": facts["threads"], **_last(lines)}),
+        f"<table>{''.join(rows)}</table>",
         *(f"<h2>{html.escape(name)}</h2>{_curve(points, name)}" for name, points in curves.items()),
         *_pictures(run),
         f"<h2>Settings</h2><pre>{html.escape(json.dumps(facts['config'], indent=1))}</pre>",
@@ -53,29 +64,6 @@ def write_report(run: str | Path, title: str) -> Path:
     with atomic_output(run / "report.html", overwrite=True) as temporary:
         temporary.write_text(page, "utf-8")
     return run / "report.html"
-
-
-def _names(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Scores first, then the loss, then the rest."""
-    names = {name for line in lines for name in line} - {"step"}
-    return sorted(names, key=lambda name: (not name.startswith("val_"), name != "loss", name))
-
-
-def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
-    return [(line["step"], float(line[name])) for line in lines if isinstance(line.get(name), int | float)]
-
-
-def _last(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest value of everything."""
-    newest: dict[str, Any] = {}
-    for line in lines:
-        newest.update(line)
-    return newest
-
-
-def _table(facts: Mapping[str, Any]) -> str:
-    rows = (f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
-    return f"<table>{''.join(rows)}</table>"
 
 
 def _curve(points: Sequence[tuple[int, float]], name: str) -> str:

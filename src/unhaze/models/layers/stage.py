@@ -1,4 +1,4 @@
-"""Stage runners: how depth fusion, recording and checkpointing reach into a network that knows none of them.
+"""Stage runners: how depth fusion and recording reach into a network that knows none of them.
 
 A network calls ``run(name, block, x)`` for each of its stages instead of ``block(x)``. The default runner does just
 that; every other runner is a function of the same form, so runners nest (:func:`compose`) and carry no state in the
@@ -7,13 +7,12 @@ network: two threads, copies and exported graphs cannot disturb one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Block", "Runner", "checkpoint_stages", "compose", "record_stages", "run_block"]
+__all__ = ["Block", "Runner", "compose", "record_stages", "run_block"]
 
 Block = Callable[[Tensor], Tensor]
 
@@ -51,22 +50,6 @@ def record_stages(features: dict[str, list[Tensor]], run: Runner = run_block) ->
         return out
 
     return record
-
-
-def checkpoint_stages(names: Collection[str] | None = None) -> Runner:
-    """A runner that recomputes stages during the backward pass instead of keeping their activations.
-
-    Args:
-        names: Stages to recompute; all of them if ``None``.
-    """
-
-    def run(name: str, block: Block, x: Tensor, /) -> Tensor:
-        if names is not None and name not in names:
-            return block(x)
-        out: Tensor = checkpoint(block, x, use_reentrant=False)
-        return out
-
-    return run
 
 
 def compose(*runners: Runner) -> Runner:

@@ -12,59 +12,54 @@ from typing import Any, TypeVar
 from unhaze.catalog import Catalog
 from unhaze.errors import UnknownNameError, UsageError
 
-__all__ = ["field_default", "list_presets", "override", "preset", "summary"]
+__all__ = ["list_presets", "override", "preset", "summary"]
 
 ConfigT = TypeVar("ConfigT")
 
 _PRESETS = {
-    "field-default": "unhaze.recipes.presets:field_default",
-    "dehazeformer-its": "unhaze.recipes.published:dehazeformer_its",
-    "dehazeformer-6k": "unhaze.recipes.published:dehazeformer_6k",
-    "dehazeformer-t-6k": "unhaze.recipes.published:dehazeformer_t_6k",
-    "mb_taylorformer-its": "unhaze.recipes.published:mb_taylorformer_its",
-    "oknet-its": "unhaze.recipes.published:oknet_its",
-    "oknet-ots": "unhaze.recipes.published:oknet_ots",
-    "convir-its": "unhaze.recipes.published:convir_its",
-    "convir-ots": "unhaze.recipes.published:convir_ots",
-    "fsnet-its": "unhaze.recipes.published:fsnet_its",
-    "gunet-its": "unhaze.recipes.published:gunet_its",
-    "mixdehazenet-its": "unhaze.recipes.published:mixdehazenet_its",
-    "c2pnet-its": "unhaze.recipes.published:c2pnet_its",
-    "aecrnet-its": "unhaze.recipes.published:aecrnet_its",
-    "sgdnet-rw2ah": "unhaze.recipes.published:sgdnet_rw2ah",
-    "deanet-its": "unhaze.recipes.published:deanet_its",
-    "sadnet-its": "unhaze.recipes.published:sadnet_its",
-    "coa-teacher-its": "unhaze.recipes.published:coa_teacher_its",
-    "coa-student-its": "unhaze.recipes.published:coa_student_its",
-    "mitnet-its": "unhaze.recipes.published:mitnet_its",
-    "dnmgdt-6k": "unhaze.recipes.published:dnmgdt_6k",
-    "ffanet-its": "unhaze.recipes.published:ffanet_its",
-    "ffanet-ots": "unhaze.recipes.published:ffanet_ots",
-    "aodnet-its": "unhaze.recipes.published:aodnet_its",
-    "gcanet-its": "unhaze.recipes.published:gcanet_its",
-    "drsformer-did": "unhaze.recipes.published:drsformer_did",
-    "drsformer-spa": "unhaze.recipes.published:drsformer_spa",
-    "dcmpnet-official": "unhaze.recipes.mutual_promotion:dcmpnet_official",
-    "dcmpnet-paper": "unhaze.recipes.mutual_promotion:dcmpnet_paper",
-    "dcmpnet-small": "unhaze.recipes.mutual_promotion:dcmpnet_small",
-    "supervised-small": "unhaze.recipes.published:supervised_small",
-    "hgdf-small": "unhaze.recipes.published:hgdf_small",
-    "mb_taylorformer+hgdf-6k": "unhaze.recipes.published:mb_taylorformer_hgdf_6k",
-    "dehazeformer+hgdf-6k": "unhaze.recipes.published:dehazeformer_hgdf_6k",
-    "mitnet+hgdf-6k": "unhaze.recipes.published:mitnet_hgdf_6k",
-    "sadnet+hgdf-6k": "unhaze.recipes.published:sadnet_hgdf_6k",
-    "oknet+hgdf-6k": "unhaze.recipes.published:oknet_hgdf_6k",
-    "deanet+hgdf-6k": "unhaze.recipes.published:deanet_hgdf_6k",
-    "dnmgdt+hgdf-6k": "unhaze.recipes.published:dnmgdt_hgdf_6k",
-    "coa+hgdf-6k": "unhaze.recipes.published:coa_hgdf_6k",
-    "sgdnet+hgdf-6k": "unhaze.recipes.published:sgdnet_hgdf_6k",
+    "field-default": "unhaze.recipes.presets.default:field_default",
+    "dehazeformer-its": "unhaze.recipes.presets.published:dehazeformer_its",
+    "dehazeformer-6k": "unhaze.recipes.presets.published:dehazeformer_6k",
+    "dehazeformer-t-6k": "unhaze.recipes.presets.published:dehazeformer_t_6k",
+    "mb_taylorformer-its": "unhaze.recipes.presets.published:mb_taylorformer_its",
+    "oknet-its": "unhaze.recipes.presets.published:oknet_its",
+    "oknet-ots": "unhaze.recipes.presets.published:oknet_ots",
+    "convir-its": "unhaze.recipes.presets.published:convir_its",
+    "convir-ots": "unhaze.recipes.presets.published:convir_ots",
+    "fsnet-its": "unhaze.recipes.presets.published:fsnet_its",
+    "gunet-its": "unhaze.recipes.presets.published:gunet_its",
+    "mixdehazenet-its": "unhaze.recipes.presets.published:mixdehazenet_its",
+    "c2pnet-its": "unhaze.recipes.presets.published:c2pnet_its",
+    "aecrnet-its": "unhaze.recipes.presets.published:aecrnet_its",
+    "sgdnet-rw2ah": "unhaze.recipes.presets.published:sgdnet_rw2ah",
+    "deanet-its": "unhaze.recipes.presets.published:deanet_its",
+    "sadnet-its": "unhaze.recipes.presets.published:sadnet_its",
+    "coa-teacher-its": "unhaze.recipes.presets.published:coa_teacher_its",
+    "coa-student-its": "unhaze.recipes.presets.published:coa_student_its",
+    "mitnet-its": "unhaze.recipes.presets.published:mitnet_its",
+    "dnmgdt-6k": "unhaze.recipes.presets.published:dnmgdt_6k",
+    "ffanet-its": "unhaze.recipes.presets.published:ffanet_its",
+    "ffanet-ots": "unhaze.recipes.presets.published:ffanet_ots",
+    "aodnet-its": "unhaze.recipes.presets.published:aodnet_its",
+    "gcanet-its": "unhaze.recipes.presets.published:gcanet_its",
+    "drsformer-did": "unhaze.recipes.presets.published:drsformer_did",
+    "drsformer-spa": "unhaze.recipes.presets.published:drsformer_spa",
+    "dcmpnet-official": "unhaze.recipes.presets.dcmpnet:dcmpnet_official",
+    "dcmpnet-paper": "unhaze.recipes.presets.dcmpnet:dcmpnet_paper",
+    "dcmpnet-small": "unhaze.recipes.presets.dcmpnet:dcmpnet_small",
+    "supervised-small": "unhaze.recipes.presets.small:supervised_small",
+    "hgdf-small": "unhaze.recipes.presets.small:hgdf_small",
+    "mb_taylorformer+hgdf-6k": "unhaze.recipes.presets.fused:mb_taylorformer_hgdf_6k",
+    "dehazeformer+hgdf-6k": "unhaze.recipes.presets.fused:dehazeformer_hgdf_6k",
+    "mitnet+hgdf-6k": "unhaze.recipes.presets.fused:mitnet_hgdf_6k",
+    "sadnet+hgdf-6k": "unhaze.recipes.presets.fused:sadnet_hgdf_6k",
+    "oknet+hgdf-6k": "unhaze.recipes.presets.fused:oknet_hgdf_6k",
+    "deanet+hgdf-6k": "unhaze.recipes.presets.fused:deanet_hgdf_6k",
+    "dnmgdt+hgdf-6k": "unhaze.recipes.presets.fused:dnmgdt_hgdf_6k",
+    "coa+hgdf-6k": "unhaze.recipes.presets.fused:coa_hgdf_6k",
+    "sgdnet+hgdf-6k": "unhaze.recipes.presets.fused:sgdnet_hgdf_6k",
 }
 _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
-
-
-def field_default() -> Any:
-    """The weights that ship with unhaze, from scratch in two parts."""
-    return import_module("unhaze.default.recipe").default_config()
 
 
 def list_presets() -> list[str]:

@@ -1,45 +1,37 @@
-"""What recipes share that learn from pairs of a hazy and a clear picture: batches, the state of a training, scores."""
+"""Pairs of a hazy and a clear picture to train on: which, with whose depth, and as batches in an order of their own."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from unhaze.data import create_dataset, dataset_info
+from unhaze.data.batch import Batch, collate
 from unhaze.data.dataset import Dataset, DepthOf, PairedDataset, Sample, Series
+from unhaze.data.depth_transforms import FeatureCut, depth_as_nearness
 from unhaze.data.synthetic.scenes import SynthesisConfig
-from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, View, random_view
+from unhaze.data.transforms import CenterCrop, Compose, ResizeToAtLeast, random_view
 from unhaze.depth.base import DepthEstimator
 from unhaze.depth.cache import CachedDepth, DepthCache
 from unhaze.errors import UsageError
-from unhaze.evaluation.protocols import get_protocol
-from unhaze.evaluation.scoring import score_picture
-from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.training.distributed import rank, world_size
-from unhaze.training.ema import ExponentialMovingAverage
-from unhaze.training.logging import write_strips
-from unhaze.training.seed import random_state, restore_random_state
-from unhaze.types import DepthMap, Restored
 
 if TYPE_CHECKING:
     from unhaze.data.depth_cache import DepthSource
 
 __all__ = [
     "CACHED",
-    "Batch",
     "DataConfig",
-    "NetworkState",
     "batches",
     "cached_source",
     "data_facts",
@@ -47,11 +39,9 @@ __all__ = [
     "inspect_data",
     "no_depth",
     "open_data",
-    "score_network",
+    "random_batch",
     "validation_samples",
 ]
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 CACHED = "cached:"  # before the name of an estimator: its depth of whole pictures, from the cache
 
@@ -90,91 +80,6 @@ class DataConfig:
     known_depth: bool = False
 
 
-class Batch(NamedTuple):
-    """Samples as tensors.
-
-    Attributes:
-        hazy, clear: (B, 3, H, W) in [0, 1].
-        nearness: (B, 1, H, W) in [0, 1], 1 where the whole picture is nearest; 0 everywhere where depth is not known.
-        depth_known: (B,) bool.
-        skipped: Names and messages of pairs that could not be read.
-        features: Feature maps (B, C, h, w) of the depth of these views, fine to coarse; empty where there are none.
-    """
-
-    hazy: Tensor
-    clear: Tensor
-    nearness: Tensor
-    depth_known: Tensor
-    skipped: tuple[tuple[str, str], ...]
-    features: tuple[Tensor, ...] = ()
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        hazy, clear, near, known, skipped, features = self
-        return Batch(
-            hazy.to(device),
-            clear.to(device),
-            near.to(device),
-            known.to(device),
-            skipped,
-            tuple(each.to(device) for each in features),
-        )
-
-    def parts(self, count: int) -> list[Batch]:
-        """Cut into ``count`` batches of equal size, for accumulation."""
-        if len(self.hazy) % count:
-            raise UsageError(f"A batch of {len(self.hazy)} cannot be cut into {count} equal parts; change accumulate.")
-        hazy, clear, near, known = (
-            part.chunk(count) for part in (self.hazy, self.clear, self.nearness, self.depth_known)
-        )
-        features = [each.chunk(count) for each in self.features]
-        return [
-            Batch(
-                hazy[i],
-                clear[i],
-                near[i],
-                known[i],
-                () if i else self.skipped,
-                tuple(each[i] for each in features),
-            )
-            for i in range(count)
-        ]
-
-
-@dataclass(slots=True)
-class NetworkState(Generic[ModuleT]):
-    """A training of one network at some step."""
-
-    network: ModuleT
-    average: ExponentialMovingAverage[ModuleT]
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    steps_done: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        return {
-            "step": self.steps_done,
-            "network": self.network.state_dict(),
-            "ema": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "random": random_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.steps_done = int(state["step"])
-        restore_random_state(state["random"])
-
-
-# -- data -------------------------------------------------------------------------------------------------------------
-
-
 def open_data(
     config: DataConfig,
     root: str | Path,
@@ -190,7 +95,7 @@ def open_data(
         root: Folder of the data set.
         seed: Of everything random.
         depth: Gives the depth of a whole picture, see :func:`cached_source`; what is stored if ``None``. The map is cut
-            and mirrored with the views, and so are features, see :class:`FeatureCut`.
+            and mirrored with the views, and so are features, see :class:`~unhaze.data.depth_transforms.FeatureCut`.
         depth_of: The picture whose depth is taken.
 
     Raises:
@@ -213,10 +118,12 @@ def open_data(
         return train, validation_samples(held, config.held_out)
     view = random_view(config.crop, edge_decay=config.edge_decay, vertical=config.vertical, turn=config.turn)
     options = {"seed": seed, "on_error": config.on_error, "depth": depth, "depth_of": depth_of}
-    train = create_dataset(config.dataset, root, config.split or None, transform=Compose((_spread, view)), **options)
+    train = create_dataset(
+        config.dataset, root, config.split or None, transform=Compose((depth_as_nearness, view)), **options
+    )
     if depth is not None:
-        train.transform = Compose((_spread, view, FeatureCut(_sides_of_features(train, config.crop))))
-    held_view = Compose((_spread, ResizeToAtLeast(config.crop), CenterCrop(2 * config.crop), FeatureCut()))
+        train.transform = Compose((depth_as_nearness, view, FeatureCut(_sides_of_features(train, config.crop))))
+    held_view = Compose((depth_as_nearness, ResizeToAtLeast(config.crop), CenterCrop(2 * config.crop), FeatureCut()))
     if has_validation:
         held = create_dataset(config.dataset, root, config.validation, transform=held_view, **options)
         return train, validation_samples(held, config.held_out)
@@ -338,97 +245,30 @@ def batches(dataset: Dataset, config: DataConfig, *, seed: int, first: int, step
         for number in range(step * config.batch + rank() * share, step * config.batch + (rank() + 1) * share)
     ]
     loader: DataLoader[Any] = DataLoader(
-        _Numbered(series),
+        series,  # type: ignore[arg-type]  # a sequence serves as a torch data set
         batch_size=share,
         sampler=numbers,
         num_workers=config.workers,
         collate_fn=collate,
         persistent_workers=config.workers > 0,
     )
-    return iter(loader)
+    # a loader draws a random number when it begins, which a resumed run would draw at another place
+    with torch.random.fork_rng(devices=[]):
+        stream = iter(loader)
+    warned: set[str] = set()
+    for batch in stream:
+        for name, message in batch.skipped:
+            if name not in warned:
+                warned.add(name)
+                warnings.warn(f"{name} was passed over. {message}", stacklevel=2)
+        yield batch
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size."""
-
-    def pictures(name: str) -> Tensor:
-        stacked = np.stack([getattr(sample, name) for sample in samples])
-        pixels = torch.from_numpy(stacked).permute(0, 3, 1, 2)
-        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-
-    blank = np.zeros(samples[0].hazy.shape[:2], np.float32)
-    near = [blank if sample.depth is None else _near(sample.depth) for sample in samples]
-    features = [sample.meta.get("depth_features", ()) for sample in samples]
-    return Batch(
-        pictures("hazy"),
-        pictures("clear"),
-        torch.from_numpy(np.stack(near))[:, None],
-        torch.tensor([sample.depth is not None for sample in samples]),
-        tuple(entry for sample in samples for entry in sample.meta.get("skipped", ())),
-        tuple(torch.from_numpy(np.concatenate(level)) for level in zip(*features, strict=True)),
-    )
-
-
-class _Numbered(TorchDataset[Sample]):
-    def __init__(self, series: Series) -> None:
-        self.series = series
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.series[index]
-
-
-def _near(depth: DepthMap[Any]) -> Any:
-    """Nearness of a map (H, W); one that :func:`_spread` has seen is that already."""
-    if depth.kind == "inverse_relative":
-        return np.clip(depth.map, 0, 1).astype(np.float32)
-    return nearness(torch.from_numpy(np.ascontiguousarray(depth.map))[None, None], depth.kind)[0, 0].numpy()
-
-
-def _spread(sample: Sample, _rng: np.random.Generator) -> Sample:
-    """Depth as nearness within the whole picture, before it is cut."""
-    if sample.depth is None:
-        return sample
-    whole = torch.from_numpy(np.ascontiguousarray(sample.depth.map, np.float32))[None, None]
-    near = nearness(whole, sample.depth.kind)[0, 0].numpy()
-    return Sample(sample.hazy, sample.clear, DepthMap(near, "inverse_relative"), sample.name, sample.meta)
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureCut:
-    """Features of the depth of a whole picture, cut, mirrored and turned like the view that a sample shows of it.
-
-    Attributes:
-        sides: Rows and columns of each feature map of a view, so that views of pictures of several sizes make a batch;
-            if empty, as many as fall on the view.
-    """
-
-    sides: tuple[int, ...] = ()
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Draws nothing; the last of all transforms."""
-        features = sample.meta.get("depth_features", ())
-        if not features:
-            return sample
-        view: View = sample.meta["view"]
-        sizes = [(side, side) for side in self.sides] or [_falling_on(view, each) for each in features]
-        cut = tuple(_cut(each, view, size) for each, size in zip(features, sizes, strict=True))
-        return replace(sample, meta={**sample.meta, "depth_features": cut})
-
-
-def _cut(features: Any, view: View, size: tuple[int, int]) -> Any:
-    """(1, C, h, w) of the whole picture to (1, C, *size) of a view, sampled as in the whole picture."""
-    whole = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-    (height, width), bottom, right = view.resized, view.top + view.height, view.left + view.width
-    box = (view.top / height, view.left / width, bottom / height, right / width)
-    part = DepthView(whole, (whole,), box).feature_at(0, size)
-    part = part.flip([axis for axis, mirrored in ((-1, view.flip_x), (-2, view.flip_y)) if mirrored])
-    return part.rot90(view.turns, (-2, -1)).contiguous().numpy()
-
-
-def _falling_on(view: View, features: Any) -> tuple[int, int]:
-    """Rows and columns of a feature map of the whole picture that fall on a view."""
-    (height, width), (rows, columns) = view.resized, features.shape[-2:]
-    return max(1, round(view.height * rows / height)), max(1, round(view.width * columns / width))
+def random_batch(config: DataConfig) -> Batch:
+    """Noise in the shape of a batch, to tell how long a step takes."""
+    size = (config.batch, 3, config.crop, config.crop)
+    hazy, clear, near = torch.rand(size), torch.rand(size), torch.rand(size)[:, :1]
+    return Batch(hazy, clear, near, torch.ones(size[0], dtype=torch.bool), ())
 
 
 def _sides_of_features(dataset: Dataset, crop: int) -> tuple[int, ...]:
@@ -440,56 +280,3 @@ def _sides_of_features(dataset: Dataset, crop: int) -> tuple[int, ...]:
     height, width = first.meta["view"].resized
     density = [sqrt(each.shape[-2] * each.shape[-1] / (height * width)) for each in features]
     return tuple(max(1, round(crop * each)) for each in density)
-
-
-# -- validation -------------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def score_network(
-    restore: Callable[[Batch], Restored],
-    samples: Sequence[Sample],
-    protocol: str,
-    device: torch.device,
-    strips: Path | None = None,
-) -> dict[str, float]:
-    """Mean scores over samples, and a strip hazy | restored | clear of the first ones.
-
-    Args:
-        restore: Restores a batch.
-        samples: To score.
-        protocol: Name of a protocol (``unhaze.evaluation``); its PSNR and SSIM are taken.
-        device: Where the network is.
-        strips: PNG to write.
-
-    Returns:
-        ``psnr`` [dB] and ``ssim``, by their names in the protocol.
-    """
-    recipe = get_protocol(protocol)
-    metrics = ("psnr", recipe.ssim_metric)
-    totals: dict[str, list[float]] = {name: [] for name in metrics}
-    rows: list[list[Any]] = []
-    for sample in samples:
-        batch = collate([sample]).to(device)
-        restored = restore(batch).image.clamp(0, 1)
-        scores = score_picture(restored.double(), target=batch.clear.double(), protocol=recipe, metrics=metrics)
-        for name, value in scores.values.items():
-            totals[name].append(min(value, 100.0))
-        if len(rows) < 6:
-            rows.append([_picture(each) for each in (batch.hazy, restored, batch.clear)])
-    if strips is not None and rows:
-        smallest = min(row[0].shape[0] for row in rows), min(row[0].shape[1] for row in rows)
-        write_strips(strips, [[each[: smallest[0], : smallest[1]] for each in row] for row in rows])
-    return {"ssim" if name != "psnr" else name: float(np.mean(values)) for name, values in totals.items() if values}
-
-
-def _picture(batch: Tensor) -> Any:
-    return batch[0].permute(1, 2, 0).float().cpu().numpy()
-
-
-def describe_network(network: nn.Module) -> Mapping[str, int]:
-    """Numbers of parameters."""
-    return {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
-    }

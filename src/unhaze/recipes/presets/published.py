@@ -9,30 +9,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unhaze.recipes import adversarial, depth_fusion, distillation, supervised
-from unhaze.recipes._loss import LossConfig
-from unhaze.recipes._paired import DataConfig
-from unhaze.training.loop import LoopConfig
-from unhaze.training.optim import OptimizerConfig
-from unhaze.training.schedules import ScheduleConfig
+from unhaze.recipes import adversarial, distillation, supervised
+from unhaze.training.loss import LossConfig
+from unhaze.training.pairs import DataConfig
+from unhaze.training.record import LoopConfig
+from unhaze.training.steps import OptimizerConfig, ScheduleConfig
 
 __all__ = [
     "aecrnet_its",
     "aodnet_its",
     "c2pnet_its",
-    "coa_hgdf_6k",
     "coa_student_its",
     "coa_teacher_its",
     "convir_its",
     "convir_ots",
-    "deanet_hgdf_6k",
     "deanet_its",
     "dehazeformer_6k",
-    "dehazeformer_hgdf_6k",
     "dehazeformer_its",
     "dehazeformer_t_6k",
     "dnmgdt_6k",
-    "dnmgdt_hgdf_6k",
     "drsformer_did",
     "drsformer_spa",
     "ffanet_its",
@@ -40,20 +35,13 @@ __all__ = [
     "fsnet_its",
     "gcanet_its",
     "gunet_its",
-    "hgdf_small",
-    "mb_taylorformer_hgdf_6k",
     "mb_taylorformer_its",
-    "mitnet_hgdf_6k",
     "mitnet_its",
     "mixdehazenet_its",
-    "oknet_hgdf_6k",
     "oknet_its",
     "oknet_ots",
-    "sadnet_hgdf_6k",
     "sadnet_its",
-    "sgdnet_hgdf_6k",
     "sgdnet_rw2ah",
-    "supervised_small",
 ]
 
 ITS, OTS, RESIDE_6K = 13_990, 313_950, 6_000  # pictures to train on
@@ -411,85 +399,3 @@ def drsformer_did() -> supervised.Config:
 def drsformer_spa() -> supervised.Config:
     """DRSformer on SPA-Data: the variant without MEFC."""
     return replace(drsformer_did(), network="drsformer-spa", data=pairs("spa-data", 128, 8, vertical=True, turn=True))
-
-
-def hgdf_6k(network: str, batch: int) -> depth_fusion.Config:
-    """Stage 2 of P2 on RESIDE-6K: cosine with restarts, batch of Table 7; steps and rate are ours, P2's are lost."""
-    return depth_fusion.Config(
-        model=f"{network}+hgdf",
-        depth="depth-anything-v2-small",
-        data=pairs("reside-6k", 256, batch),
-        optimizer=OptimizerConfig("adamw", 1e-4, weight_decay=1e-4),
-        schedule=ScheduleConfig("restarts", periods=(20_000, 20_000), finals=(0.01, 0.01)),
-        loop=steps(40_000),
-        accumulate=4,
-    )
-
-
-def supervised_small() -> supervised.Config:
-    """DehazeFormer-T for an hour on two cores, on haze that is made on the fly; to try things out."""
-    return supervised.Config(
-        data=DataConfig(crop=96, batch=4, held_out=24),
-        optimizer=OptimizerConfig("adamw", 4e-4, clip=1.0),
-        schedule=ScheduleConfig("cosine", warmup=50, final=0.02),
-        loop=LoopConfig(steps=3000, validate_every=500),
-        ema=0.99,
-    )
-
-
-def hgdf_small() -> depth_fusion.Config:
-    """HGDF on DehazeFormer-T with the depth that comes with the pictures; to try things out."""
-    base = supervised_small()
-    return depth_fusion.Config(
-        model="dehazeformer-t+hgdf",
-        data=base.data,
-        optimizer=base.optimizer,
-        schedule=base.schedule,
-        loop=base.loop,
-        ema=base.ema,
-    )
-
-
-def mb_taylorformer_hgdf_6k() -> depth_fusion.Config:
-    """MB-TaylorFormer-B with HGDF on RESIDE-6K."""
-    return hgdf_6k("mb_taylorformer-b", 32)
-
-
-def dehazeformer_hgdf_6k() -> depth_fusion.Config:
-    """DehazeFormer-M with HGDF on RESIDE-6K."""
-    return hgdf_6k("dehazeformer-m", 64)
-
-
-def mitnet_hgdf_6k() -> depth_fusion.Config:
-    """MITNet with HGDF on RESIDE-6K."""
-    return hgdf_6k("mitnet-base", 32)
-
-
-def sadnet_hgdf_6k() -> depth_fusion.Config:
-    """SAD-Net with HGDF on RESIDE-6K."""
-    return hgdf_6k("sadnet-base", 64)
-
-
-def oknet_hgdf_6k() -> depth_fusion.Config:
-    """OKNet with HGDF on RESIDE-6K."""
-    return hgdf_6k("oknet-base", 64)
-
-
-def deanet_hgdf_6k() -> depth_fusion.Config:
-    """DEA-Net with HGDF on RESIDE-6K."""
-    return hgdf_6k("deanet-train", 16)
-
-
-def dnmgdt_hgdf_6k() -> depth_fusion.Config:
-    """DNMGDT with HGDF on RESIDE-6K."""
-    return hgdf_6k("dnmgdt-base", 64)
-
-
-def coa_hgdf_6k() -> depth_fusion.Config:
-    """CoA with eight residual blocks with HGDF on RESIDE-6K."""
-    return hgdf_6k("coa-deploy_rb8", 64)
-
-
-def sgdnet_hgdf_6k() -> depth_fusion.Config:
-    """SGDNet with HGDF on RESIDE-6K."""
-    return hgdf_6k("sgdnet-base", 16)

@@ -107,14 +107,12 @@ def _of_two_stages(aux: Mapping[str, Tensor], clear: Tensor, hazy: Tensor, confi
     if config.amplitude:
         terms["amplitude"] = config.amplitude * amplitude_loss(torch.fft.rfft2(first).abs(), clear)
     if config.mutual_information:
-        found = [_mutual_information(aux[f"phase{i}"], aux[f"amplitude{i}"]) for i in range(3)]
+        found = []
+        for phase, amplitude in ((aux[f"phase{i}"], aux[f"amplitude{i}"]) for i in range(3)):
+            channels, height, width = phase.shape[1:]
+            found.append(frozen_codes(channels, (height, width), str(phase.device))(phase, amplitude))
         terms["mutual_information"] = config.mutual_information * torch.stack(found).sum()
     return terms
-
-
-def _mutual_information(phase: Tensor, amplitude: Tensor) -> Tensor:
-    channels, height, width = phase.shape[1:]
-    return frozen_codes(channels, (height, width), str(phase.device))(phase, amplitude)
 
 
 @lru_cache(maxsize=2)
