@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
-from unhaze.classic import list_methods
-from unhaze.models import list_networks
+from unhaze import list_models
+from unhaze.models.networks import list_networks
 
 ASK = """
 import json, sys
@@ -30,7 +30,7 @@ def ask(environment, *lines):
 
 
 def test_all_that_can_be_known_is_told(environment):
-    lines = [f"models info {name}" for name in [*list_methods(), *list_networks()]]
+    lines = [f"models info {name}" for name in list_models()]
     told = ask(environment, "models list", "models list --json", "models info aodnet --json", *lines)
     assert {line: code for line, (code, _, _) in told.items() if code} == {}
     assert {entry["name"] for entry in json.loads(told["models list --json"][1])} >= set(list_networks())

@@ -19,9 +19,7 @@ from tests import parity  # noqa: E402
 from unhaze.depth import _depth_anything as family  # noqa: E402
 from unhaze.depth import create_depth, depth_info, list_depth  # noqa: E402
 from unhaze.depth.base import DepthEstimator, announce_license  # noqa: E402
-from unhaze.depth.depth_anything_v2 import VARIANTS as DEPTH_ANYTHING  # noqa: E402
 from unhaze.depth.depth_anything_v2 import _origin  # noqa: E402
-from unhaze.depth.distill_any_depth import VARIANTS as DISTILLED  # noqa: E402
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError  # noqa: E402
 from unhaze.models.checkpoints.reading import WeightsError  # noqa: E402
 from unhaze.models.layers.depth_view import DepthView  # noqa: E402
@@ -29,7 +27,7 @@ from unhaze.types import DepthLevel  # noqa: E402
 
 NAME = "depth-anything-v2-small"
 TINY = family.Size(12, 4, 2, (1, 2, 3, 4), (4, 6, 8, 10), 8)
-NAMES = [*DEPTH_ANYTHING, *DISTILLED]
+NAMES = [name for name in list_depth() if name.startswith(("depth-anything", "distill-any"))]
 # queries, keys and values as the files on the hub name them
 HUB_NAMES = {
     r"\.attention\.q_proj\.": ".attention.attention.query.",

@@ -16,7 +16,7 @@ from unhaze.models.dcmpnet import UNET_KEYS, UNet  # noqa: E402
 from unhaze.models.dehamer import MultiScaleBlock, multi_scale_keys  # noqa: E402
 from unhaze.models.drsformer import ATTENTION_KEYS, SparseAttention  # noqa: E402
 from unhaze.models.layers.dense_depth import DEPTH_KEYS, DenseDepthNetwork  # noqa: E402
-from unhaze.models.networks import create_backbone  # noqa: E402
+from unhaze.models.networks import create_network  # noqa: E402
 from unhaze.models.sadnet import BLOCK_KEYS, AttentionBlock  # noqa: E402
 
 
@@ -134,7 +134,7 @@ def input_of(fixture, contract):
 
 def build(fixture, name):
     """The network, filled; every official tensor must find its place and no place may stay empty."""
-    network = create_backbone(name).eval()
+    network = create_network(name).eval()
     load(network, type(network).from_official(fixture.official_state()), fixture, type(network).from_official)
     return network
 
@@ -174,7 +174,7 @@ def test_folding_is_exact(fixture_name):
     folded = network.folded()
     assert (
         folded.state_dict().keys()
-        == create_backbone(NETWORKS[fixture_name][0].replace("train", "deploy")).state_dict().keys()
+        == create_network(NETWORKS[fixture_name][0].replace("train", "deploy")).state_dict().keys()
     )
     with torch.no_grad():
         x = prepare(fixture.image(), network.contract)
@@ -199,7 +199,7 @@ def test_dead_parameters_are_listed(fixture_name):
 @pytest.mark.parametrize("fixture_name", NETWORKS)
 def test_has_as_many_parameters(fixture_name):
     manifest = parity.load(fixture_name).manifest
-    network = create_backbone(NETWORKS[fixture_name][0])
+    network = create_network(NETWORKS[fixture_name][0])
     assert sum(p.numel() for p in network.parameters()) == manifest["parameters"]
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == manifest["trainable"]
 

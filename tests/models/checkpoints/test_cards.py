@@ -12,10 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import unhaze.models  # noqa: E402
-from unhaze.models import create_network, list_networks  # noqa: E402
 from unhaze.models.checkpoints import cards, load_network, save_weights  # noqa: E402
 from unhaze.models.checkpoints.cards import NONE_STATED, NetworkShape, list_cards, network_card, network_shape  # noqa: E402
 from unhaze.models.checkpoints.detect import expected_tensors  # noqa: E402
+from unhaze.models.networks import create_network, list_networks  # noqa: E402
 from unhaze.types import ImageContract  # noqa: E402
 
 SOURCES = Path(unhaze.models.__file__).parent
