@@ -87,6 +87,11 @@ class Metric(ABC):
         with torch.no_grad():
             self._values.append(self.score(preds, target, hazy=hazy).cpu())
 
+    def __call__(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> float:
+        """:meth:`update` with a batch, (B, 3, H, W) RGB in [0, 1] as for :meth:`score`, and its mean value."""
+        self.update(preds, target, hazy=hazy)
+        return float(self._values[-1].mean())
+
     @property
     def values(self) -> Tensor:
         """The values of all pictures so far, in order: (N,) float64 on the CPU."""
