@@ -17,7 +17,7 @@ class ConvolutionsInStrips(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is torch.conv2d:
+        if func is torch.conv2d and not isinstance(kwargs.get("padding"), str):
             return _conv2d(*args, **kwargs)
         if func is torch.conv_transpose2d:
             return _conv_transpose2d(*args, **kwargs)

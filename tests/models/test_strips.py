@@ -5,7 +5,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
+from tests import strips  # noqa: E402
 from tests.strips import ConvolutionsInStrips  # noqa: E402
+
+
+@pytest.mark.parametrize("convolve", [F.conv2d, F.conv_transpose2d, torch.nn.Conv2d(2, 2, 1)])
+def test_every_convolution_is_cut(monkeypatch, convolve):
+    monkeypatch.setattr(strips, "ROWS", 0)
+    arguments = [torch.zeros(1, 2, 4, 4)] + ([] if isinstance(convolve, torch.nn.Module) else [torch.zeros(2, 2, 1, 1)])
+    with ConvolutionsInStrips(), pytest.raises(ValueError, match="must not be zero"):
+        convolve(*arguments)
 
 
 @pytest.mark.parametrize("height", [7, 16, 50])
