@@ -204,3 +204,10 @@ for use in (lambda: unhaze.metrics.create_metric("fade"), lambda: __import__("un
         raise AssertionError
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_pictures_may_be_given_by_name(pictures):
+    preds, target, hazy = pictures
+    metric = create_metric("psnr")
+    metric.update(preds=preds, target=target, hazy=hazy)
+    assert torch.equal(metric.values, metric.score(preds=preds, target=target))

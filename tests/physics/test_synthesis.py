@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.interpolate import BSpline
 
 from unhaze.errors import UnknownNameError, UsageError
-from unhaze.physics import DEPTH_KINDS, analytic_depth, haze_field, remove_haze, synthesize_haze
+from unhaze.physics import DEPTH_KINDS, analytic_depth, haze_field, remove_haze, synthesis, synthesize_haze
 
 sides = st.integers(1, 50)
 
@@ -149,3 +151,9 @@ def test_no_haze_changes_nothing():
 def test_values_without_meaning_are_refused(call):
     with pytest.raises(UsageError):
         call()
+
+
+def test_the_strength_of_a_spline_surface_is_exact():
+    basis = BSpline.basis_element(np.arange(5.0))
+    squared = sum(quad(lambda place: basis(place) ** 2, knot, knot + 1)[0] for knot in range(4))
+    assert pytest.approx(squared, rel=1e-9) == synthesis._SPLINE_RMS
