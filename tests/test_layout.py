@@ -12,7 +12,8 @@ SOURCE = ROOT / "src" / "unhaze"
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("_"))
 OUTSIDE = ("UNHAZE_DEVELOPMENT_DATA", "UNHAZE_OFFICIAL_WEIGHTS")
-ACROSS = {"contracts", "docs"}  # what holds for every entry of a catalogue, and for the documentation
+# what holds for every entry of a catalogue, and for what lies beside the package
+ACROSS = {"contracts", "docs", "examples", "project", "scripts"}
 
 
 def relative(paths, folder):

@@ -191,7 +191,7 @@ class ModelInfo:
         has_network: Whether it runs a network in an ONNX engine, and so is created with ``engine=`` and ``threads=``.
         kind: ``"classic"`` finds the haze by a rule, ``"default"`` ships with its weights, ``"network"`` is a network
             of the literature, alone or with a fusion module.
-        license: Of the weights, or of the official code where no weights were published; empty where there are none.
+        license: That of the weights, or of the official code where no weights were published; else empty.
         parameters: How many a network has, where that is known without building it.
         weights: Where trained weights lie; empty where none are needed or published.
     """

@@ -208,6 +208,6 @@ def test_many_ties_are_close_to_the_exact_distribution():
 
 
 def test_missing_scipy_is_named_with_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(MissingDependencyError, match=r"scipy is needed.*unhaze\[eval\]"):
         summarize([1.0, 2.0])

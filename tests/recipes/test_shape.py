@@ -28,11 +28,13 @@ ROOMS = ("unhaze.cli", "unhaze.recipes", "unhaze.training")  # a training's own
 def layer_order():
     """Module or package to the number of its layer, 0 the uppermost."""
     contracts = tomllib.loads(PYPROJECT.read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
-    return {name.strip(): i for i, row in enumerate(layers) for name in row.replace("|", ":").split(":")}
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "rooms")
+    return {name.strip(): i for i, row in enumerate(layers) for name in row.split("|")}
 
 
 def layer_of(module, order):
+    if f"={module}" in order:
+        return order[f"={module}"]
     while module and module not in order:
         module = module.rpartition(".")[0]
     return order.get(module)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "unhaze"
 LINES_PER_PRIVATE_FUNCTION = 43  # the aim is 80; raise this when functions are folded, never lower it
 # rooms whose docstrings are still to be gone through
-UNREVISED = ("training", "recipes", "default", "io", "data/batch.py")
+UNREVISED = ("training", "recipes", "default")
 
 
 @pytest.fixture(scope="module")

@@ -294,7 +294,7 @@ class _Pace:
     slow network be asked all the time.
 
     Args:
-        share: Of the time.
+        share: Part of the time.
         saved: How much can be saved up in idle times [s].
     """
 

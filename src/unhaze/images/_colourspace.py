@@ -75,7 +75,7 @@ def profile_of_gamma(gamma: float, chromaticities: Chromaticities | None, *, gre
 
     Args:
         gamma: Exponent from values to light, for instance 2.2.
-        chromaticities: Of white and the primaries; ``None`` for those of sRGB.
+        chromaticities: Those of white and the primaries; ``None`` for those of sRGB.
         grey: Whether the picture is grey.
 
     Returns:

@@ -315,7 +315,7 @@ def _choose(source: Source) -> _Choice:
 
 
 def _refuse_nonsense(source: Source, page: _Page) -> None:
-    """Of a value that means nothing libtiff's readers take another, each its own; but all take 0 for the usual."""
+    """Refuse values that mean nothing: libtiff's readers take another, each its own; but all take 0 for the usual."""
     for tag in sorted(_COUNTS & page.tags.entries.keys()):
         if not _numbers(page.tags, tag):
             raise source.damaged(f"its entry {TiffTags.lookup(tag).name} is no number")
@@ -341,7 +341,7 @@ def _fits_as_mask(mask: _Page, page: _Page) -> bool:
 
 
 def _refuse_twice(source: Source, page: _Page) -> None:
-    """Of a tag that stands twice in a directory readers take one or the other: what is it then that they show?"""
+    """Refuse a tag that stands twice in a directory: readers take one or the other, and show different pictures."""
     order, big = _byte_order(source)
     head, entry = ("Q", "HHQQ") if big else ("H", "HHII")
     (count,) = struct.unpack(order + head, source.read_at(page.start, struct.calcsize(head)))

@@ -32,12 +32,12 @@ class Layout:
     """How the samples of a picture lie in its file.
 
     Attributes:
-        width, height: Of the picture [px].
-        segment_width, segment_height: Of a tile, or of a strip [px].
+        width, height: Size of the picture [px].
+        segment_width, segment_height: Size of a tile, or of a strip [px].
         tiled: Whether segments at the border are filled up to the full size, as tiles are and strips are not.
         samples: Values per pixel.
         planar: Whether each sample has segments of its own, all of the first before all of the second.
-        bits: Of a value.
+        bits: Number of bits of a value.
         is_float: Whether values are floats.
         byte_order: ``"<"`` or ``">"``.
         compression: Number of the compression.
@@ -77,7 +77,7 @@ class Layout:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the samples in memory; fewer than 8 bits become a byte each."""
+        """Type of the samples in memory; fewer than 8 bits become a byte each."""
         return np.dtype(f"f{self.bits // 8}" if self.is_float else f"u{max(self.bits, 8) // 8}")
 
     @property

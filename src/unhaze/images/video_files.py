@@ -60,7 +60,7 @@ def video_command(source: str, target: str, options: str = "") -> str:
     Args:
         source: The video.
         target: The video to write.
-        options: Of ``unhaze pipe``.
+        options: Options of ``unhaze pipe``.
 
     >>> print(video_command("in.mp4", "out.mp4"))
     ffmpeg -v error -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | unhaze pipe | \
@@ -76,7 +76,7 @@ def video_sentence(name: str, suffix: str) -> str:
     """What is said where a video stands in the place of a picture: the command that dehazes it.
 
     Args:
-        name: Of the file; any other name if it came without one.
+        name: Name of the file; any other name if it came without one.
         suffix: Its ending; empty if it came without a name.
     """
     source = Path(name) if suffix else Path("in.mp4")

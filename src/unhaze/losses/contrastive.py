@@ -31,8 +31,8 @@ def contrastive_ratio(
 
     Args:
         anchor: Features of the restored picture, one map (B, C, h, w) per layer.
-        positive: Of the clear picture; no gradient goes into them.
-        negative: Of the hazy picture; likewise.
+        positive: Features of the clear picture; no gradient goes into them.
+        negative: Features of the hazy picture; likewise.
         weights: One per layer.
     """
     total = anchor[0].new_zeros((), dtype=torch.float32)

@@ -43,8 +43,8 @@ class DepthView:
         """The whole of an estimator's output.
 
         Args:
-            depth: Of the hazy picture; ``map`` (B, 1, H, W).
-            restored: Of its restoration, by the same estimator; the same shapes.
+            depth: Depth of the hazy picture; ``map`` (B, 1, H, W).
+            restored: Depth of its restoration, by the same estimator; the same shapes.
         """
         near = nearness(depth.map, depth.kind)
         return cls(near, depth.features or (near,), restored=None if restored is None else cls.of(restored))
