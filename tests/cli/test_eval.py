@@ -12,6 +12,7 @@ from PIL import Image
 from tests.patience import HUNG, wait_until
 
 from unhaze.cli._app import exit_code
+from unhaze.cli._console import show_log
 from unhaze.cli.eval import eval_
 from unhaze.cli.metric import metric
 from unhaze.errors import UnhazeError
@@ -26,7 +27,8 @@ def call(capsys):
         single.command()(function)
         command = typer.main.get_command(single)
         try:
-            code = command.main([str(argument) for argument in arguments], standalone_mode=False) or 0
+            with show_log():
+                code = command.main([str(argument) for argument in arguments], standalone_mode=False) or 0
             message = ""
         except UnhazeError as error:
             code, message = exit_code(error), str(error)

@@ -191,7 +191,7 @@ def test_a_cut_stream_gives_its_whole_frames_and_one_sentence(frames, strength):
         (("--temporal", "nan"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "between 0 and 0.98"),
         (("--model", "dcp", "--engine", "openvino"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "has no network"),
         (("--model", "field-m", "--engine", "openvno"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "did you mean openvino"),
-        (("--tile", "64"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "add --model"),
+        (("--tile", "64"), b"YUV4MPEG2 W4 H4 Cmono\n", 2, "name one with --model"),
         (("--model", "aodnet-base"), b"YUV4MPEG2 W4 H4 Cmono\n", 3, "--weights"),
     ],
 )

@@ -256,7 +256,7 @@ def test_quiet_reports_failures_only(unhaze, make, tmp_path):
 def test_verbose_reports_the_engine_and_each_picture(unhaze, make, tmp_path):
     make(tmp_path / "a.png")
     result = unhaze("run", tmp_path / "a.png", "-v")
-    assert f"method {DEFAULT_MODEL}, " in result.stderr
+    assert f"model {DEFAULT_MODEL}, " in result.stderr
     assert "160 x 107" in result.stderr
     assert "decode" in result.stderr
 

@@ -95,7 +95,7 @@ def test_a_network_without_tiles_that_does_not_fit_fails_with_the_reason(unhaze,
         (["--weights", "{aodnet-base}", "--device", "tpu"], 2, "no device named 'tpu'"),
         (["--weights", "{aodnet-base}", "--device", "cuda:99"], 2, "This machine has no"),
         (["--weights", "{gcanet-base}", "--tile", "64"], 2, "whole picture at once"),
-        (["--tile", "64"], 2, "add --model"),
+        (["--tile", "64"], 2, "name one with --model"),
     ],
 )
 def test_what_cannot_work_is_reported(unhaze, weights, hazy, options, code, reported):

@@ -58,7 +58,15 @@ def test_every_file_of_a_network_is_in_the_table():
     assert {path.stem for path in folder.glob("*.py")} - others == named
 
 
-def test_a_family_alone_is_its_usual_variant():
+def test_a_family_alone_is_its_usual_variant_and_that_is_logged(caplog):
+    networks._log_usual.cache_clear()
+    with caplog.at_level("INFO", "unhaze"):
+        networks.resolve_network("coa")
+        networks.resolve_network("coa")
+        networks.resolve_network("aodnet")
+    assert [record.getMessage() for record in caplog.records] == [
+        "coa is taken for its usual variant, coa-deploy_rb8; unhaze models list names the others."
+    ]
     families = {name.rpartition("-")[0] for name in networks._NETWORKS}
     assert networks.resolve_network("coa") == "coa-deploy_rb8"
     assert all(networks.resolve_network(family) in networks.list_networks() for family in families)

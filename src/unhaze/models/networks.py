@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import logging
 import re
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = [
 GROUP = "unhaze.models"
 """Entry points through which other packages bring models: functions that build a network, and classes with an
 ``info`` that find haze."""
+
+_log = logging.getLogger(__name__)
 
 _NETWORKS = {
     "aecrnet-base": "unhaze.models.aecrnet:aecrnet",
@@ -139,6 +142,7 @@ def resolve_network(name: str) -> str:
     variants = [full for full in names if full.rpartition("-")[0] == name]
     usual = f"{name}-{_USUAL.get(name)}"
     if usual in variants:
+        _log_usual(name, usual)
         return usual
     if len(variants) > 1:
         raise UsageError(f"There are several variants of {name}; name one of: {', '.join(variants)}.")
@@ -148,6 +152,11 @@ def resolve_network(name: str) -> str:
         # a misspelt family means its own variants, not those that other families name after it (psd-gcanet)
         raise UnknownNameError("network", name, [full for full in names if full.rpartition("-")[0] in near] or names)
     return variants[0]
+
+
+@cache  # once for each name is enough
+def _log_usual(family: str, variant: str) -> None:
+    _log.info("%s is taken for its usual variant, %s; unhaze models list names the others.", family, variant)
 
 
 def network_header(name: str) -> str:
