@@ -256,12 +256,6 @@ def _estimator():
     return create_depth("compact")
 
 
-def _of_methods(name):
-    from unhaze.classic import base as _base
-
-    return getattr(_base, name)
-
-
 def _run_block():
     from unhaze.models.layers.stage import run_block
 
@@ -275,8 +269,6 @@ GIVEN = {
     "restored_pixels": lambda: scene(1, (288, 272), 0.1),
     "clear_pixels": lambda: scene(1, (288, 272)),
     "estimator": _estimator,
-    "ModelInfo": lambda: _of_methods("ModelInfo"),
-    "HazeEstimate": lambda: _of_methods("HazeEstimate"),
     "run_block": _run_block,
 }
 
