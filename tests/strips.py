@@ -44,15 +44,16 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     (stride, across), (padding, sides) = map(_pair, (stride, padding))
-    assert (_pair(output_padding), _pair(dilation)) == ((0, 0), (1, 1)), "not needed so far"
+    assert _pair(dilation) == (1, 1), "not needed so far"
+    more = _pair(output_padding)
     halo = -(-weight.shape[2] // stride)  # rows of the input that reach into a neighbour's rows
-    height = (x.shape[2] - 1) * stride + weight.shape[2] - 2 * padding
+    height = (x.shape[2] - 1) * stride + weight.shape[2] - 2 * padding + more[0]
     strips = []
     for first in range(0, height, ROWS * stride):
         last = min(first + ROWS * stride, height)
         top = max((first + padding) // stride - halo, 0)
         part = x[:, :, top : (last - 1 + padding) // stride + 1]
-        whole = torch.conv_transpose2d(part, weight, bias, (stride, across), (0, sides), 0, groups)
+        whole = torch.conv_transpose2d(part, weight, bias, (stride, across), (0, sides), more, groups)
         start = first + padding - top * stride
         strips.append(whole[:, :, start : start + last - first])
     return torch.cat(strips, 2)

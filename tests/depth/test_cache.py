@@ -178,6 +178,7 @@ def test_as_a_source_of_depth_for_data_sets(cache, estimator, pixels):
 
 
 def fill(folder, start, stop):
+    torch.set_num_threads(1)  # as in a worker of a loader: threads of torch do not live on in a fork
     cache, estimator = DepthCache(folder), Counting()
     for seed in range(start, stop):
         pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)

@@ -41,12 +41,14 @@ def test_a_convolution_in_strips_is_the_convolution(height, kernel, options):
 
 
 @pytest.mark.parametrize("height", [3, 16, 41])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (2, 2, 0), (5, 3, 2)])
-def test_a_transposed_convolution_in_strips_too(height, kernel, stride, padding):
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "more"), [(4, 2, 1, 0), (3, 1, 1, 0), (2, 2, 0, 0), (5, 3, 2, 0), (3, 2, 1, 1)]
+)
+def test_a_transposed_convolution_in_strips_too(height, kernel, stride, padding, more):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 4, height, 9, dtype=torch.float64, generator=generator)
     weight = torch.randn(4, 8, kernel, kernel, dtype=torch.float64, generator=generator)
-    expected = F.conv_transpose2d(x, weight, stride=stride, padding=padding)
+    expected = F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=more)
     with ConvolutionsInStrips():
-        ours = F.conv_transpose2d(x, weight, stride=stride, padding=padding)
+        ours = F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=more)
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)

@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,10 +13,11 @@ from unhaze.physics import (
     guided_upsample,
     joint_bilateral_upsample,
 )
-from unhaze.physics import guided_filter as module
 
 SHAPES = [(1, 1), (1, 6), (6, 1), (2, 3), (9, 7), (14, 20)]
 RADII = [0, 1, 2, 7, 30]
+
+module = importlib.import_module("unhaze.physics.guided_filter")  # whose name is that of its main function, too
 
 
 def noise(shape, seed=0):

@@ -50,16 +50,21 @@ class CompactDepth(DepthEstimator):
         if not self.path.is_file():
             raise WeightsNotFoundError(f"There is no network {self.path}; check the path, or install unhaze again.")
         _session(self.path, os.getpid())
-        self.identity = f"compact/{NETWORK_SIZE}/{sha256(self.path.read_bytes()).hexdigest()[:12]}"
+        self.identity = f"compact/{NETWORK_SIZE}-mirrored/{sha256(self.path.read_bytes()).hexdigest()[:12]}"
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> DepthMap[Tensor]:
         """See :meth:`DepthEstimator.forward`; (B, 3, H, W) to a map (B, 1, H, W)."""
         view = at_own_size(image.float(), NETWORK_SIZE, MULTIPLE).clamp(0, 1).cpu().contiguous().numpy()
         session = _session(self.path, os.getpid())
-        # the network was exported for one picture at a time
-        logarithms = [session.run([OUTPUT], {INPUT: view[i : i + 1]})[0] for i in range(len(view))]
-        depth = torch.cat([torch.from_numpy(each) for each in logarithms]).exp()
+
+        def predict(views: Any) -> Tensor:
+            # the network was exported for one picture at a time
+            logarithms = [session.run([OUTPUT], {INPUT: views[i : i + 1]})[0] for i in range(len(views))]
+            return torch.cat([torch.from_numpy(each) for each in logarithms])
+
+        # as in the dehazer, the mean over a picture and its mirror image
+        depth = ((predict(view) + predict(view[..., ::-1].copy()).flip(-1)) / 2).exp()
         return DepthMap(at_size_of(image, depth.to(image.device)), "relative")
 
 

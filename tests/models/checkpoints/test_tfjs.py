@@ -118,7 +118,7 @@ def archive(files, path):
 def in_catalogue():
     """Makes the small network one of the catalogue's."""
     _catalogue.cache_clear()
-    register_network("maxim-small", "tests.weights.test_tfjs:small")
+    register_network("maxim-small", "tests.models.checkpoints.test_tfjs:small")
     yield
     _catalogue.cache_clear()
 
