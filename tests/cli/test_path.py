@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 18, 380
+DEEPEST, FUNCTIONS = 19, 380
 # told in a thread of its own, which Ctrl-C cannot tear apart, to whoever started the batch
 RECORDS = "unhaze.batch.workers.run_batch.<locals>.report -> unhaze.cli.run._work_off.<locals>.on_record"
 ROOT = Path(__file__).parents[2]
