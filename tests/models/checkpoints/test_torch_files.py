@@ -267,6 +267,16 @@ def copies(count):
     return b"\x80\x02" + text + b"q\x000" + copy * count + b"."
 
 
+def packed(path, instructions):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", instructions)
+
+
+# 2 to the 45th elements, every one of which its hash counts
+NESTED = b"K\x01" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(45))
+COLLIDING = b"".join(b"\x8a\x08" + struct.pack("<q", (2**61 - 1) * k) + b"N" for k in range(1, 4))
+
+
 NOTHING = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 BOMBS = {
     "deflated.pth": lambda path: deflated(path, 200 << 20),
@@ -274,6 +284,14 @@ BOMBS = {
     "long array.pth": lambda path: with_pickle(path, b"\x80\x05\x96\xff\xff\xff\x7f\x02\x00\x00\x00a."),
     "long bytes.pth": lambda path: path.write_bytes(b"\x80\x04\x8e\xff\xff\xff\x7f\x02\x00\x00\x00a."),
     "range.pth": lambda path: with_pickle(path, b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R."),
+    "nested key.pth": lambda path: with_pickle(path, b"\x80\x02}" + NESTED + b"Ns."),
+    "nested keys.pth": lambda path: with_pickle(path, b"\x80\x02}(" + NESTED + b"Nu."),
+    "nested set.pth": lambda path: with_pickle(path, b"\x80\x04\x8f(" + NESTED + b"\x90."),
+    "nested frozen.pth": lambda path: with_pickle(path, b"\x80\x04(" + NESTED + b"\x91."),
+    "nested dict.pth": lambda path: with_pickle(path, b"(" + NESTED + b"Nd."),
+    "colliding.pth": lambda path: with_pickle(path, b"\x80\x02}(" + COLLIDING + b"u."),
+    "lists.pth": lambda path: packed(path, b"\x80\x02" + b"]" * (8 << 20) + b"."),
+    "marks.pth": lambda path: packed(path, b"\x80\x02" + b"(" * (8 << 20) + b"."),
     "copies.pth": lambda path: with_pickle(path, copies(3000)),
     "huge.safetensors": lambda path: with_header(path, b"{" + b" " * 100, 2**60),
     "large.safetensors": lambda path: with_header(path, b"{" + b" " * (20 << 20) + b"}"),

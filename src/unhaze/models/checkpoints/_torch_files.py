@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -187,6 +187,25 @@ _FOREIGN_OPCODES = (
 )
 
 
+_MAKES_CONTAINERS = (
+    pickle.MARK,
+    pickle.EMPTY_LIST,
+    pickle.EMPTY_DICT,
+    pickle.EMPTY_SET,
+    pickle.LIST,
+    pickle.TUPLE,
+    pickle.TUPLE1,
+    pickle.TUPLE2,
+    pickle.TUPLE3,
+    pickle.ADDITEMS,
+    pickle.FROZENSET,
+    pickle.REDUCE,
+    pickle.NEWOBJ,
+)
+_CONTAINER = 100  # about what one takes [bytes]
+_LARGEST_KEY = 1 << 60  # larger numbers may share a hash
+
+
 class _Unpickler(pickle._Unpickler):
     """Python's own unpickler in Python: the one in C takes memory for any index that a file writes down.
 
@@ -205,6 +224,32 @@ class _Unpickler(pickle._Unpickler):
         self._load_storage = load_storage
         self._budget = budget
         self._classes: dict[tuple[str, str], Any] = {}
+
+    def _count_container(self) -> None:
+        self._budget.take(_CONTAINER)
+
+    def _check_keys(self, keys: Iterable[Any]) -> None:
+        """Refuse keys whose hashing takes for ever: tuples in tuples, and numbers made to collide."""
+        for key in keys:
+            for part in key if isinstance(key, tuple) else (key,):
+                if isinstance(part, tuple | frozenset) or (isinstance(part, int | float) and abs(part) > _LARGEST_KEY):
+                    raise TorchFileError("is damaged: a dictionary has a key that no program writes")
+
+    def _load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:-1])  # type: ignore[attr-defined]
+        pickle._Unpickler.load_setitem(self)  # type: ignore[attr-defined]
+
+    def _load_setitems(self) -> None:
+        self._check_keys(self.stack[::2])  # type: ignore[attr-defined]
+        pickle._Unpickler.load_setitems(self)  # type: ignore[attr-defined]
+
+    def _load_dict(self) -> None:
+        self._check_keys(self.stack[::2])  # type: ignore[attr-defined]
+        pickle._Unpickler.load_dict(self)  # type: ignore[attr-defined]
+
+    def _load_members(self) -> None:
+        """What is added to a set, and a frozen set."""
+        self._check_keys(self.stack)  # type: ignore[attr-defined]
 
     def persistent_load(self, pid: Any) -> Any:
         """A storage."""
@@ -268,6 +313,27 @@ class _Unpickler(pickle._Unpickler):
             raise TorchFileError("is damaged: bytes are made of something else")
         self._budget.take(len(text))
         return text.encode("latin1")
+
+
+def _guarded(code: int, load: Any) -> Any:
+    """The way of an opcode, with what it makes counted and its keys looked at."""
+    replaced = {
+        pickle.SETITEM: _Unpickler._load_setitem,
+        pickle.SETITEMS: _Unpickler._load_setitems,
+        pickle.DICT: _Unpickler._load_dict,
+    }
+    load = replaced.get(bytes((code,)), load)
+
+    def counted(unpickler: _Unpickler) -> Any:
+        unpickler._count_container()
+        if code in (pickle.ADDITEMS[0], pickle.FROZENSET[0]):
+            unpickler._load_members()
+        return load(unpickler)
+
+    return counted if bytes((code,)) in (*_MAKES_CONTAINERS, *replaced) else load
+
+
+_Unpickler.dispatch = {code: _guarded(code, load) for code, load in _Unpickler.dispatch.items()}
 
 
 def _is_harmless(module: str, name: str) -> bool:
