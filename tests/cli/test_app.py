@@ -158,3 +158,16 @@ def test_completion_offers_commands_and_options(environment):
 def test_the_summaries_come_without_loading_the_commands(monkeypatch):
     monkeypatch.setattr(_app, "_load", lambda name: pytest.fail(f"{name} was loaded"))
     assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+
+
+def test_a_picture_in_the_place_of_a_command_gets_the_command(unhaze):
+    result = unhaze("my photo.jpg")
+    assert result.exit_code == 2
+    assert result.stderr == "unhaze: my photo.jpg is no command; to dehaze it write: unhaze run 'my photo.jpg'\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--strength", "3"), ("--color-blend", "-1"), ("--keep-exposure", "2")])
+def test_a_value_out_of_range_is_told_by_the_option_that_was_written(unhaze, option, value):
+    result = unhaze("run", "a.jpg", option, value)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"unhaze: {option} is ")

@@ -77,3 +77,31 @@ def test_mistakes_are_reported_in_a_sentence(unhaze, trained, picture, arguments
     result = unhaze("run", picture, *placed)
     assert result.exit_code == 2, result.stderr
     assert message in " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def guided_files(tmp_path):
+    """A network with a fusion module as ``save_model`` writes it, and its bare tensors."""
+    model = create_model("aodnet+hgdf", "compact")
+    save_model(model, tmp_path / "guided.safetensors")
+    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    return tmp_path
+
+
+def test_weights_of_a_guided_network_are_verified(unhaze, guided_files):
+    for options in ((), ("--model", "aodnet+hgdf")):
+        result = unhaze("models", "verify", guided_files / "guided.safetensors", *options)
+        assert result.exit_code == 0, result.stderr
+        assert "aodnet-base+hgdf" in result.stdout
+    result = unhaze("models", "verify", guided_files / "guided.safetensors", "--model", "aodnet+concat")
+    assert result.exit_code == 2
+    assert "belongs to aodnet-base+hgdf" in result.stderr
+
+
+def test_they_need_no_conversion_and_bare_tensors_say_what_is_missing(unhaze, guided_files, picture):
+    result = unhaze("convert", guided_files / "guided.safetensors", "-o", guided_files / "again.safetensors")
+    assert result.exit_code == 2
+    assert "can be used as it is" in result.stderr
+    result = unhaze("run", picture, "--model", "aodnet+hgdf", "--weights", guided_files / "bare.pth")
+    assert result.exit_code == 2
+    assert "unhaze.models.save_model" in result.stderr

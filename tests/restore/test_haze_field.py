@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unhaze.classic.base import HazeEstimate
+from unhaze.errors import UsageError
 from unhaze.models.catalogue import create_haze_model, finds_haze, list_models
 from unhaze.physics.color import luminance
 from unhaze.restore.haze_field import MINIMUM_TRANSMISSION, VIEW_SIZE, solve_field, working_view
 from unhaze.restore.options import DehazeOptions
+from unhaze.types import ModelInfo
 
 
 def landscape(height=240, width=320, airlight=0.85):
@@ -184,3 +186,24 @@ def test_the_change_is_that_of_the_restored_picture():
     assert field.change == pytest.approx(change, rel=0.15)  # pixels that would leave the range change less
     assert not field.looks_clear
     assert solve(np.full((32, 48, 3), 0.5, np.float32)).looks_clear
+
+
+@pytest.mark.parametrize(
+    ("transmission", "airlight", "words"),
+    [
+        (np.full((4, 6), 0.5), np.full(2, 0.9), "airlight of shape"),
+        (np.full((4, 6, 1), 0.5), np.full(3, 0.9), "must give"),
+        (np.full((4, 6), 0.5), np.full((4, 5, 3), 0.9), "must give"),
+        (np.full((4, 6), np.nan), np.full(3, 0.9), "no haze has"),
+        (np.zeros((4, 6)), np.full(3, 0.9), "no haze has"),
+    ],
+)
+def test_what_a_strangers_model_cannot_mean_is_told_by_its_name(transmission, airlight, words):
+    class Strange:
+        info = ModelInfo("strange", "", "", "")
+
+        def estimate(self, view):
+            return HazeEstimate(transmission.astype(np.float32), airlight.astype(np.float32))
+
+    with pytest.raises(UsageError, match=f"The model strange .*{words}"):
+        solve_field(np.zeros((4, 6, 3), np.float32), Strange(), DehazeOptions())

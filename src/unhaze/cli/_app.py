@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -35,7 +36,7 @@ COMMANDS = {
     "analyze": ("unhaze.cli.analyze:analyze", "Measure what haze does to features and to estimated depth."),
     "data": ("unhaze.cli.data:data", "List data sets; check, measure, show or pack one."),
     "train": ("unhaze.cli.train:train", "Train a network by a published recipe."),
-    "models": ("unhaze.cli.models:models", "List the networks, tell about one, or check weights."),
+    "models": ("unhaze.cli.models:models", "List what dehazes, tell about a model, or check weights."),
     "convert": ("unhaze.cli.convert:convert", "Turn an official checkpoint into a .safetensors file."),
     "bench": ("unhaze.cli.bench:bench", "Measure what networks cost."),
     "doctor": ("unhaze.cli.doctor:doctor", "Check this installation and this machine."),
@@ -55,6 +56,8 @@ class _LazyGroup(TyperGroup):
     """Knows its sub-commands by name and summary only, until one is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if args and args[0] not in COMMANDS and os.path.splitext(args[0])[1]:  # noqa: PTH122
+            raise UsageError(f"{args[0]} is no command; to dehaze it write: unhaze run {shlex.quote(args[0])}")
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, _load(name) if name else placeholder, rest
 
@@ -134,10 +137,22 @@ def _show_plugin_warnings(otherwise: Callable[..., None]) -> Callable[..., None]
     return show
 
 
+def _as_on_the_command_line(message: str) -> str:
+    """A message that begins with an option as Python names it, with the name that a command gives it."""
+    from dataclasses import fields
+
+    from unhaze.restore.options import Options
+
+    first, space, rest = message.partition(" ")
+    if first in {each.name for each in fields(Options)} - {"model", "depth", "weights", "threads"}:
+        return f"--{first.replace('_', '-')}{space}{rest}"
+    return message
+
+
 def _report(error: Exception) -> int:
     """Tell the user of an error that ended a command; returns the exit code."""
     if isinstance(error, UnhazeError):
-        for line in f"unhaze: {error}".splitlines():
+        for line in f"unhaze: {_as_on_the_command_line(str(error))}".splitlines():
             _console.log.error(line)
     elif _console.is_verbose():
         traceback.print_exception(error)

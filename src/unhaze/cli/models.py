@@ -70,14 +70,14 @@ def info(
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
-    from unhaze.models.catalogue import finds_haze
+    from unhaze.models.catalogue import finds_haze, resolve_model
 
     if "+" in name:
         _print_attachment(name, depth, depth_weights, json_output=json_output)
     elif finds_haze(name):
         _print_haze_model(name, json_output=json_output)
     else:
-        _print_network(name, json_output=json_output)
+        _print_network(resolve_model(name), json_output=json_output)
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -95,10 +95,15 @@ def verify(
     """
     import hashlib
 
-    from unhaze.models.networks import resolve_network
+    from unhaze.models.catalogue import resolve_model
 
-    model = None if model is None else resolve_network(model)
-    network, name = weights_package("check weights").load_network(file, model)
+    name = None if model is None else resolve_model(model)
+    package = weights_package("check weights")
+    if (name is not None and "+" in name) or "guided" in package.read_facts(file):
+        network = _of_torch("unhaze.models.guided", "check weights").load_model(file, name, without_depth=True)
+        name = network.spec.name
+    else:
+        network, name = package.load_network(file, name)
     _try_out(network, file)
     facts = {
         "network": name,
@@ -113,12 +118,13 @@ def verify(
 
 
 def weights_package(purpose: str) -> Any:
-    """The module ``unhaze.models.checkpoints.loading``.
+    """The room ``unhaze.models.checkpoints``.
 
     Raises:
         MissingDependencyError: torch is not installed.
     """
-    return _of_torch("unhaze.models.checkpoints.loading", purpose)
+    _of_torch("torch", purpose)
+    return _of_torch("unhaze.models.checkpoints", purpose)
 
 
 def _of_torch(module: str, purpose: str) -> Any:
@@ -300,8 +306,26 @@ def _try_out(network: Any, file: Path) -> None:
 
     from unhaze.errors import UsageError
 
-    image = torch.rand(1, 3, _TRIAL, _TRIAL, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, _TRIAL, _TRIAL, generator=generator)
     with torch.inference_mode():
-        restored = network.restore(image).image
+        restored = network.restore(image, *_made_up_depth(network, generator)).image
     if not torch.isfinite(restored).all():
         raise UsageError(f"{file} fits, but the network gives values that are no numbers; get the file again.")
+
+
+def _made_up_depth(network: Any, generator: Any) -> list[Any]:
+    """Depth with the features that a network with a fusion module expects; nothing for a network alone."""
+    import torch
+
+    from unhaze.types import DepthLevel, DepthMap
+
+    spec = getattr(network, "spec", None)
+    if spec is None:
+        return []
+    depth = torch.rand(1, 1, _TRIAL, _TRIAL, generator=generator)
+    if tuple(spec.levels) == (DepthLevel(1, 1),):
+        return [DepthMap(depth, "relative")]
+    sides = [(level.channels, max(1, round(_TRIAL / level.stride))) for level in spec.levels]
+    features = tuple(torch.rand(1, channels, side, side, generator=generator) for channels, side in sides)
+    return [DepthMap(depth, "relative", features)]

@@ -80,7 +80,8 @@ def video_sentence(name: str, suffix: str) -> str:
         suffix: Its ending; empty if it came without a name.
     """
     source = Path(name) if suffix else Path("in.mp4")
-    target = source.with_name(f"{source.stem}-dehazed{source.suffix}")
+    ending = source.suffix if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
+    target = source.with_name(f"{source.stem}-dehazed{ending}")
     if suffix.lower() == ".y4m":
         command = f"unhaze pipe < {shlex.quote(str(source))} > {shlex.quote(str(target))}"
     else:

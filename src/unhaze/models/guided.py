@@ -341,6 +341,7 @@ def load_model(
     *,
     backbone_weights: str | Path | None = None,
     depth_weights: str | Path | None = None,
+    without_depth: bool = False,
 ) -> GuidedDehazer:
     """Build the guided model that a weights file belongs to, and fill it.
 
@@ -351,6 +352,7 @@ def load_model(
             the model was made with if ``None``.
         backbone_weights: Weights of the network; needed where the file holds the fusion alone.
         depth_weights: Weights of the estimator: a file or a folder.
+        without_depth: Make no estimator; depth is given with each picture.
 
     Returns:
         The model, in evaluation mode.
@@ -362,11 +364,19 @@ def load_model(
     """
     file = read_weights(path)
     if "guided" not in file.metadata:
+        if any(key.startswith("fusions.") for key in file.tensors):
+            raise WeightsError(
+                f"{path} holds tensors of a network with a fusion module, but not which one and how it was built; "
+                "write the model with unhaze.models.save_model, which says so."
+            )
         raise WeightsError(f"{path} does not hold a network with a fusion module; run it without one.")
     spec = GuidedSpec.from_json(file.metadata["guided"])
     if name is not None and "+".join(_parse(name)) != spec.name:
         raise WeightsError(f"{path} belongs to {spec.name}, not to {name}.")
-    estimator = depth if isinstance(depth, DepthEstimator) else _estimator_for(spec, depth, depth_weights)
+    if without_depth:
+        estimator = None
+    else:
+        estimator = depth if isinstance(depth, DepthEstimator) else _estimator_for(spec, depth, depth_weights)
     _check_levels(spec, estimator)
     model = _build(spec, estimator, "none", None)
     _fill(model, file, backbone_weights)

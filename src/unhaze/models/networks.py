@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import logging
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +162,9 @@ def _log_usual(family: str, variant: str) -> None:
 
 
 def network_header(name: str) -> str:
-    """The header of a network's file, found without importing it; empty for networks of other packages."""
+    """The header of a network's file, found without importing it; for one of another package that of its module."""
+    if name in network_plugins(finds_haze=False):
+        return inspect.getdoc(sys.modules.get(load_plugin(name).__module__)) or ""
     path = Path(__file__).with_name(f"{name.rpartition('-')[0]}.py")
     try:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

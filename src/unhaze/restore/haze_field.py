@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from unhaze.errors import UsageError
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean, guided_coefficients
 from unhaze.restore.options import DehazeOptions
@@ -176,9 +177,29 @@ def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:
         pixels[hidden] = colours[labels[hidden]]
 
 
+def _check(estimate: HazeEstimate, model: HazeModel) -> None:
+    """Find what a model, which may be a stranger's, cannot mean.
+
+    Raises:
+        UsageError: Its estimate has other shapes or values than :class:`HazeEstimate` says.
+    """
+    transmission, airlight = np.asarray(estimate.transmission), np.asarray(estimate.airlight)
+    if transmission.ndim != 2 or airlight.shape not in ((3,), (*transmission.shape, 3)):
+        raise UsageError(
+            f"The model {model.info.name} gives a transmission of shape {transmission.shape} and an airlight of shape "
+            f"{airlight.shape}, but must give (h, w) and (3,) or (h, w, 3); ask whoever made it."
+        )
+    if not (np.isfinite(transmission).all() and np.isfinite(airlight).all() and transmission.min() > 0):
+        raise UsageError(
+            f"The model {model.info.name} gives values that no haze has (transmission must be above 0); ask whoever "
+            "made it."
+        )
+
+
 def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> HazeField:
     """Estimate the haze of ``view`` (h, w, 3) and make the field from it."""
     estimate = model.estimate(view)
+    _check(estimate, model)
     height, width = estimate.transmission.shape
     if view.shape[:2] != (height, width):
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)

@@ -63,6 +63,8 @@ def open_network(
         raise WeightsNotFoundError(
             f"The network {model} needs trained weights; name their file with --weights FILE (weights=... in Python)."
         )
+    if Path(options.weights).is_dir():
+        raise UsageError(f"{options.weights} is a folder; name the file in it that holds the weights.")
     if not Path(options.weights).is_file():
         raise WeightsNotFoundError(f"There is no weights file {options.weights}; check the path.")
     try:

@@ -97,6 +97,8 @@ def convert_weights(
         MissingDependencyError: safetensors is not installed.
     """
     file = read_weights(source)
+    if "guided" in file.metadata:
+        raise WeightsError(f"{source} is in the form of unhaze already; it can be used as it is.")
     match = _matching(file, name)
     state = under_our_names(file.tensors, match)
     state, flushed = flush_subnormals(state)
@@ -158,7 +160,7 @@ def _matching(file: WeightsFile, name: str | None) -> Match:
     try:
         match = identify(file.tensors, among=None if stated is None else [stated])
     except WeightsError as error:
-        message = str(error) if stated is None else f"They do not resemble {stated}{_hint(file)}"
+        message = str(error) if stated is None else f"It does not resemble {stated}{_hint(file)}"
         raise WeightsError(f"{file.path} cannot be used. {message}") from error
     if not match.fit.perfect:
         hint = "" if stated is None else _hint(file, besides=stated)

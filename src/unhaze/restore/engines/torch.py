@@ -60,6 +60,7 @@ def open_engine(model: str | None, options: NetworkOptions) -> TorchEngine:
         WeightsNotFoundError: There is no such file.
         UsageError: The weights do not fit, or this machine does not have the device.
     """
+    choose_device(options.device)  # before anything that takes long
     if "guided" in read_facts(options.weights) or (model is not None and is_guided(model)):
         guided = load_model(
             options.weights,
