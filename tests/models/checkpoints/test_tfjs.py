@@ -16,6 +16,7 @@ from tests.networks import image  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
+from unhaze.errors import WeightsError
 from unhaze.models.checkpoints import convert_weights, load_network, load_weights, read_weights  # noqa: E402
 from unhaze.models.maxim import MAXIM  # noqa: E402
 from unhaze.models.networks import _catalogue, register_network  # noqa: E402
@@ -268,3 +269,46 @@ def test_the_published_packages_give_what_their_graphs_give(place, tmp_path, off
     with torch.no_grad():
         restored = network.restore(torch.from_numpy(parity.image((1, 3, 128, 64), 7))).image
     torch.testing.assert_close(restored[0, 0, 5::32, 3::20], torch.tensor(EXECUTED[place]), atol=2e-6, rtol=0)
+
+
+def described(paths, weights, nodes=()):
+    manifest = [{"paths": paths, "weights": weights}]
+    return {"format": "graph-model", "modelTopology": {"node": list(nodes)}, "weightsManifest": manifest}
+
+
+def archive_of(path, model, data=bytes(64)):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in (("package/model.json", model), ("package/g.bin", data)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+FLOAT = {"name": "a", "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        described(["g.bin"], [{**FLOAT, "shape": [-1, -4]}]),
+        described(["g.bin"], [{**FLOAT, "shape": [1 << 62, 4]}]),
+        described(["g.bin"], [{**FLOAT, "shape": ["x"]}]),
+        described(["g.bin"], [FLOAT]),
+        described(["g.bin"], [{**FLOAT, "shape": [1]}], [5, None, "x"]),
+        described(5, []),
+        described([7], []),
+        b'{"format":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    ],
+    ids=range(8),
+)
+def test_a_graph_of_nonsense_is_refused_in_a_sentence(tmp_path, model):
+    content = model if isinstance(model, bytes) else json.dumps(model).encode()
+    with pytest.raises(WeightsError, match=r"^[^\n]*nonsense\.tgz[^\n]*$"):
+        read_weights(archive_of(tmp_path / "nonsense.tgz", content))
+
+
+def test_a_file_that_is_named_again_and_again_is_counted_each_time(tmp_path):
+    model = json.dumps(described(["g.bin"] * 400, [])).encode()
+    with pytest.raises(WeightsError, match="unpacks to far more"):
+        read_weights(archive_of(tmp_path / "bomb.tgz", model, bytes(4 << 20)))

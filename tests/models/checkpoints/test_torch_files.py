@@ -302,6 +302,29 @@ BOMBS = {
 }  # fmt: skip
 
 
+def test_numbers_of_eight_bits_are_refused(tmp_path):
+    path = written(tmp_path / "small.pth", {"conv.weight": torch.ones(2, 2).to(torch.float8_e4m3fn)})
+    with pytest.raises(WeightsError, match=r"8 bits \(conv\.weight\)"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}",
+        "{'descr': [('x', '<f4', (1048576,))], 'fortran_order': False, 'shape': (1048576,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,",
+    ],
+)
+def test_an_array_longer_than_its_bytes_takes_no_memory(tmp_path, header):
+    text = header.encode().ljust(118) + b"\n"
+    with zipfile.ZipFile(tmp_path / "long.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+    with pytest.raises(WeightsError, match=r"long\.npz is (?:a )?damaged"):
+        read_weights(tmp_path / "long.npz")
+
+
 @pytest.mark.parametrize("name", sorted(BOMBS))
 def test_a_small_file_takes_little_memory_and_time(tmp_path, name):
     path = tmp_path / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 import struct
 import zipfile
@@ -141,6 +142,9 @@ def _check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
     limit = archive_limit(sum(each.stat().st_size for each in files))
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > limit:
         raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
+    tiny = next((key for key, tensor in tensors.items() if str(tensor.dtype).startswith("torch.float8")), None)
+    if tiny is not None:
+        raise WeightsError(f"{path} holds numbers of 8 bits ({tiny[:100]}), which no network here has; give others.")
     odd = next((key for key, tensor in tensors.items() if tensor.is_complex()), None)
     if odd is not None:
         raise WeightsError(f"{path} holds complex numbers ({odd[:100]}), which no network here has; give real ones.")
@@ -199,12 +203,27 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             if sum(each.file_size for each in archive.infolist()) > archive_limit(path.stat().st_size):
                 raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
+            for each in archive.infolist():
+                if each.filename.endswith(".npy"):
+                    _check_array(archive, each, path)
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in file.files if name.startswith("opt/target/")] or list(file.files)
             arrays = {name.removeprefix("opt/target/"): file[name] for name in names}
-    except _ZIP_ERRORS as error:
+    except WeightsError:
+        raise
+    except (Exception, MemoryError) as error:  # whatever numpy makes of a header of nonsense
         raise WeightsError(f"{path} is a damaged .npz file, or holds more than numbers; get the file again.") from error
     return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype == np.float32}
+
+
+def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """Find an array whose header asks for more than its bytes, before numpy makes room for it."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise WeightsError(f"{path} is damaged: an array is longer than its bytes; get the file again.")
 
 
 def _unpickle(path: Path) -> Any:

@@ -9,6 +9,7 @@ Flax, ``"<module>/<module>/kernel"``, for graphs that jax2tf exported.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tarfile
 from collections import defaultdict
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from unhaze.images.budget import Budget, TooMuchError, archive_limit
 
 __all__ = ["TfjsError", "is_tfjs", "read_tfjs"]
 
@@ -63,18 +66,30 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
     Raises:
         TfjsError: Something is missing, damaged, or stored in a form that is not supported.
     """
-    with _opened(path) as read:
-        model = _described(read("model.json"))
-        arrays: dict[str, NDArray[Any]] = {}
-        for group in model["weightsManifest"]:
-            content = b"".join(read(name) for name in group["paths"])
-            arrays |= _split(content, group["weights"])
-    return _parameters(model["modelTopology"]["node"], arrays)
+    try:
+        with _opened(path) as read:
+            model = _described(read("model.json"))
+            arrays: dict[str, NDArray[Any]] = {}
+            for group in model["weightsManifest"]:
+                content = b"".join(read(name) for name in group["paths"])
+                arrays |= _split(content, group["weights"])
+        return _parameters(model["modelTopology"]["node"], arrays)
+    except TfjsError:
+        raise
+    except TooMuchError as error:
+        raise TfjsError("unpacks to far more than a network of its size") from error
+    except (Exception, MemoryError) as error:  # whatever a model.json brings about whose parts are of other types
+        raise TfjsError("has a model.json that describes no TensorFlow.js graph") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Callable[[str], bytes]]:
-    """Reads a file that lies beside the package's only ``model.json``."""
+    """Reads a file that lies beside the package's only ``model.json``; all files together within the budget."""
+    files = [path] if path.is_file() and not _starts_json(path) else path.rglob("*") if path.is_dir() else [path]
+    sizes = sum(file.stat().st_size for file in files if file.is_file())
+    if path.is_file() and _starts_json(path):
+        sizes += sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+    budget = Budget(archive_limit(sizes))
     if path.is_file() and not _starts_json(path):
         try:
             with tarfile.open(path, "r:gz") as archive:
@@ -86,6 +101,7 @@ def _opened(path: Path) -> Iterator[Callable[[str], bytes]]:
                     file = None if member is None else archive.extractfile(member)
                     if file is None:
                         raise TfjsError(f"lacks {name}, which its model.json names")
+                    budget.take(member.size if member is not None else 0)
                     return file.read()
 
                 yield extract
@@ -102,7 +118,9 @@ def _opened(path: Path) -> Iterator[Callable[[str], bytes]]:
         file = folder / name
         if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
             raise TfjsError(f"lacks {name}, which its model.json names")
-        return (path if name == "model.json" and path.is_file() else file).read_bytes()
+        file = path if name == "model.json" and path.is_file() else file
+        budget.take(file.stat().st_size)
+        return file.read_bytes()
 
     yield load
 
@@ -141,7 +159,9 @@ def _split(content: bytes, entries: list[dict[str, Any]]) -> dict[str, NDArray[A
             how = "quantised" if "quantization" in entry else entry["dtype"]
             raise TfjsError(f"holds {how} tensors, and only float32 ones are supported")
         dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
-        count = int(np.prod(shape))
+        if not all(isinstance(side, int) and side >= 0 for side in shape):
+            raise TfjsError(f"says of a tensor that its shape is {str(shape)[:60]}")
+        count = math.prod(shape)
         end = start + count * dtype.itemsize
         if end > len(content):
             raise TfjsError("is cut short: its files hold fewer numbers than its model.json says")
