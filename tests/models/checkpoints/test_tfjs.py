@@ -16,7 +16,7 @@ from tests.networks import image  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from unhaze.cli import app  # noqa: E402
-from unhaze.errors import WeightsError
+from unhaze.errors import WeightsError  # noqa: E402
 from unhaze.models.checkpoints import convert_weights, load_network, load_weights, read_weights  # noqa: E402
 from unhaze.models.maxim import MAXIM  # noqa: E402
 from unhaze.models.networks import _catalogue, register_network  # noqa: E402
