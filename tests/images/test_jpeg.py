@@ -24,7 +24,7 @@ from tests.pictures import (
 )
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
-from unhaze.images.files import conversion_notes, encode_image, identify, read_image
+from unhaze.images.files import Encoding, conversion_notes, encode_image, identify, read_image
 
 
 def scan_start(data):
@@ -78,7 +78,7 @@ def test_unusual_factors_with_missing_rows_are_refused():
     data = encode_image(read_image(_resampled(jpeg(pixels=noise(48, 64, 3), subsampling=0), "4:1:0")))
     start = scan_start(data)
     assert read_image(data).notes == ()
-    with pytest.raises(ImageDecodeError, match="ends too early"):
+    with pytest.raises(ImageDecodeError, match="ends too early|colour component"):
         read_image(data[: start + 100].rstrip(b"\xff") + b"\xff\xd9")
 
 
@@ -427,6 +427,30 @@ def test_a_progressive_jpeg_without_all_its_scans_is_told(channels):
     for count in range(1, len(scans)):
         picture = read_image(head + b"".join(scans[:count]) + b"\xff\xd9")
         assert any("Scans of the progressive JPEG are missing" in note for note in picture.notes), count
+
+
+@row("bad-jpeg-data")
+@pytest.mark.parametrize("kept", [(0,), (0, 1), (0, 2), (1, 2)])
+def test_a_sequential_jpeg_without_the_scan_of_a_component_is_refused(kept):
+    picture = read_image(jpeg(subsampling="4:2:0"))
+    data = encode_image(replace(picture, encoding=replace(picture.encoding, jpeg_subsampling="4:1:1")), "jpeg")
+    head, first, *others = re.split(rb"(?=\xff\xda)", data[:-2])
+    scans = [first, *others]
+    assert len(scans) == 3
+    assert read_image(data).notes == ()
+    # the tables of a component stand behind the scan before it: all of them go to the front
+    tables = b"".join(segment(0xC4, content) for marker, content in jpeg_segments(data) if marker == 0xC4)
+    bare = [re.split(rb"\xff[\xc4\xdb]", scan)[0] for scan in scans]
+    with pytest.raises(ImageDecodeError, match="colour component"):
+        read_image(head + tables + b"".join(bare[i] for i in kept) + b"\xff\xd9")
+
+
+@row("jpeg-subsampling")
+def test_rare_subsampling_without_tables_takes_those_of_a_quality():
+    picture = replace(read_image(jpeg()), encoding=Encoding(jpeg_subsampling="4:1:0"))
+    again = read_image(encode_image(picture, "jpeg"))
+    assert again.encoding.jpeg_subsampling == "4:1:0"
+    assert np.abs(again.pixels.astype(int) - picture.pixels).mean() < 6
 
 
 def test_thousands_of_scans_take_no_time():

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import time
 import zlib
 from contextlib import suppress
 
@@ -265,3 +266,40 @@ def test_a_palette_that_is_missing_is_not_taken_for_black(more):
     indices = scene(12, 16, 0)
     with pytest.raises(ImageDecodeError, match="palette is missing"):
         read_image(tiff_by_hand(lines(indices, _262=(3, [3]), **more), [indices.tobytes()]))
+
+
+# ------------------------------------------------------------------------------------------------- endless, or for memory
+
+
+@row("tiff-damaged-strip")
+@pytest.mark.parametrize(
+    ("copies", "what"), [(1, "strip 1 of 1 cannot be decoded"), (2000, "share their bytes so often")]
+)
+def test_bytes_that_do_nothing_take_no_time(copies, what):
+    noop = b"\x80" * 500_000 + b"\0\x40"
+    pixels = np.zeros((copies, 1), np.uint8)
+    entries = lines(pixels, 32773, _278=(3, [1]), _273=(4, [8] * copies), _279=(4, [len(noop)] * copies))
+    before = time.process_time()
+    with pytest.raises(ImageDecodeError, match=what):
+        read_image(tiff_by_hand(entries, [noop]))
+    assert time.process_time() - before < 1
+
+
+@row("tiff-damaged-strip")
+def test_a_tile_is_measured_in_bytes():
+    pixels = scene(16, 16, 0)
+    entries = [row for row in lines(pixels, 8, _322=(3, [4096]), _323=(3, [4096])) if row[0] not in (273, 278, 279)]
+    entries = sorted([*entries, (324, 4, "segments"), (325, 4, "lengths")])
+    tile = zlib.compress(bytes(4096 * 4096))
+    assert not read_image(tiff_by_hand(entries, [tile])).pixels.any()
+    floats = [(258, 3, [64]) if row[0] == 258 else row for row in entries] + [(339, 3, [3])]
+    with pytest.raises(ImageDecodeError, match="4096 x 4096"):
+        read_image(tiff_by_hand(floats, [tile]))
+
+
+def test_a_first_pixel_does_not_make_a_raw_file():
+    pixels = scene(12, 16)
+    pixels[0, 0] = (67, 82, 90)
+    picture = read_image(tiff_by_hand(lines(pixels), [pixels.tobytes()]))
+    assert picture.format == "tiff"
+    np.testing.assert_array_equal(picture.pixels, pixels)

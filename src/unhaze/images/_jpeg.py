@@ -273,10 +273,10 @@ def _decode(source: Source, header: _Header, scans: bytes) -> Decoded:
 def _check_scans(source: Source, header: _Header, scans: bytes) -> list[str]:
     """A note where a progressive JPEG lacks scans, of which libjpeg says nothing; refuses thousands of them.
 
-    Each scan gives some coefficients of some components down to a bit (ITU-T T.81, G.1.1.1); all are needed to bit 0.
+    A sequential one in which a component has no scan is refused: its colours are wrong. In a progressive one each scan
+    gives some coefficients of some components down to a bit (ITU-T T.81, G.1.1.1); all are needed to bit 0.
     """
-    if header.frame not in _PROGRESSIVE:
-        return []
+    progressive = header.frame in _PROGRESSIVE
     missing = {component[0]: set(range(64)) for component in header.components}
     position = count = 0
     while (found := _MARKER_IN_SCAN.search(scans, position)) is not None:
@@ -290,11 +290,13 @@ def _check_scans(source: Source, header: _Header, scans: bytes) -> list[str]:
         count += 1
         if count > _MAX_SCANS:
             raise source.damaged(f"it is made of more than {_MAX_SCANS} scans")
-        first, last, bits = content[-3:]
+        first, last, bits = content[-3:] if progressive else (0, 63, 0)
         if bits & 15 == 0:
             for identity in content[1 : 1 + 2 * content[0] : 2]:
                 missing.get(identity, set()).difference_update(range(first, last + 1))
     if any(missing.values()):
+        if not progressive:
+            raise source.damaged("the scan of one of its colour components is missing")
         return ["Scans of the progressive JPEG are missing: it is less fine than it was; look at the result."]
     return []
 
@@ -552,6 +554,7 @@ def _chroma_tables(quality: object) -> list[list[int]]:
     """The table that Pillow takes for chroma at a quality."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    file.seek(0)
     return [list(JpegImagePlugin.JpegImageFile(file).quantization[1])]
 
 

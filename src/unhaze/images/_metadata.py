@@ -37,6 +37,7 @@ _STALE_NAMES = (
 )
 _STALE_ATTRIBUTE = re.compile(rb"\s" + _STALE_NAMES + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _STALE_ELEMENT = re.compile(rb"<(" + _STALE_NAMES + rb")(?:[\s/][^<>]*)?>")
+_STALE_END = re.compile(rb"</(" + _STALE_NAMES + rb")>")
 
 
 def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
@@ -94,17 +95,23 @@ def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
 
 def _without_stale_elements(xmp: bytes) -> bytes:
     """XMP less the elements, with all they hold, that speak of parts which are gone."""
-    kept, position, unclosed = [], 0, set()
-    while found := _STALE_ELEMENT.search(xmp, position):
-        closing, end = b"</" + found[1] + b">", found.end()
+    ends: dict[bytes, list[int]] = {}  # of each name, the last first: the text may hold millions, closed or not
+    for found in _STALE_END.finditer(xmp):
+        ends.setdefault(found[1], []).append(found.end())
+    for places in ends.values():
+        places.reverse()
+    kept, position = [], 0
+    while (found := _STALE_ELEMENT.search(xmp, position)) is not None:
+        end = found.end()
         if not found[0].endswith(b"/>"):
-            end = -1 if closing in unclosed else xmp.find(closing, found.end())
-            if end < 0:  # searched for once only: the text may hold millions
-                unclosed.add(closing)
-                kept.append(xmp[position : found.end()])
-                position = found.end()
+            places = ends.get(found[1], [])
+            while places and places[-1] <= end:
+                places.pop()
+            if not places:
+                kept.append(xmp[position:end])
+                position = end
                 continue
-            end += len(closing)
+            end = places.pop()
         kept.append(xmp[position : found.start()])
         position = end
     return b"".join(kept) + xmp[position:]

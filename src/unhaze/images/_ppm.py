@@ -13,7 +13,7 @@ from unhaze.images._pillow import decode_simple, open_simple, simple_info
 
 __all__ = ["identify", "read"]
 
-_GAP = rb"(?:\s+|#[^\n\r]*[\n\r])+"
+_GAP = rb"(?:\s|#[^\n\r]*+[\n\r])++"  # possessive: what does not match is found out in one pass
 _BINARY = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 _HEADER = 4096  # [bytes] with comments
 

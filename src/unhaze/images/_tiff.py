@@ -59,7 +59,7 @@ _CLASSIC_LIMIT = 4_000_000_000  # [bytes] offsets of a TIFF have 32 bits, those 
 _MAX_PAGES = 10_000
 _MAX_SUB_DIRECTORIES = 64
 _ALONE = 3  # depth at which a directory is read without those below it
-_LARGEST_TILE = 1 << 24  # [px] where it is far larger than the picture, the file is out for memory
+_LARGEST_TILE = 1 << 24  # [bytes] where it is far larger than the picture, the file is out for memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Page:
 
 def is_raw(source: Source) -> bool:
     """Whether a file that begins like a TIFF is camera raw: it has a picture straight from the sensor, or is a DNG."""
-    if source.start()[8:10] == b"CR":
+    if source.start()[8:12] == b"CR\2\0":
         return True
     try:
         budget = Budget(source.budget.limit)
@@ -393,7 +393,8 @@ def _layout(source: Source, page: _Page) -> Layout:
     segment_width = page.tags.number(_TILE_WIDTH) if tiled else width
     segment_height = page.tags.number(_TILE_HEIGHT) if tiled else min(page.tags.number(_ROWS_PER_STRIP, height), height)
     area = segment_width * segment_height
-    if not area or (tiled and area > max(_LARGEST_TILE, 4 * width * height)):
+    tile_bytes = area * page.samples * max(page.bits, 8) // 8
+    if not area or (tiled and area > 4 * width * height and tile_bytes > _LARGEST_TILE):
         raise source.damaged(f"its parts are said to have {segment_width} x {segment_height} pixels")
     subsampling = _numbers(page.tags, _SUBSAMPLING) or (2, 2)
     offsets = _numbers(page.tags, _TILES if tiled else _STRIPS)

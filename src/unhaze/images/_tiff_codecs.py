@@ -118,8 +118,12 @@ def _unzstd(data: bytes, size: int) -> Plain:
     return plain, stream.eof and not more
 
 
+_MAX_PADDING = 4096  # [bytes] behind a strip that are looked at
+
+
 def _unpack_bits(data: bytes, size: int) -> Plain:
     unpacked, position = bytearray(), 0
+    data = data[: 2 * size + _MAX_PADDING]  # a byte of its own takes two; more are bytes that do nothing
     while len(unpacked) < size:
         if position + 1 >= len(data):
             raise DamagedSegmentError(f"{len(unpacked)} of {size} bytes")

@@ -23,6 +23,7 @@ __all__ = ["PREDICTED", "Layout", "read_samples"]
 _HORIZONTAL, _FLOATING = 2, 3
 PREDICTED = {5, 8, 32946, 34925, 34926, 50000}  # libtiff's codecs that look at the tag
 _HEADER = 8  # [bytes] with which a TIFF begins
+_MOST_COPIES, _SEGMENT_HEAD = 4, 4096  # compressed bytes for each of the file or the picture; those of each header
 _NO_END = "do not end where their part of the picture does"
 _TURNED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
@@ -107,6 +108,7 @@ def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str
     known = compression in codecs.BYTE_CODECS or compression in codecs.PICTURE_CODECS or compression == codecs.JPEG
     if not known:
         raise UnsupportedImageError(f"{source.name} is compressed with {name}, which is not read; save it with LZW.")
+    _refuse_endless(source, layout)
     result = np.empty((layout.height, layout.width, layout.samples), layout.dtype)
     faults: Counter[str] = Counter()
     for index in range(layout.count):
@@ -141,6 +143,16 @@ def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str
     if _overlap(layout):
         notes.append(f"The {kind} of the picture overlap in the file; look at the result.")
     return result, notes
+
+
+def _refuse_endless(source: Source, layout: Layout) -> None:
+    """Refuse segments that share so many bytes that decompressing them takes hours."""
+    if layout.compression == 1:
+        return
+    picture = layout.width * layout.height * layout.samples * layout.dtype.itemsize
+    most = _MOST_COPIES * max(source.size, picture) + _SEGMENT_HEAD * layout.count
+    if sum(layout.lengths[: layout.count]) > most:
+        raise source.damaged("its parts share their bytes so often that they cannot be those of a picture")
 
 
 def _overlap(layout: Layout) -> bool:
