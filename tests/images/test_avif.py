@@ -1,5 +1,7 @@
 """AVIF: how it lies, and EXIF as it stands in the file."""
 
+import struct
+
 import numpy as np
 import pytest
 from tests.pictures import FACTS, exif, exif_facts, noise, row, saved, scene
@@ -36,3 +38,89 @@ def test_grey_and_alpha_are_kept():
     assert grey.pixels.ndim == 2
     clear = read_image(encode_image(read_image(saved(noise(17, 24, 4), "PNG")), "avif"))
     np.testing.assert_array_equal(clear.alpha, noise(17, 24, 4)[..., 3])
+
+
+def boxes(data, start, end):
+    """Kind, beginning and size of each box."""
+    found = []
+    while start < end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        found.append((kind, start, size))
+        start += size
+    return found
+
+
+def properties_swapped(data):
+    """The same file with its two AV1 configurations in the other order; what they belong to stays."""
+    data = bytearray(data)
+    place = data.index(b"ipco")
+    (size,) = struct.unpack_from(">I", data, place - 4)
+    stored = boxes(data, place + 4, place - 4 + size)
+    first, second = (i for i, (kind, _, _) in enumerate(stored) if kind == b"av1C")
+    order = list(range(len(stored)))
+    order[first], order[second] = second, first
+    data[place + 4 : place - 4 + size] = b"".join(bytes(data[stored[i][1] :][: stored[i][2]]) for i in order)
+    place = data.index(b"ipma") + 8
+    (entries,) = struct.unpack_from(">I", data, place)
+    place += 4
+    for _ in range(entries):
+        count = data[place + 2]
+        for at in range(place + 3, place + 3 + count):
+            data[at] = data[at] & 128 | order.index((data[at] & 127) - 1) + 1
+        place += 3 + count
+    return bytes(data)
+
+
+def with_late_meta(data, free=1 << 20):
+    """The same file with its pixels before the description, and both behind room that is free."""
+    parts = {kind: data[start : start + size] for kind, start, size in boxes(data, 0, len(data))}
+    shift = len(parts[b"ftyp"]) + 8 + free - data.index(b"mdat") + 4
+    meta = bytearray(parts[b"meta"])
+    place = meta.index(b"iloc") + 4
+    assert meta[place : place + 6] == b"\0\0\0\0\x44\0"  # offsets and lengths of 4 bytes, as libavif writes
+    (count,) = struct.unpack_from(">H", meta, place + 6)
+    place += 8
+    for _ in range(count):
+        (extents,) = struct.unpack_from(">H", meta, place + 4)
+        place += 6
+        for _ in range(extents):
+            struct.pack_into(">I", meta, place, struct.unpack_from(">I", meta, place)[0] + shift)
+            place += 8
+    return parts[b"ftyp"] + struct.pack(">I4s", 8 + free, b"free") + bytes(free) + parts[b"mdat"] + bytes(meta)
+
+
+@row("grey", "alpha")
+def test_colour_is_that_of_the_picture_in_whatever_order_its_properties_stand():
+    data = saved(noise(17, 24, 4), "AVIF", quality=100, subsampling="4:4:4")
+    before, after = read_image(data), read_image(properties_swapped(data))
+    assert before.pixels.ndim == 3
+    assert identify(properties_swapped(data)) == before.info
+    np.testing.assert_array_equal(after.pixels, before.pixels)
+    np.testing.assert_array_equal(after.alpha, before.alpha)
+
+
+@row("grey", "cicp", "hdr")
+def test_what_stands_far_behind_in_the_file_is_read():
+    grey = saved(scene(channels=0), "AVIF", subsampling="4:0:0")
+    assert read_image(with_late_meta(grey)).pixels.ndim == 2
+    data = saved(scene(), "AVIF")
+    place = data.index(b"colrnclx") + 8
+    p3 = data[:place] + struct.pack(">HH", 12, 13) + data[place + 4 :]
+    assert read_image(p3).metadata.icc
+    assert read_image(with_late_meta(p3)).metadata.icc == read_image(p3).metadata.icc
+    pq = data[:place] + struct.pack(">HH", 9, 16) + data[place + 4 :]
+    assert read_image(with_late_meta(pq)).metadata.cicp == (9, 16)
+
+
+@row("hdr")
+def test_hdr_counts_before_a_profile():
+    from unhaze.images import _metadata
+
+    data = saved(scene(), "AVIF", icc_profile=_metadata.srgb_profile())
+    place = data.index(b"colrnclx") + 8
+    picture = read_image(data[:place] + struct.pack(">HH", 9, 16) + data[place + 4 :])
+    assert picture.metadata.cicp == (9, 16)
+    assert picture.metadata.icc is None
+    assert any("HDR (PQ)" in note for note in picture.notes)
+    assert _metadata.HDR_BEFORE_ICC in picture.notes
+    assert read_image(encode_image(picture)).metadata.cicp == (9, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import AvifImagePlugin, Image, _avif
@@ -19,7 +20,6 @@ DEFAULT_QUALITY = 85
 MAX_SIDE = 65535
 _SPEED = 9  # of 0 to 10: five times as fast as Pillow's 6, for files a quarter larger at equal quality
 _HIGH_BIT_DEPTH, _MONOCHROME = 0x40, 0x10  # flags in the third byte of av1C (AV1 in ISOBMFF, section 2.3.3)
-_HEADER = 1 << 20  # [bytes] the boxes before the pixels
 _NCLX = b"colrnclx"  # box and kind of a colour description by numbers (ISO/IEC 14496-12, section 12.1.5)
 
 
@@ -52,9 +52,13 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImageError(f"{source.name} is an animated AVIF; extract the frames first.")
     grey, icc, exif = _is_grey(source), image.info.get("icc_profile"), _read_exif(image)
-    cicp = None if icc else _description(source.start(_HEADER))
+    properties = _primary_properties(source)
+    cicp = _description(properties)
     hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
-    if cicp is not None and not hdr:
+    notes = [_metadata.HDR_BEFORE_ICC] if hdr and icc else []
+    if hdr:
+        icc = None
+    elif cicp is not None and not icc:
         icc = _colourspace.profile_of_cicp(*cicp, grey=grey)
     metadata = Metadata(exif=exif, xmp=image.info["xmp"] or None, icc=icc or None, cicp=cicp if hdr else None)
     try:
@@ -62,10 +66,9 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     except (OSError, SyntaxError, RuntimeError, ValueError) as error:
         raise source.damaged() from error
     pixels, alpha = split_channels(stored, grey=grey)
-    notes = []
-    if _configuration(source) & _HIGH_BIT_DEPTH:
+    if _configuration(properties) & _HIGH_BIT_DEPTH:
         notes.append("The 10 or 12 bits per colour of the AVIF were reduced to 8.")
-    if b"urn:iso:std:iso:ts:21496:-1" in source.data()[:_HEADER] or b"tmap" in source.data()[:64]:
+    if b"urn:iso:std:iso:ts:21496:-1" in _meta(source) or b"tmap" in source.data()[:64]:
         notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")
     if metadata.cicp:
         notes.append(_metadata.hdr_note(metadata.cicp))
@@ -85,21 +88,92 @@ def _read_exif(image: _AvifFile) -> bytes | None:
     return exif.removeprefix(b"Exif\0\0") if exif else None
 
 
-def _description(header: bytes) -> tuple[int, int] | None:
-    """Colour primaries and transfer characteristics of the first description by numbers."""
-    place = header.find(_NCLX) + len(_NCLX)
-    return struct.unpack_from(">HH", header, place) if len(_NCLX) <= place <= len(header) - 4 else None
+def _description(properties: list[tuple[bytes, bytes]]) -> tuple[int, int] | None:
+    """Colour primaries and transfer characteristics, where a property of the picture gives them by numbers."""
+    for kind, content in properties:
+        if kind == b"colr" and content[:4] == b"nclx" and len(content) >= 8:
+            primaries, transfer = struct.unpack_from(">HH", content, 4)
+            return primaries, transfer
+    return None
 
 
-def _configuration(source: Source) -> int:
-    """Flags of the first AV1 configuration box."""
-    data = source.start(_HEADER)
-    place = data.find(b"av1C")
-    return data[place + 6] if 0 <= place < len(data) - 6 else 0
+def _configuration(properties: list[tuple[bytes, bytes]]) -> int:
+    """Flags of the AV1 configuration of the picture."""
+    return next((content[2] for kind, content in properties if kind == b"av1C" and len(content) > 2), 0)
 
 
 def _is_grey(source: Source) -> bool:
-    return bool(_configuration(source) & _MONOCHROME)
+    return bool(_configuration(_primary_properties(source)) & _MONOCHROME)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the boxes that follow each other (ISO/IEC 14496-12, section 4.2)."""
+    view, place = memoryview(data), 0
+    while place + 8 <= len(view):
+        size, kind = struct.unpack_from(">I4s", view, place)
+        head = 8
+        if size == 1 and place + 16 <= len(view):
+            (size,) = struct.unpack_from(">Q", view, place + 8)
+            head = 16
+        size = len(view) - place if size == 0 else size
+        if size < head:
+            return
+        yield kind, view[place + head : place + size].tobytes() if kind != b"mdat" else b""
+        place += size
+
+
+def _meta(source: Source) -> bytes:
+    """Content of the box that describes the pictures, wherever in the file it is."""
+    return next((content[4:] for kind, content in _boxes(source.data()) if kind == b"meta"), b"")
+
+
+def _primary_properties(source: Source) -> list[tuple[bytes, bytes]]:
+    """The properties of the picture that is shown, and behind them those of its first tile, if it is made of tiles.
+
+    The file also holds those of alpha, of thumbnails and of gain maps, in any order (ISO/IEC 23008-12, section 9.3).
+    """
+    parts = dict(_boxes(_meta(source)))
+    try:
+        primary = _primary_item(parts[b"pitm"])
+        items = [primary, *_made_of(parts.get(b"iref", b""), primary)[:1]]
+        groups = list(_boxes(parts[b"iprp"]))
+        properties = [pair for kind, content in groups if kind == b"ipco" for pair in _boxes(content)]
+        owned: dict[int, list[int]] = {}
+        for kind, content in groups:
+            if kind == b"ipma":
+                _associate(content, owned)
+    except (KeyError, struct.error, IndexError):
+        return []  # libavif has read the same boxes, and would have refused what is damaged
+    return [properties[i - 1] for item in items for i in owned.get(item, ()) if 0 < i <= len(properties)]
+
+
+def _primary_item(content: bytes) -> int:
+    (item,) = struct.unpack_from(">I" if content[0] else ">H", content, 4)
+    return int(item)
+
+
+def _made_of(content: bytes, item: int) -> list[int]:
+    """The items that a picture is derived from (section 8.11.12 of ISO/IEC 14496-12)."""
+    code = "I" if content[:1] == b"\1" else "H"
+    for kind, reference in _boxes(content[4:]):
+        origin, count = struct.unpack_from(f">{code}H", reference)
+        if kind == b"dimg" and origin == item:
+            return list(struct.unpack_from(f">{count}{code}", reference, struct.calcsize(f">{code}H")))
+    return []
+
+
+def _associate(content: bytes, owned: dict[int, list[int]]) -> None:
+    """Read which properties, counted from 1, each item has; the highest bit says whether it is essential."""
+    code = ">IB" if content[0] else ">HB"
+    wide = content[3] & 1
+    (entries,) = struct.unpack_from(">I", content, 4)
+    place = 8
+    for _ in range(entries):
+        item, count = struct.unpack_from(code, content, place)
+        place += struct.calcsize(code)
+        indices = struct.unpack_from(f">{count}{'H' if wide else 'B'}", content, place)
+        place += count * (2 if wide else 1)
+        owned.setdefault(item, []).extend(index & (0x7FFF if wide else 0x7F) for index in indices)
 
 
 def notes(picture: Picture, metadata: Metadata) -> list[str]:

@@ -16,7 +16,7 @@ from unhaze.images import _exif
 from unhaze.images._colourspace import HDR_TRANSFERS
 from unhaze.images._picture import Decoded, Metadata
 
-__all__ = ["cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
+__all__ = ["HDR_BEFORE_ICC", "cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
 _OTHER_SIDE = {
@@ -27,6 +27,7 @@ _OTHER_SIDE = {
 }
 _XMP_SIDE = re.compile(b"|".join(_OTHER_SIDE))
 _PHOTOSHOP_THUMBNAILS = {1033, 1036}
+HDR_BEFORE_ICC = "The colour profile for programs that do not know HDR was dropped; the HDR tag beside it counts."
 _NAMED = 8  # damaged tags that a note names
 
 # Names in XMP that speak of parts no output has: gain maps (Adobe, Apple), videos of motion photos, the directory of
