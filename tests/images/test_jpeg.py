@@ -78,7 +78,7 @@ def test_unusual_factors_with_missing_rows_are_refused():
     data = encode_image(read_image(_resampled(jpeg(pixels=noise(48, 64, 3), subsampling=0), "4:1:0")))
     start = scan_start(data)
     assert read_image(data).notes == ()
-    with pytest.raises(ImageDecodeError, match="ends too early|colour component"):
+    with pytest.raises(ImageDecodeError, match=r"ends too early|colour component"):
         read_image(data[: start + 100].rstrip(b"\xff") + b"\xff\xd9")
 
 

@@ -268,7 +268,7 @@ def test_a_palette_that_is_missing_is_not_taken_for_black(more):
         read_image(tiff_by_hand(lines(indices, _262=(3, [3]), **more), [indices.tobytes()]))
 
 
-# ------------------------------------------------------------------------------------------------- endless, or for memory
+# ------------------------------------------------------------------------------------------- endless, or for memory
 
 
 @row("tiff-damaged-strip")

@@ -97,8 +97,8 @@ def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
 def _without_stale_elements(xmp: bytes) -> bytes:
     """XMP less the elements, with all they hold, that speak of parts which are gone."""
     ends: dict[bytes, list[int]] = {}  # of each name, the last first: the text may hold millions, closed or not
-    for found in _STALE_END.finditer(xmp):
-        ends.setdefault(found[1], []).append(found.end())
+    for closed in _STALE_END.finditer(xmp):
+        ends.setdefault(closed[1], []).append(closed.end())
     for places in ends.values():
         places.reverse()
     kept, position = [], 0
