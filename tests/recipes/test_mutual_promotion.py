@@ -447,7 +447,7 @@ def test_weights_of_another_size_are_refused(tmp_path, monkeypatch):
     path = save_weights(small.state_dict(), tmp_path / "small.safetensors", "dcmpnet-paper")
     with pytest.raises(WeightsError, match="does not fit DCMPNetPaper: "):
         load_weights(DCMPNetPaper(), path)
-    with pytest.raises(WeightsError, match="do not resemble dcmpnet-paper"):
+    with pytest.raises(WeightsError, match="does not resemble dcmpnet-paper"):
         load_network(path)
 
 
