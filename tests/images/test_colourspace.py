@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -152,6 +153,28 @@ def test_hdr_keeps_its_tag_or_is_refused(source, transfer, name):
     for target in ("jpeg", "tiff", "webp", "bmp"):
         with pytest.raises(ImageEncodeError, match=f"HDR \\({name}\\); choose PNG or AVIF"):
             encode_image(picture, target)
+
+
+@row("hdr")
+def test_hdr_of_a_png_counts_before_its_profile():
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(icc))
+    picture = read_image(png(FLAT, chunk(b"cICP", bytes((9, 16, 0, 1))), profile))
+    assert (picture.metadata.cicp, picture.metadata.icc) == ((9, 16), None)
+    assert any("HDR (PQ)" in note for note in picture.notes)
+    assert any("profile for programs that do not know HDR" in note for note in picture.notes)
+    assert (b"cICP", bytes((9, 16, 0, 1))) in png_chunks(encode_image(picture))
+
+
+def test_premultiplied_colours_of_a_heif_are_divided():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    alpha = np.full((48, 64), 128, np.uint8)
+    multiplied = np.dstack([(FLAT.astype(int) * 128 // 255).astype(np.uint8), alpha])
+    file = io.BytesIO()
+    pillow_heif.from_bytes("RGBa", (64, 48), multiplied.tobytes()).save(file, quality=-1)
+    picture = read_image(file.getvalue())
+    np.testing.assert_array_equal(picture.alpha, alpha)
+    assert np.abs(picture.pixels.astype(int) - FLAT).max() <= 6
 
 
 @pytest.mark.parametrize("primaries", sorted(_colourspace._PRIMARIES))

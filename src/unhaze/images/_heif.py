@@ -10,7 +10,7 @@ import numpy as np
 
 from unhaze.errors import MissingDependencyError
 from unhaze.images import _colourspace, _metadata
-from unhaze.images._arrays import split_channels
+from unhaze.images._arrays import split_channels, unpremultiply
 from unhaze.images._picture import Decoded, ImageInfo, Metadata, Source
 
 __all__ = ["identify", "read"]
@@ -37,6 +37,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise source.damaged() from error
     pixels, alpha = split_channels(stored, grey=image.mode[:1] == "L")
+    if alpha is not None and "a" in image.mode:  # RGBa: the colours are stored multiplied by alpha
+        pixels = unpremultiply(pixels, alpha)
     exif, icc = image.info.get("exif"), image.info.get("icc_profile") or None
     cicp = None if icc else _description(image)
     hdr = cicp is not None and _colourspace.is_hdr(cicp[1])

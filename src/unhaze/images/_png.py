@@ -393,6 +393,9 @@ def _missing_colours(image: PngImagePlugin.PngImageFile, layout: _Layout) -> lis
 def _read_metadata(layout: _Layout) -> Metadata:
     icc = _parse_icc(layout)  # first: the colours depend on it
     icc = icc or layout.raw_profile("icc") or layout.raw_profile("icm")
+    hdr = _hdr_description(layout)
+    if hdr:  # cICP counts before iCCP (section 4.3), which is there for programs that do not know it
+        icc = None
     resources = layout.raw_profile("8bim") or layout.raw_profile("iptc")
     if resources and not resources.startswith(b"8BIM"):
         resources = b"8BIM\4\4\0\0" + struct.pack(">I", len(resources)) + resources + b"\0" * (len(resources) % 2)
@@ -404,7 +407,7 @@ def _read_metadata(layout: _Layout) -> Metadata:
         dpi=_density(layout.first(b"pHYs")),
         text=tuple(pair for pair in layout.texts() if pair[0] != _XMP_KEYWORD and pair[0] not in _READ_RAW_PROFILES),
         aspect=_aspect(layout.first(b"pHYs")),
-        cicp=None if icc else _hdr_description(layout),
+        cicp=hdr,
     )
 
 
@@ -472,6 +475,8 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
     if any(name == b"iTXt" and content.partition(b"\0")[2][2:4] != b"\0\0" for name, content in layout.chunks):
         notes.append("The language and the translated keyword of PNG texts were dropped; the texts were kept.")
     if decoded.metadata.cicp:
+        if layout.first(b"iCCP") is not None:
+            notes.append(_metadata.HDR_BEFORE_ICC)
         notes.append(_metadata.hdr_note(decoded.metadata.cicp))
     if layout.end < source.size and source.read_at(layout.end, source.size - layout.end).strip(b"\0\r\n "):
         notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
