@@ -13,11 +13,11 @@ def command_pages() -> dict[str, str]:
 
     from unhaze.cli import app
 
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     context = root.make_context("unhaze", [], resilient_parsing=True)
     pages = {}
-    for name in root.list_commands(context):  # type: ignore[attr-defined]
-        _, command, _ = root.resolve_command(context, [name])  # type: ignore[attr-defined]
+    for name in root.list_commands(context):
+        _, command, _ = root.resolve_command(context, [name])
         pages[f"{FOLDER}/{name}.md"] = "\n".join(_describe(command, f"unhaze {name}", 1)) + "\n"
     return pages
 

@@ -23,12 +23,13 @@ def _rewrite(thing: griffe.Module | griffe.Class | griffe.Function | griffe.Attr
     if thing.docstring:
         text = ROLE.sub(lambda match: _link(match, thing), thing.docstring.value)
         thing.docstring.value = _DOCTEST.sub(lambda match: f"```pycon\n{match[0].rstrip()}\n```\n", text)
-    for member in thing.members.values():
+    members: dict[str, Any] = thing.members  # its union of kinds is wider than what functions of griffe take
+    for member in members.values():
         if member.is_alias:
             continue
         if thing.is_module and member.is_attribute and not member.has_docstring and not member.name.startswith("_"):
-            member.docstring = griffe.Docstring(_comment_above(member), parent=member)  # type: ignore[arg-type]
-        _rewrite(member)  # type: ignore[arg-type]
+            member.docstring = griffe.Docstring(_comment_above(member), parent=member)
+        _rewrite(member)
 
 
 def _comment_above(constant: Any) -> str:

@@ -74,6 +74,7 @@ def takes_options(*names: str, without: tuple[str, ...] = ("threads",)) -> Calla
                 values["model"] = method
             return command(**given, options=Options(**values))
 
+        # typer looks here before anything else
         wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
         del wrapped.__wrapped__
@@ -90,6 +91,7 @@ def _parameter(option: Field[Any], hint: Any) -> Parameter:
     facts = option.metadata
     flags = [f"--{option.name.replace('_', '-')}", *([facts["short"]] if facts["short"] else [])]
     declared = typer.Option(*flags, help=facts["help"], metavar=facts["metavar"], show_default=default is not None)
+    # a type that is known at run time only
     annotation = Annotated[kind | None if default is None else kind, declared]  # type: ignore[valid-type]
     return Parameter(option.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
+    "Reporter",
     "Settings",
     "clear_sentence",
     "log_engine",
@@ -29,9 +30,7 @@ __all__ = [
     "with_name",
 ]
 
-_NAMED = 5  # pictures that a line names
-
-_MOST_NAMES = 5  # of results whose name is told
+_NAMED = 5  # pictures that a line names, and results whose name is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,10 +293,10 @@ def log_engine(dehazer: Dehazer, more: str = "") -> None:
 def log_names(jobs: Iterable[Job]) -> None:
     """Tell of results that could not have the name one would expect, on stderr."""
     noted = [job for job in jobs if job.note and job.ready]
-    for job in noted[:_MOST_NAMES]:
+    for job in noted[:_NAMED]:
         _console.log.info(f"{job.source}: {job.note}")
-    if len(noted) > _MOST_NAMES:
-        _console.log.info(f"{len(noted) - _MOST_NAMES} more were named so; --dry-run and --report tell all.")
+    if len(noted) > _NAMED:
+        _console.log.info(f"{len(noted) - _NAMED} more were named so; --dry-run and --report tell all.")
 
 
 def with_name(name: str, sentence: str | None) -> str:

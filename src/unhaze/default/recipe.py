@@ -236,7 +236,7 @@ def setup(config: Config, start: str | Path = "") -> State:
     network = create_network(config.network)
     if start:
         network.load_state_dict(load_checkpoint(Path(start))["ema"]["network"])
-    network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     network.encoder.stem.requires_grad_(False)
     for name, each in network.encoder.named_parameters():
         parts = name.split(".")

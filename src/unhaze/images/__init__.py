@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         write_image,
     )
 
-_NAMES = ("Encoding", "ImageInfo", "Metadata", "Picture", "encode_image", "identify", "read_image", "write_image")
-
 __all__ = ["Encoding", "ImageInfo", "Metadata", "Picture", "encode_image", "identify", "read_image", "write_image"]
 
-__getattr__ = loads_on_use(__name__, dict.fromkeys(_NAMES, "unhaze.images.files"))
+__getattr__ = loads_on_use(__name__, dict.fromkeys(__all__, "unhaze.images.files"))

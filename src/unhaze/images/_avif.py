@@ -42,7 +42,8 @@ def identify(source: Source) -> ImageInfo:
     width, height = image.size
     if image.info["orientation"] >= 5:
         width, height = height, width
-    return ImageInfo("avif", width, height, 1 if _is_grey(source) else 3, image.mode == "RGBA", "uint8")
+    grey = bool(_configuration(_primary_properties(source)) & _MONOCHROME)
+    return ImageInfo("avif", width, height, 1 if grey else 3, image.mode == "RGBA", "uint8")
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
@@ -51,9 +52,10 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     source.check_size(*image.size, max_pixels)
     if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImageError(f"{source.name} is an animated AVIF; extract the frames first.")
-    grey, icc, exif = _is_grey(source), image.info.get("icc_profile"), _read_exif(image)
+    icc, exif = image.info.get("icc_profile"), _read_exif(image)
     properties = _primary_properties(source)
-    cicp = _description(properties)
+    configuration, cicp = _configuration(properties), _description(properties)
+    grey = bool(configuration & _MONOCHROME)
     hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
     notes = [_metadata.HDR_BEFORE_ICC] if hdr and icc else []
     if hdr:
@@ -66,7 +68,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     except (OSError, SyntaxError, RuntimeError, ValueError) as error:
         raise source.damaged() from error
     pixels, alpha = split_channels(stored, grey=grey)
-    if _configuration(properties) & _HIGH_BIT_DEPTH:
+    if configuration & _HIGH_BIT_DEPTH:
         notes.append("The 10 or 12 bits per colour of the AVIF were reduced to 8.")
     if b"urn:iso:std:iso:ts:21496:-1" in _meta(source) or b"tmap" in source.data()[:64]:
         notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")
@@ -100,10 +102,6 @@ def _description(properties: list[tuple[bytes, bytes]]) -> tuple[int, int] | Non
 def _configuration(properties: list[tuple[bytes, bytes]]) -> int:
     """Flags of the AV1 configuration of the picture."""
     return next((content[2] for kind, content in properties if kind == b"av1C" and len(content) > 2), 0)
-
-
-def _is_grey(source: Source) -> bool:
-    return bool(_configuration(_primary_properties(source)) & _MONOCHROME)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

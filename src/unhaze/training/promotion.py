@@ -265,7 +265,7 @@ def setup(config: PromotionConfig, *, teacher: nn.Module | None = None, vgg19: V
     # as exactly, and makes NaN of those of dilated convolutions in bfloat16
     for frozen in (contrastive, teacher):
         if frozen is not None:
-            frozen.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            frozen.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     dehazing, estimating = parameters_of(network, depth, perceptrons)
     return State(
         network=network.train(),

@@ -92,7 +92,7 @@ def time_network(network: Model, height: int, width: int, *, repeats: int = 3) -
     """Time forward passes as pictures get them: folded, channels-last, without gradients."""
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     image = image.contiguous(memory_format=torch.channels_last)
-    network = network.folded().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.folded().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
 
     def call() -> None:
         network.restore(image)

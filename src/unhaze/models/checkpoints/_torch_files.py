@@ -215,6 +215,7 @@ class _Unpickler(pickle._Unpickler):
         budget: For copies that the file asks for.
     """
 
+    stack: list[Any]  # of the base, whose stubs name neither it nor what loads an opcode
     dispatch: ClassVar[dict[int, Any]] = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if bytes((code,)) not in _FOREIGN_OPCODES
     }
@@ -236,20 +237,20 @@ class _Unpickler(pickle._Unpickler):
                     raise TorchFileError("is damaged: a dictionary has a key that no program writes")
 
     def _load_setitem(self) -> None:
-        self._check_keys(self.stack[-2:-1])  # type: ignore[attr-defined]
+        self._check_keys(self.stack[-2:-1])
         pickle._Unpickler.load_setitem(self)  # type: ignore[attr-defined]
 
     def _load_setitems(self) -> None:
-        self._check_keys(self.stack[::2])  # type: ignore[attr-defined]
+        self._check_keys(self.stack[::2])
         pickle._Unpickler.load_setitems(self)  # type: ignore[attr-defined]
 
     def _load_dict(self) -> None:
-        self._check_keys(self.stack[::2])  # type: ignore[attr-defined]
+        self._check_keys(self.stack[::2])
         pickle._Unpickler.load_dict(self)  # type: ignore[attr-defined]
 
     def _load_members(self) -> None:
         """What is added to a set, and a frozen set."""
-        self._check_keys(self.stack)  # type: ignore[attr-defined]
+        self._check_keys(self.stack)
 
     def persistent_load(self, pid: Any) -> Any:
         """A storage."""

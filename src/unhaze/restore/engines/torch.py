@@ -103,6 +103,7 @@ class TorchEngine:
             raise UsageError(f"{self._global_sentence} Leave --tile out.")
         network = network.folded().eval().requires_grad_(False)
         self._skeleton: Model | GuidedDehazer = skeleton(network)
+        # torch has no stub for it
         self._network = network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.compile:
             self._network.compile()
