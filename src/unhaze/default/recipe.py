@@ -203,7 +203,7 @@ def default_config() -> Config:
         short=128,
         long=176,
     )
-    return Config(
+    second = Config(
         seed=2,
         data=SynthesisConfig(clear=0.12, high_key=0.2, plain=0.42, thin=0.2, weights=kinds),
         optimizer=OptimizerConfig(lr=1e-3, decay=0.75),
@@ -213,6 +213,9 @@ def default_config() -> Config:
         long=224,
         first=first,
     )
+    # haze in the distance alone, and no photograph called clear whose own distance is veiled
+    distant = replace(second.data, clear=0.16, plain=0.35, distant=0.35, veiled=0.35)
+    return replace(second, seed=3, data=distant, optimizer=OptimizerConfig(lr=5e-4, decay=1.0), steps=3600, first=second)
 
 
 def create_network(config: NetworkConfig) -> FieldNetwork:
@@ -424,6 +427,8 @@ def train_parts(config: Config, bank: SceneBank, out: Path, resume: str | Path |
         first = train_parts(config.first, bank, out / "first", "auto" if resume else None)
         start = latest_checkpoint(out / "first" / "checkpoints") or ""
         bank = estimate_missing_depth(bank, first.average.network)
+    if config.data.veiled:
+        bank = bank.without_veiled(config.data.veiled)
     state = setup(config, start)
     loop = LoopConfig(steps=config.steps, checkpoint_every=config.checkpoint_every, log_every=config.log_every)
     with RunRecord(out, loop, settings=asdict(config), data=facts, batch=config.batch, resume=resume) as run:

@@ -38,6 +38,7 @@ Kind = Literal["room", "road", "indoors", "outdoors", "boxes"]
 
 BANK_SIZE = 400  # long side of a stored scene [px]
 _ROOM_SIZE, _ROOM_SEED = (192, 256), 2**20
+_SKY_EDGE, _SKY_WINDOW, _FLAT = 9, (9, 9), 0.045  # [px], [px], deviation of brightness of what is veiled
 _SENSOR_RANGE = 8000  # [mm]; what a depth camera reports beyond is not depth
 
 
@@ -129,6 +130,30 @@ def read_scene(data: Path, name: str, kind: Kind, size: int = BANK_SIZE) -> Scen
     return Scene(name, kind, pixels, depth, find_segments(pixels, name), sky)
 
 
+def distance_veil(scene: Scene) -> float:
+    """How far the haze of the day itself veils what borders on the sky, as a share of the sky's light.
+
+    The dark channel (He et al. 2011, Eq. 5) of the strip below the sky, where it has little contrast; 0 where there is
+    no sky. A photograph with such a strip is no clear picture.
+    """
+    if scene.sky is None:
+        return 0.0
+    height = scene.image.shape[0]
+    sky = (scene.sky > 127).astype(np.uint8)
+    reach = 2 * max(3, height // 8) + 1
+    near = cv2.dilate(sky, np.ones((_SKY_EDGE, _SKY_EDGE), np.uint8))
+    strip = (cv2.dilate(sky, np.ones((reach, 1), np.uint8)) > 0) & (near == 0)
+    if strip.mean() < 0.01 or not sky.any():
+        return 0.0
+    image = scene.image.astype(np.float32) / 255
+    gray = image.mean(axis=2)
+    deviation = np.sqrt(np.maximum(cv2.blur(gray * gray, _SKY_WINDOW) - cv2.blur(gray, _SKY_WINDOW) ** 2, 0))
+    if np.median(deviation[strip]) > _FLAT:
+        return 0.0
+    dark = cv2.erode(image.min(axis=2), np.ones(_SKY_WINDOW))
+    return float(np.median(dark[strip]) / max(float(np.median(gray[sky > 0])), 0.2))
+
+
 class SceneBank:
     """Clear scenes in memory.
 
@@ -168,6 +193,10 @@ class SceneBank:
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+    def without_veiled(self, most: float) -> SceneBank:
+        """The scenes but those out of doors whose distance is veiled by more than ``most``."""
+        return SceneBank([each for each in self.scenes if each.group != "outdoors" or distance_veil(each) <= most])
 
     def draw(self, rng: np.random.Generator, weights: Sequence[tuple[str, float]]) -> Scene:
         """A random scene; kinds without scenes count nothing."""

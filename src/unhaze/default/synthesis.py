@@ -63,6 +63,11 @@ class SynthesisConfig:
         dark: Of the wild samples, how many scenes are darkened before hazing.
         darkness: Range of the logarithm of the gain that undoes it.
         thin: Of the wild samples, how many have a mean optical depth in ``thin_depth``.
+        distant: Of the wild samples out of doors, how many are veiled in the distance alone, as mountains and skylines
+            are, in the colour of the sky above the horizon.
+        distant_depth: Range of the optical depth of what is farthest there.
+        veiled: Scenes out of doors whose own distance is veiled by more than this are left out (see
+            :func:`~unhaze.default.scenes.distance_veil`); 0 keeps all.
         hazy_sky: The sky is of the colour of the haze and stays; times the share of the sky's light that is lost.
         uneven_light: The airlight changes over the picture.
         agnostic: A scene with known depth is hazed by a random field all the same.
@@ -86,6 +91,9 @@ class SynthesisConfig:
     darkness: tuple[float, float] = (0.2, 1.6)
     thin: float = 0.25
     thin_depth: tuple[float, float] = (0.05, 0.4)
+    distant: float = 0.0
+    distant_depth: tuple[float, float] = (0.25, 2.0)
+    veiled: float = 0.0
     hazy_sky: float = 0.4
     uneven_light: float = 0.6
     agnostic: float = 0.15
@@ -172,6 +180,11 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
             depth = np.minimum(depth, np.float32(rng.uniform(3, 15) * median))
             optical = depth * np.float32(rng.uniform(*config.beta) / median)
             airlight = _light_points(light, rng, 0)
+        elif config.distant and not inside and rng.random() < config.distant:
+            optical = _distant_optical_depth(depth, view.sky, rng, config)
+            airlight = _light_points(light if view.sky is None else _horizon_light(clear, view.sky, rng), rng, 0.3)
+            if view.sky is not None:
+                optical = optical * (1 - view.sky)
         else:
             if rng.random() < config.dark:
                 gain = float(rng.uniform(*config.darkness))
@@ -268,3 +281,25 @@ def _wild_optical_depth(depth: FloatArray, rng: np.random.Generator, config: Syn
             noise = noise + np.float32(0.6) * smooth_noise(rng, height, width, int(rng.integers(8, 20)))
         optical = optical * np.exp(np.float32(rng.uniform(0.1, 0.5)) * noise)
     return np.asarray(optical, np.float32)
+
+
+def _distant_optical_depth(
+    depth: FloatArray, sky: FloatArray | None, rng: np.random.Generator, config: SynthesisConfig
+) -> FloatArray:
+    """Optical depth of air that is clear in front and veils what is far."""
+    ground = depth if sky is None or sky.min() > 0.5 else depth[sky <= 0.5]
+    first, last = np.quantile(ground, (rng.uniform(0.2, 0.85), 0.99))
+    low, high = np.log(config.distant_depth)
+    far = np.clip((depth - first) / max(last - first, 1e-3), 0, 1.2) ** rng.uniform(0.7, 1.6)
+    front = rng.uniform(0, 0.06) if rng.random() < 0.5 else 0.0
+    return np.asarray(far * np.exp(rng.uniform(low, high)) + front, np.float32)
+
+
+def _horizon_light(clear: FloatArray, sky: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Colour of the lower half of the sky, a little bluer or brighter at random."""
+    height = np.arange(sky.shape[0], dtype=np.float32)[:, None]
+    middle = float((sky * height).sum() / max(float(sky.sum()), 1e-3))
+    weight = (sky * (height >= middle))[..., None]
+    color = (clear * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-3)
+    tint = np.array((-0.5, 0.0, 0.5)) * rng.uniform(0, 0.1) + rng.normal(0, 0.01, 3)
+    return np.clip(color * np.exp(rng.normal(0, 0.05)) * (1 + tint), 0.1, 1).astype(np.float32)
