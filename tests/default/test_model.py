@@ -153,6 +153,14 @@ def test_hardly_any_haze_is_called_clear_and_more_is_not():
         assert looks_clear(np.full((20, 30), np.exp(-mean), np.float32)) == pytest.approx(share, abs=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"strength": 0.5}, {"spare_clear": 0.0, "protect_sky": 1.0}])
+def test_a_picture_without_colours_gets_none(method, hazy_photo, options):
+    gray = cv2.cvtColor(cv2.cvtColor(hazy_photo[0], cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    out = run(method, gray, **options).astype(int)
+    assert np.abs(out - gray).max() > 10
+    assert np.ptp(out, axis=2).max() <= 1
+
+
 def test_what_was_spared_is_dehazed_on_demand(method):
     picture = load_sample_image("flower.jpg")
     spared = run(method, picture)

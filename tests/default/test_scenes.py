@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unhaze.default.scenes import SOURCES, SceneBank, read_scene, scene_names
+from unhaze.data.synthetic.scenes import Scene
+from unhaze.default.scenes import SOURCES, SceneBank, distance_veil, read_scene, scene_names
 from unhaze.errors import UsageError
 
 
@@ -53,6 +54,29 @@ def test_sources_of_one_folder_do_not_overlap():
         assert splits.setdefault((source.folder, source.pattern), source.split) == source.split
     patterns = [source.pattern for source in SOURCES if source.folder == "camvid/images"]
     assert len(patterns) == len(set(patterns)) == 3
+
+
+@pytest.mark.parametrize(
+    ("hills", "kind", "kept"),
+    [
+        ((160, 180, 200), "outdoors", False),  # pale, without contrast: veiled
+        ((30, 60, 20), "outdoors", True),  # dark trees
+        (None, "outdoors", True),  # pale and rich in contrast: white houses
+        ((160, 180, 200), "indoors", True),
+    ],
+)
+def test_photographs_with_a_veiled_distance_are_no_clear_pictures(hills, kind, kept):
+    image = np.full((120, 160, 3), (180, 205, 230), np.uint8)
+    image[40:] = np.random.default_rng(0).integers(0, 256, (80, 160, 1)) if hills is None else hills
+    image[80:] = 40
+    sky = np.zeros((120, 160), np.uint8)
+    sky[:40] = 255
+    flat = np.zeros((120, 160), np.uint8)
+    other = Scene("other", kind, image, None, flat)
+    scene = Scene("hills", kind, image, None, flat, sky)
+    assert distance_veil(other) == 0  # no sky is seen
+    assert (distance_veil(scene) > 0.35) == (hills == (160, 180, 200))
+    assert (scene in SceneBank([other, scene]).without_veiled(0.35).scenes) == kept
 
 
 def test_scenes_have_the_depth_of_their_kind(folder):

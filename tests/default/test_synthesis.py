@@ -45,6 +45,28 @@ def test_hazy_views_obey_the_scattering_model(bank):
         assert sample.transmission.min() < 1
 
 
+def test_haze_in_the_distance_leaves_the_front_and_the_sky_alone():
+    """Mountains on a clear day: air in front of the camera, a veil of the sky's colour over what is far."""
+    rng = np.random.default_rng(2)
+    image = np.full((120, 160, 3), (150, 190, 220), np.uint8)  # a blue sky
+    image[40:] = rng.integers(20, 90, (80, 160, 3))
+    sky = np.zeros((120, 160), np.uint8)
+    sky[:40] = 255
+    depth = np.linspace(20, 1, 120, dtype=np.float32)[:, None].repeat(160, axis=1)
+    scenes = SceneBank([Scene("hills", "outdoors", image, depth, np.zeros((120, 160), np.uint8), sky)])
+    still = {"plain": 0, "estimated": 1, "zoom": (1.0, 1.0), "relight": 0, "repaint": 0, "hazy_sky": 0}
+    config = dataclasses.replace(CLEAN, distant=1, weights=(("outdoors", 1.0),), **still)
+    for sample in draw(scenes, config, size=(120, 160)):
+        optical = -np.log(sample.transmission).mean(axis=1)
+        assert optical[:36].max() < 0.02
+        assert optical[-8:].max() < 0.07
+        assert 0.2 < optical[45:].max() < 2.6
+        assert optical[45] >= optical[100]
+        red, green, blue = sample.airlight[0, 0]
+        assert red < green < blue
+        assert sample.gain == 0
+
+
 def test_plain_haze_is_even_grey_and_bright(bank):
     config = dataclasses.replace(CLEAN, plain=1, agnostic=0, weights=(("room", 1.0),))
     for sample in draw(bank, config):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "CLEAR_DEPTH",
+    "COLORFUL",
+    "COLORFUL_SHARE",
     "DEFAULT_MODEL",
     "FOG_LEAST_WEIGHT",
     "FOG_RADIUS",
@@ -31,6 +33,9 @@ LARGEST_GAIN = 2.0  # logarithm of the most by which the darkest parts are brigh
 LEAST_TRANSMISSION = 0.15  # behind denser haze the target is the haze itself: no detail is drawn out of noise
 # Mean optical depth: what is found in clear pictures, mostly .. haze. Below it the network sees what is not there.
 CLEAR_DEPTH = (0.05, 0.12)
+
+# Difference of the channels that all but the most colourful hundredth stay below, from which on a picture has colours.
+COLORFUL, COLORFUL_SHARE = 0.02, 0.99
 
 LIGHT_RANGE = (0.03, 0.985)  # of the airlight; outside, the gradient of the inversion explodes
 SURE_TRANSMISSION = 0.4  # below it the scene is less and less sure, however smooth the fog
