@@ -32,7 +32,7 @@ GUIDE_EPS = 1e-3  # its regularisation
 LARGEST_GAIN = 2.0  # logarithm of the most by which the darkest parts are brightened
 LEAST_TRANSMISSION = 0.15  # behind denser haze the target is the haze itself: no detail is drawn out of noise
 # Mean optical depth: what is found in clear pictures, mostly .. haze. Below it the network sees what is not there.
-CLEAR_DEPTH = (0.05, 0.12)
+CLEAR_DEPTH = (0.03, 0.08)
 
 # Difference of the channels that all but the most colourful hundredth stay below, from which on a picture has colours.
 COLORFUL, COLORFUL_SHARE = 0.02, 0.99
