@@ -12,8 +12,8 @@ Where hardly any light comes through there is no scene to restore, and the targe
 t' = max(t, least) the target is A + (J - A) t / t'. What looks broken in a picture is a slope in fog or sky that
 neither the scene nor the picture has; the loss names it (``ring``).
 
-A run has two parts: the first one learns on scenes with known depth and on random depth; its own depth of the scenes
-that come without one is what their haze follows in the second.
+A run has three parts: the first one learns on scenes with known depth and on random depth; its own depth of the scenes
+that come without one is what their haze follows in the second; the third adds haze that lies in the distance alone.
 
 The whole run is a function of its configuration: sample number n is the same whatever came before, so a run that was
 killed and resumed gives the weights of one that was not, bit for bit, on the same machine with the same threads.
@@ -215,7 +215,9 @@ def default_config() -> Config:
     )
     # haze in the distance alone, and no photograph called clear whose own distance is veiled
     distant = replace(second.data, clear=0.16, plain=0.35, distant=0.35, veiled=0.35)
-    return replace(second, seed=3, data=distant, optimizer=OptimizerConfig(lr=5e-4, decay=1.0), steps=3600, first=second)
+    return replace(
+        second, seed=3, data=distant, optimizer=OptimizerConfig(lr=5e-4, decay=1.0), steps=3600, first=second
+    )
 
 
 def create_network(config: NetworkConfig) -> FieldNetwork:
