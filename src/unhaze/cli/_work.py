@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,10 +14,10 @@ from unhaze.errors import OutputError, OutputExistsError, UnknownNameError, Usag
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from unhaze.batch.planning import Existing
-    from unhaze.batch.workers import BatchOptions, Job, Record, Summary
+    from unhaze.batch.workers import Batch, BatchOptions, Job, Record, Summary
     from unhaze.images.manifest import ReportWriter
     from unhaze.restore.dehazer import Dehazer
 
@@ -28,8 +30,11 @@ __all__ = [
     "log_notes",
     "looks_clear",
     "with_name",
+    "work_off",
 ]
 
+_POLL = 0.2  # [s]
+_LONGEST_WRITE = 30.0  # how long the records of an interrupted batch are waited for [s]
 _NAMED = 5  # pictures that a line names, and results whose name is told
 
 
@@ -172,7 +177,6 @@ class Reporter:
             existing: What the run does with outputs that exist.
         """
         summary = self.summary
-        summary.not_started = total - summary.done - summary.skipped - summary.failed
         again = {
             "error": "run again with --skip-existing to go on.",
             "skip": "the same command goes on.",
@@ -227,6 +231,41 @@ class Reporter:
         except OutputError as error:  # the pictures matter more than the report
             _console.log.error(f"unhaze: {error}")
             self._report, self.lost_report = None, True
+
+
+def work_off(batch: Batch, receive: Callable[[Record], None]) -> None:
+    """Hand every record of a batch to ``receive``, in a thread of its own, one at a time.
+
+    Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
+
+    Raises:
+        KeyboardInterrupt: Passed on as soon as no file is half-written; every picture that was finished has had its
+            record. What ``receive`` raises ends the batch, too.
+    """
+    failures: list[BaseException] = []
+    ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
+
+    def listen() -> None:
+        try:
+            with closing(iter(batch)) as records:
+                for record in records:
+                    receive(record)
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            ended.set()
+
+    listener = threading.Thread(target=listen, name="unhaze-batch-listener", daemon=True)
+    try:
+        listener.start()
+        while not ended.wait(_POLL):  # a wait without end would not hear Ctrl-C on every system
+            pass
+    finally:
+        batch.stop()  # after a good end there is nothing left to stop
+        if listener.ident is not None:  # otherwise no worker has begun either
+            ended.wait(_LONGEST_WRITE)
+    if failures:
+        raise failures[0]
 
 
 def clear_sentence(reasons: Mapping[str, str | None]) -> str:

@@ -15,7 +15,7 @@ import typer
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
-from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name, work_off
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
 from unhaze.restore.options import Options
@@ -185,6 +185,8 @@ def _read_start(path: Path, limit: int) -> bytes:
 def _run_files(
     jobs: Sequence[Job], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
 ) -> None:
+    from unhaze.batch.workers import Batch
+
     ready = sum(job.ready for job in jobs)
     dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
     log_names(jobs)
@@ -194,12 +196,23 @@ def _run_files(
     reporter = Reporter(writer, keep=json_output)
     interrupted = True
     try:
-        _work_off(dehazer, jobs, settings, reporter)
+        options = settings.batch_options()
+        at_once = max(1, min(options.jobs, ready))
+        log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
+        with _console.ProgressBar("Dehazing", len(jobs)) as bar:
+
+            def receive(record: Record) -> None:
+                reporter(record)
+                bar.advance()
+
+            work_off(Batch(dehazer, jobs, options), receive)
         interrupted = False
         dehazer.close()  # only now: an interrupted run must not wait for what is under way
     finally:
         if writer:
             writer.close()
+        summary = reporter.summary
+        summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
         reporter.log_failures()
         if interrupted:
             reporter.log_interruption(len(jobs), settings.existing)
@@ -214,22 +227,6 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
     folders = [Path(name) for name in inputs if Path(name).is_dir()]
     found = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
     return min((path for path in found if path.is_file()), default=None)
-
-
-def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> None:
-    from unhaze.batch.workers import run_batch
-
-    options = settings.batch_options()
-    at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
-    log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
-    with _console.ProgressBar("Dehazing", len(jobs)) as bar:
-
-        def on_record(record: Record) -> None:
-            reporter(record)
-            bar.advance()
-
-        summary = run_batch(dehazer, jobs, options, on_record)
-    reporter.summary.not_started = summary.not_started
 
 
 def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:

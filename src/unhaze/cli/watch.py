@@ -14,7 +14,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear, work_off
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.restore.options import Options
 
@@ -263,7 +263,7 @@ class _Watcher:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def _work_off(self, arrivals: Sequence[Arrival]) -> None:
-        from unhaze.batch.workers import run_batch
+        from unhaze.batch.workers import Batch
 
         for arrival in arrivals:
             if arrival.is_empty:
@@ -274,7 +274,7 @@ class _Watcher:
             self._taken = {str(arrival.found.source): arrival.signature for arrival in whole}
             log_names(jobs)
             dehazer = self._dehazer(sum(job.ready for job in jobs))
-            run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
+            work_off(Batch(dehazer, jobs, self._settings.batch_options()), self._on_record)
 
     def _fail_empty(self, arrival: Arrival) -> None:
         from unhaze.batch.workers import Record
