@@ -162,11 +162,6 @@ class Summary:
         """How many failed."""
         return len(self.failures)
 
-    @property
-    def only_missing(self) -> bool:
-        """Whether there are failures and all are for want of something to install."""
-        return bool(self.failures) and all(record.is_missing for record in self.failures)
-
     def add(self, record: Record) -> None:
         """Count one record."""
         if record.status == "failed":
@@ -286,10 +281,8 @@ def write_products(
     Raises:
         OutputError: A file cannot be written or would replace another.
     """
-
-    def may_replace(path: Path) -> bool | Signature:
-        return overwrite if isinstance(overwrite, bool) else overwrite.get(path, False)
-
+    products = (output, *sides.values())
+    may_replace = {path: overwrite if isinstance(overwrite, bool) else overwrite.get(path, False) for path in products}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -297,11 +290,11 @@ def write_products(
         raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
     new: list[Path] = []
     try:
-        with atomic_output(output, overwrite=may_replace(output)) as temporary:
+        with atomic_output(output, overwrite=may_replace[output]) as temporary:
             temporary.write_bytes(rendered.data)
             for name, path in sides.items():
                 is_new = not os.path.lexists(path)
-                with atomic_output(path, overwrite=may_replace(path)) as side:
+                with atomic_output(path, overwrite=may_replace[path]) as side:
                     side.write_bytes(rendered.sides[name])
                 new += [path] if is_new else []
     except BaseException:
@@ -501,7 +494,22 @@ class Batch:
                         self._skip_overtaken(job)
                         return
                 # within the stretch, so that an interrupted run knows of every file it wrote
-                self._results.put(_done(job, rendered, clock))
+                width, height = rendered.size
+                self._results.put(
+                    Record(
+                        str(job.source),
+                        "done",
+                        str(job.output),
+                        sides=tuple(map(str, job.sides.values())),
+                        seconds=clock.seconds,
+                        width=width,
+                        height=height,
+                        notes=rendered.notes,
+                        naming=job.note,
+                        haze=rendered.haze,
+                        left_alone=rendered.left_alone,
+                    )
+                )
 
     def _tidy(self, job: Job) -> None:
         """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
@@ -564,20 +572,3 @@ def _was_overtaken(job: Job) -> bool:
     assert job.output is not None
     now = signature_of(job.output)
     return now is not None and now != job.existing.get(job.output)
-
-
-def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
-    width, height = rendered.size
-    return Record(
-        str(job.source),
-        "done",
-        str(job.output),
-        sides=tuple(map(str, job.sides.values())),
-        seconds=clock.seconds,
-        width=width,
-        height=height,
-        notes=rendered.notes,
-        naming=job.note,
-        haze=rendered.haze,
-        left_alone=rendered.left_alone,
-    )

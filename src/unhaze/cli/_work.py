@@ -104,8 +104,8 @@ class Settings:
             on_error=cast("Literal['skip', 'stop']", self.on_error),
             metadata=cast("Literal['keep', 'strip']", self.metadata),
             quality=self.quality,
-            max_memory=self.options.memory_limit,
-            max_pixels=self.options.pixel_limit,
+            max_memory=cast("int | None", self.options.max_memory),
+            max_pixels=cast("int | None", self.options.max_pixels),
         )
 
     def create_dehazer(self, *, side_by_side: bool) -> Dehazer:
@@ -150,12 +150,14 @@ class Reporter:
             self.records.append(record)
         if record.status == "done":
             self._last_output = record.output
-            if looks_clear(record.notes):
+            if record.notes and looks_clear(record.notes):
                 self._clear[record.input] = record.left_alone
-            notes = count_notes(record.notes)
+            notes = count_notes(record.notes) if record.notes else 0
             self._note_counts += [notes] if notes else []
-        self._append(record)
-        _console.log.debug(_in_detail(record))
+        if self._report is not None:
+            self._append(self._report, record)
+        if _console.is_verbose():
+            _console.log.debug(_in_detail(record))
 
     def log_failures(self) -> None:
         """List what failed and why, on stderr; inputs whose outputs exist are counted in one line."""
@@ -201,7 +203,8 @@ class Reporter:
             line += f" ({self._last_output})"
         if self._clear:
             _console.log.info(clear_sentence(self._clear))
-        log_losses(self._note_counts)
+        if self._note_counts:
+            log_losses(self._note_counts)
         _console.log.info(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -219,15 +222,14 @@ class Reporter:
 
     def exit_code(self) -> int:
         """0 all done, 1 some failed, 3 some failed and all for want of something to install."""
-        if self.summary.only_missing:
+        failures = self.summary.failures
+        if failures and all(record.is_missing for record in failures):
             return 3
-        return 1 if self.summary.failures or self.lost_report else 0
+        return 1 if failures or self.lost_report else 0
 
-    def _append(self, record: Record) -> None:
-        if self._report is None:
-            return
+    def _append(self, report: ReportWriter, record: Record) -> None:
         try:
-            self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
+            report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
         except OutputError as error:  # the pictures matter more than the report
             _console.log.error(f"unhaze: {error}")
             self._report, self.lost_report = None, True

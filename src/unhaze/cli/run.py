@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -97,6 +97,8 @@ def run(
 
       unhaze run - < hazy.png > clear.png
     """
+    from unhaze.batch.planning import Shard, plan
+
     settings = Settings(
         output,
         suffix,
@@ -125,7 +127,17 @@ def run(
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
     listed = [] if files_from is None else _read_list(files_from, null=null)
-    planned = _plan(named, listed, settings, shard)
+    planned = plan(
+        named,
+        listed=listed,
+        output=output,
+        suffix=suffix,
+        format=format,
+        recursive=recursive,
+        existing=settings.existing,
+        sides=settings.sides,
+        shard=None if shard is None else Shard.parse(shard),
+    )
     if not planned:
         part = "" if shard is None else f"part {shard} of "
         _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
@@ -135,22 +147,6 @@ def run(
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-
-
-def _plan(inputs: Sequence[str], listed: Sequence[str], settings: Settings, shard: str | None) -> list[Job]:
-    from unhaze.batch.planning import Shard, plan
-
-    return plan(
-        inputs,
-        listed=listed,
-        output=settings.output,
-        suffix=settings.suffix,
-        format=settings.format,
-        recursive=settings.recursive,
-        existing=settings.existing,
-        sides=settings.sides,
-        shard=None if shard is None else Shard.parse(shard),
-    )
 
 
 def _read_list(name: str, *, null: bool) -> list[str]:
@@ -192,13 +188,14 @@ def _run_files(
     log_names(jobs)
     if dry_run:
         raise typer.Exit(_print_plan(jobs, dehazer, settings, json_output=json_output))
-    writer = _open_report(report, jobs)
+    writer = None if report is None else _open_report(report, jobs)
     reporter = Reporter(writer, keep=json_output)
     interrupted = True
     try:
         options = settings.batch_options()
         at_once = max(1, min(options.jobs, ready))
-        log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
+        if _console.is_verbose():
+            log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
         with _console.ProgressBar("Dehazing", len(jobs)) as bar:
 
             def receive(record: Record) -> None:
@@ -213,7 +210,8 @@ def _run_files(
             writer.close()
         summary = reporter.summary
         summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
-        reporter.log_failures()
+        if summary.failures:
+            reporter.log_failures()
         if interrupted:
             reporter.log_interruption(len(jobs), settings.existing)
         reporter.log_summary()
@@ -229,9 +227,7 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
     return min((path for path in found if path.is_file()), default=None)
 
 
-def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
-    if path is None:
-        return None
+def _open_report(path: Path, jobs: Sequence[Job]) -> ReportWriter:
     from unhaze.images.manifest import ReportWriter
 
     for job in jobs:
@@ -353,7 +349,7 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
 
 
 def _stream_limit(settings: Settings) -> int:
-    return settings.options.memory_limit or _LONGEST_PICTURE
+    return cast("int | None", settings.options.max_memory) or _LONGEST_PICTURE
 
 
 def _read_stdin(limit: int) -> bytes:

@@ -73,7 +73,7 @@ def list_models(kind: ModelKind | None = None) -> list[str]:
 
 def finds_haze(name: str) -> bool:
     """Whether a model finds the haze of a picture, and so gives maps; networks restore pictures by themselves."""
-    return name in _haze_models()
+    return name in _HAZE_MODELS or name in network_plugins(finds_haze=True)
 
 
 def resolve_model(name: str) -> str:
