@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 19, 380
+DEEPEST, FUNCTIONS = 14, 233
 ROOT = Path(__file__).parents[2]
 
 TRACE = """

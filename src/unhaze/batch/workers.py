@@ -162,6 +162,11 @@ class Summary:
         """How many failed."""
         return len(self.failures)
 
+    @property
+    def only_missing(self) -> bool:
+        """Whether there are failures and all are for want of something to install."""
+        return bool(self.failures) and all(record.is_missing for record in self.failures)
+
     def add(self, record: Record) -> None:
         """Count one record."""
         if record.status == "failed":

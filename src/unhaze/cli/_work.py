@@ -155,7 +155,11 @@ class Reporter:
             notes = count_notes(record.notes) if record.notes else 0
             self._note_counts += [notes] if notes else []
         if self._report is not None:
-            self._append(self._report, record)
+            try:
+                self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
+            except OutputError as error:  # the pictures matter more than the report
+                _console.log.error(f"unhaze: {error}")
+                self._report, self.lost_report = None, True
         if _console.is_verbose():
             _console.log.debug(_in_detail(record))
 
@@ -222,17 +226,9 @@ class Reporter:
 
     def exit_code(self) -> int:
         """0 all done, 1 some failed, 3 some failed and all for want of something to install."""
-        failures = self.summary.failures
-        if failures and all(record.is_missing for record in failures):
-            return 3
-        return 1 if failures or self.lost_report else 0
-
-    def _append(self, report: ReportWriter, record: Record) -> None:
-        try:
-            report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
-        except OutputError as error:  # the pictures matter more than the report
-            _console.log.error(f"unhaze: {error}")
-            self._report, self.lost_report = None, True
+        if self.summary.failures:
+            return 3 if self.summary.only_missing else 1
+        return int(self.lost_report)
 
 
 def work_off(batch: Batch, receive: Callable[[Record], None]) -> None:

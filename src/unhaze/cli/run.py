@@ -306,7 +306,11 @@ def _run_stream(
     target = _stream_target(inputs[0], settings)
     from unhaze.batch.workers import render
 
-    source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
+    source = (
+        _read_stdin(cast("int | None", settings.options.max_memory) or _LONGEST_PICTURE)
+        if inputs[0] == STREAM
+        else Path(inputs[0])
+    )
     dehazer = settings.create_dehazer(side_by_side=False)
     log_engine(dehazer)
     from unhaze.images.files import identify
@@ -346,10 +350,6 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
     if target is not None:
         return format_for_suffix(target.suffix)
     return None if settings.format == "keep" else settings.format
-
-
-def _stream_limit(settings: Settings) -> int:
-    return cast("int | None", settings.options.max_memory) or _LONGEST_PICTURE
 
 
 def _read_stdin(limit: int) -> bytes:

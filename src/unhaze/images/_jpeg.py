@@ -514,21 +514,16 @@ def _encode_in_planes(pixels: Pixels, factors: tuple[int, int], options: dict[st
         if isinstance(tables, list):
             own["qtables"] = [tables[min(i, len(tables) - 1)]]
         elif i:
-            own["qtables"] = _chroma_tables(options["quality"])
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(file, "JPEG", quality=options["quality"])
+            file.seek(0)
+            own["qtables"] = [list(JpegImagePlugin.JpegImageFile(file).quantization[1])]
         segments, frame, data = _take_apart(_save(plane, own), i)
         head += segments
         scans.append(data)
     components = b"".join(bytes((i + 1, across << 4 | down if i == 0 else 0x11, i)) for i in range(3))
     head.append((frame, struct.pack(">BHHB", 8, height, width, 3) + components))
     return b"\xff\xd8" + _joined(head) + b"".join(scans) + b"\xff\xd9"
-
-
-def _chroma_tables(quality: object) -> list[list[int]]:
-    """The table that Pillow takes for chroma at a quality."""
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-    file.seek(0)
-    return [list(JpegImagePlugin.JpegImageFile(file).quantization[1])]
 
 
 def _take_apart(grey: bytes, component: int) -> tuple[list[tuple[int, bytes]], int, bytes]:

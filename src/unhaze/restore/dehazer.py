@@ -206,7 +206,8 @@ class Dehazer:
         if isinstance(image, str | Path):
             return self._run_file(Path(image), maps, output)
         if isinstance(image, bytes | bytearray | memoryview):
-            return self._run_bytes(bytes(image), maps)
+            result = self.restore(self.read(bytes(image), maps=maps), maps=maps, in_place=True)
+            return _with_image(result, encode_image(result.image))
         if isinstance(image, np.ndarray):
             return self._run_array(image, maps)
         if is_torch(image):
@@ -496,10 +497,6 @@ class Dehazer:
             warnings.warn(f"{path}: {loss}", stacklevel=3)
             result = _with_image(result, result.image, info={**result.info, "notes": [*result.info["notes"], loss]})
         return _with_image(result, picture_to_pil(result.image))
-
-    def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
-        result = self.restore(self.read(data, maps=maps), maps=maps, in_place=True)
-        return _with_image(result, encode_image(result.image))
 
     def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
         layout = ArrayLayout.of(array)

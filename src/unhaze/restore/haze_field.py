@@ -141,7 +141,9 @@ def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size
             np.arange(rows.start, rows.stop), start
         )
         shown = ~hidden[rows]
-        strip = np.clip(np.where(_as_wide(shown, pixels), pixels[rows], 0).astype(np.float32) / white, 0, 1)
+        strip = np.clip(
+            np.where(shown[..., None] if pixels.ndim == 3 else shown, pixels[rows], 0).astype(np.float32) / white, 0, 1
+        )
         weights = inside.astype(np.float32)
         line = np.tensordot(weights, strip, 1).reshape(1, width, -1)
         share = (weights @ shown.astype(np.float32)).reshape(1, width)
@@ -151,10 +153,6 @@ def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size
     view /= np.where(empty, 1, shares)[..., None]
     fill_hidden(view, empty)
     return view
-
-
-def _as_wide(mask: Mask, pixels: NDArray[Any]) -> Mask:
-    return mask[..., None] if pixels.ndim == 3 else mask
 
 
 def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:
