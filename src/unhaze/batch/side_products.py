@@ -34,7 +34,9 @@ def half_of_compare(picture: Picture) -> NDArray[np.uint8]:
     height, width = picture.pixels.shape[:2]
     scale = min(1.0, (COMPARE_LIMIT - _GAP) / (2 * width), COMPARE_LIMIT / height)
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
-    small = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture.pixels
+    small: NDArray[Any] = picture.pixels
+    if scale < 1:
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     if small.dtype == np.uint8:
         return small.copy()
     top = nominal_white(small.dtype) if picture.white is None else picture.white

@@ -297,7 +297,7 @@ class Dehazer:
         if nodata is not None:
             _keep_off(result.image, nodata, hidden)
         info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
-        return replace(result, image=replace(picture, pixels=result.image, white=white), info=info)
+        return _with_image(result, replace(picture, pixels=result.image, white=white), info=info)
 
     def solve(
         self,
