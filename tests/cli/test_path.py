@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 14, 233
+DEEPEST, FUNCTIONS = 13, 235
 ROOT = Path(__file__).parents[2]
 
 TRACE = """

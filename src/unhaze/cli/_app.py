@@ -11,7 +11,7 @@ import threading
 import traceback
 import warnings
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
@@ -80,7 +80,7 @@ class _LazyGroup(TyperGroup):
                 else:
                     otherwise(message, category, *rest)
 
-            warnings.showwarning = show
+            warnings.showwarning = cast("Any", show)
             try:
                 return super().main(*args, **options)
             except Exception as error:

@@ -145,7 +145,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
 
 def _segments(source: Source, header: _Header) -> Iterator[tuple[int, int, bytes]]:
     """Marker, offset behind the marker and content of each segment, up to and including the first scan header."""
-    header.start = max(source.start(_MAX_JUNK).find(b"\xff\xd8\xff"), 0)
+    header.start = max(source.read_at(0, _MAX_JUNK).find(b"\xff\xd8\xff"), 0)
     position, header.junk = header.start + 2, header.start
     for _ in range(_MAX_STEPS):
         prefix = source.read_at(position, 2)

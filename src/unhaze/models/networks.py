@@ -107,22 +107,22 @@ _USUAL = {  # what the name of a family alone stands for
     "psd": "msbdn",
     "selfpromer": "lq",
 }
-_CATALOGUE = Catalog("model", _NETWORKS, GROUP)
 
 
 def list_networks() -> list[str]:
     """Names of all networks, sorted; those of other packages (entry points ``unhaze.models``) included."""
-    return sorted(set(_CATALOGUE.names()) - set(network_plugins(finds_haze=True)))
+    return sorted(set(_catalogue().names()) - set(network_plugins(finds_haze=True)))
 
 
 def network_plugins(*, finds_haze: bool) -> list[str]:
     """Names of the models that other packages bring: those that find haze by themselves, or the networks."""
-    return [name for name in _CATALOGUE.foreign() if hasattr(_CATALOGUE.load(name), "info") == finds_haze]
+    catalogue = _catalogue()
+    return [name for name in catalogue.foreign() if hasattr(catalogue.load(name), "info") == finds_haze]
 
 
 def load_plugin(name: str) -> Any:
     """What the entry point of another package stands for."""
-    return _CATALOGUE.load(name)
+    return _catalogue().load(name)
 
 
 def resolve_network(name: str) -> str:
@@ -184,7 +184,7 @@ def register_network(name: str, target: str) -> None:
     Raises:
         UsageError: The name is taken.
     """
-    _CATALOGUE.register(name, target)
+    _catalogue().register(name, target)
 
 
 def create_network(name: str, **overrides: Any) -> Model:
@@ -199,8 +199,9 @@ def create_network(name: str, **overrides: Any) -> Model:
         UsageError: The network has no such argument.
         MissingDependencyError: torch is not installed.
     """
+    catalogue = _catalogue()
     try:
-        build = _CATALOGUE.load(name)
+        build = catalogue.load(name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -213,3 +214,8 @@ def create_network(name: str, **overrides: Any) -> Model:
         raise UsageError(f"The network {name} cannot be built with {', '.join(overrides)}: {error}.") from error
     network.name = name
     return network
+
+
+@cache
+def _catalogue() -> Catalog:
+    return Catalog("model", _NETWORKS, GROUP)

@@ -412,6 +412,7 @@ class Dehazer:
             budget = self._left_beside(_BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name]))
             return self._network(pixels, curve, out=out, budget=budget, white=white, hidden=hidden)
         started = time.perf_counter()
+        engine = self.engine  # opens it
         field = self.solve(pixels, curve, white=white, hidden=hidden)
         solved = time.perf_counter()
         transmission = confidence = None
@@ -421,7 +422,6 @@ class Dehazer:
             height, width = pixels.shape[:2]
             confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
         restored = self.apply(pixels, field, curve, out=out, white=white, hidden=hidden)
-        engine = self.engine
         left_alone = None
         if field.looks_clear and self.restoration.strength > 0:
             left_alone = SPARED if field.spared > 0.5 else INVISIBLE
