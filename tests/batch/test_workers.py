@@ -12,7 +12,8 @@ from PIL import Image
 from tests.patience import HUNG, wait_until
 
 from unhaze.batch import workers as batch
-from unhaze.batch.workers import BatchOptions, Record, Summary, describe_failure, plan, render, run_batch
+from unhaze.batch.workers import Batch, BatchOptions, Record, Summary, describe_failure, plan, render
+from unhaze.cli._work import work_off
 from unhaze.errors import MissingDependencyError, OutputError
 from unhaze.images.files import read_image
 from unhaze.types import DehazeResult, DepthMap
@@ -56,6 +57,19 @@ class FakeDehazer:
         yield
         with self.lock:
             self.running -= 1
+
+
+def run_batch(dehazer, jobs, options=None, on_record=lambda _: None):
+    """Works off a batch as the commands do; returns the counts."""
+    summary = Summary()
+
+    def receive(record):
+        summary.add(record)
+        on_record(record)
+
+    work_off(Batch(dehazer, jobs, options), receive)
+    summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
+    return summary
 
 
 def make(path, width=8, height=6, value=100):
@@ -295,19 +309,18 @@ def test_an_interrupt_ends_the_batch_soon_and_leaves_no_half_file(tmp_path):
 def test_an_interrupted_batch_waits_for_files_being_written_and_reports_them(tmp_path, monkeypatch):
     for index in range(4):
         make(tmp_path / f"{index}.png")
-    write_products, records, crews = batch.write_products, [], []
-    start = batch._Crew.start
-    monkeypatch.setattr(batch._Crew, "start", lambda crew: (crews.append(crew), start(crew)))
+    write_products, records = batch.write_products, []
+    crew = Batch(FakeDehazer(), plan([tmp_path]), BatchOptions(jobs=1))
 
     def slowly(*args, **options):
         write_products(*args, **options)
         _thread.interrupt_main()
-        wait_until(lambda: crews[0]._abandoned)
+        wait_until(lambda: crew._abandoned)
         time.sleep(0.1)  # would the batch end now, nobody heard of this file
 
     monkeypatch.setattr(batch, "write_products", slowly)
     with pytest.raises(KeyboardInterrupt):
-        run_batch(FakeDehazer(), plan([tmp_path]), BatchOptions(jobs=1), records.append)
+        work_off(crew, records.append)
     written = [path for path in tmp_path.iterdir() if "dehazed" in path.name]
     assert [record.output for record in records] == [str(path) for path in written]
     assert len(written) == 1

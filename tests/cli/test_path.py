@@ -1,6 +1,8 @@
 """The way of one picture through the house: every call goes down, and it is no longer than it was.
 
 The aim is nine calls deep and 150 functions; the limits here are what is reached, to be lowered, never raised.
+Counted are functions with a name: what a comprehension or a lambda does stands where it is read, and whether a
+comprehension is a call depends on the version of Python.
 """
 
 from __future__ import annotations
@@ -14,9 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 19, 380
-# told in a thread of its own, which Ctrl-C cannot tear apart, to whoever started the batch
-RECORDS = "unhaze.batch.workers.run_batch.<locals>.report -> unhaze.cli.run._work_off.<locals>.on_record"
+DEEPEST, FUNCTIONS = 13, 235
 ROOT = Path(__file__).parents[2]
 
 TRACE = """
@@ -39,8 +39,11 @@ def see(frame, event, _):
         if frame.f_code.co_filename.startswith(package):
             if frame.f_code.co_name == "<module>":
                 return
-            chain.append((frame.f_globals["__name__"], frame.f_code.co_qualname))
+            if not frame.f_code.co_name.startswith("<"):
+                chain.append((frame.f_globals["__name__"], frame.f_code.co_qualname))
         frame = frame.f_back
+    if not chain:
+        return
     functions.add(chain[0])
     deepest = max(deepest, len(chain))
     if len(chain) > 1:
@@ -71,6 +74,6 @@ def test_one_picture_goes_down_through_the_rooms(tmp_path):
     )
     assert (tmp_path / "x-dehazed.jpg").exists(), done.stderr
     functions, deepest, upward = json.loads(done.stdout)
-    assert set(upward) <= {RECORDS}
+    assert not upward
     assert deepest <= DEEPEST
     assert functions <= FUNCTIONS

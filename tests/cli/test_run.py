@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from tests.patience import HUNG, wait_until
 
-from unhaze.batch.workers import run_batch
+from unhaze.batch.workers import Batch
 from unhaze.images.manifest import read_report
 from unhaze.restore.options import DEFAULT_MODEL
 
@@ -728,11 +728,15 @@ def test_an_interrupt_in_this_process_is_reported_in_json_too(unhaze, make, tmp_
     make(tmp_path / "a.png")
     make(tmp_path / "b.png")
 
-    def interrupted(dehazer, jobs, options, on_record):
-        run_batch(dehazer, jobs[:1], options, on_record)
-        raise KeyboardInterrupt
+    class Interrupted(Batch):
+        def __init__(self, dehazer, jobs, options):
+            super().__init__(dehazer, jobs[:1], options)
 
-    monkeypatch.setattr("unhaze.batch.workers.run_batch", interrupted)
+        def __iter__(self):
+            yield from super().__iter__()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("unhaze.batch.workers.Batch", Interrupted)
     result = unhaze("run", tmp_path, "--json")
     assert result.exit_code == 130
     told = json.loads(result.stdout)

@@ -107,7 +107,7 @@ def test_a_claim_of_another_machine_is_taken_over_when_it_shows_no_life(tmp_path
 
 @linux
 def test_a_claim_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
-    here = {"place": claims._place()}
+    here = {"place": claims._self_description()["place"]}
     forge(tmp_path / "dead.jpg", **here, pid=dead_pid())
     forge(tmp_path / "reused.jpg", **here, pid=os.getpid(), started=1)
     forge(tmp_path / "alive.jpg", **here, pid=os.getpid(), age=10 * STALE_AFTER)
@@ -158,8 +158,9 @@ def test_a_claim_is_touched_while_it_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "_BEAT", 0.02)
     with Claims() as board:
         claim = board.acquire(tmp_path / "a.jpg")
-        os.utime(claim.path, (0, 0))
-        wait_until(lambda: claim.path.stat().st_mtime >= 1)
+        path = claims.claim_path(claim.output, claim.generation)
+        os.utime(path, (0, 0))
+        wait_until(lambda: path.stat().st_mtime >= 1)
 
 
 def test_folders_are_made_and_go_again_if_they_stay_empty(tmp_path):

@@ -36,6 +36,11 @@ def hazy(hazy_photo):
 
 
 @pytest.fixture(scope="module")
+def small(hazy):
+    return cv2.resize(hazy, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="module")
 def expected(hazy):
     return Dehazer()(hazy).image
 
@@ -278,9 +283,9 @@ def test_strength_zero_is_the_identity_bit_for_bit(hazy, model, dtype):
 
 
 @pytest.mark.parametrize("model", METHODS)
-def test_local_contrast_grows_with_strength(hazy, model):
+def test_local_contrast_grows_with_strength(small, model):
     def contrast(strength):
-        return np.abs(np.diff(dehaze(hazy, model=model, strength=strength).astype(float), axis=1)).mean()
+        return np.abs(np.diff(dehaze(small, model=model, strength=strength).astype(float), axis=1)).mean()
 
     contrasts = [contrast(strength) for strength in (-1, -0.5, 0, 0.25, 0.5, 0.75, 1)]
     assert contrasts == sorted(contrasts)
@@ -288,9 +293,9 @@ def test_local_contrast_grows_with_strength(hazy, model):
 
 
 @pytest.mark.parametrize("model", METHODS)
-def test_the_picture_moves_farther_away_as_strength_grows(hazy, model):
+def test_the_picture_moves_farther_away_as_strength_grows(small, model):
     distances = [
-        np.abs(dehaze(hazy, model=model, strength=s).astype(int) - hazy).mean() for s in (0, 0.2, 0.4, 0.6, 0.8, 1)
+        np.abs(dehaze(small, model=model, strength=s).astype(int) - small).mean() for s in (0, 0.2, 0.4, 0.6, 0.8, 1)
     ]
     assert distances == sorted(distances)
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -258,7 +259,8 @@ class Planner:
         """
         jobs = [self._job(item) for item in found]
         jobs = _refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        return self._check_existing(_refuse_collisions(self._separate(jobs)))
+        jobs = _refuse_collisions(self._separate(jobs))
+        return [self._with_existing(job) if job.ready else job for job in jobs]
 
     # -- options ------------------------------------------------------------------------------------------------------
 
@@ -288,9 +290,6 @@ class Planner:
                 raise UnknownNameError("product", name, SIDE_PRODUCTS)
         if Path(f"a{self._suffix}").name != f"a{self._suffix}" or "\0" in self._suffix:
             raise UsageError(f"The suffix {self._suffix!r} cannot be part of a file name; leave out slashes.")
-        self._check_output()
-
-    def _check_output(self) -> None:
         if self._output is None:
             if not self._suffix:
                 raise UsageError("An empty suffix beside the input would replace it; name another folder with -o.")
@@ -424,7 +423,10 @@ class Planner:
         """
         names = _Names(self._maker)
         apart: dict[Path, tuple[Job, Path, Path]] = {}
-        for job in sorted(filter(_is_nameable, jobs), key=_precedence):
+        ready = [
+            (job.source.suffix != job.output.suffix, str(job.source), job) for job in jobs if job.ready and job.output
+        ]
+        for _, _, job in sorted(ready, key=itemgetter(0, 1)):
             rivals = [(path, rival) for path in job.products if (rival := names.owner(path, job.source))]
             if rivals and all(rival.parent == job.source.parent for _, rival in rivals):
                 apart[job.source] = (job, *rivals[0])  # named below, when all names that stay are known
@@ -447,9 +449,6 @@ class Planner:
         return replace(named, note=note)
 
     # -- outputs that exist -------------------------------------------------------------------------------------------
-
-    def _check_existing(self, jobs: list[Job]) -> list[Job]:
-        return [self._with_existing(job) if job.ready else job for job in jobs]
 
     def _with_existing(self, job: Job) -> Job:
         there = [path for path in job.products if os.path.lexists(path)]
@@ -476,16 +475,19 @@ def _refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[
     named = [*further, *(job.source for job in jobs)]
     sources = {identity: source for source in named if (identity := _identity(source))}
 
-    def check(job: Job) -> Job:
-        for path in job.products:
+    checked = []
+    for job in jobs:
+        for path in job.products if job.ready else ():
             identity = _identity(path)
             victim = sources.get(identity) if identity else None
             if victim is not None:
                 role = "its own output" if victim == job.source else f"the output of {job.source}"
-                return replace(job, error=OutputError(f"{victim} would be {role}; name another folder or suffix."))
-        return job
-
-    return [check(job) if job.ready else job for job in jobs]
+                error = OutputError(f"{victim} would be {role}; name another folder or suffix.")
+                checked.append(replace(job, error=error))
+                break
+        else:
+            checked.append(job)
+    return checked
 
 
 def _refuse_collisions(jobs: list[Job]) -> list[Job]:
@@ -496,19 +498,18 @@ def _refuse_collisions(jobs: list[Job]) -> list[Job]:
         for path in job.products if job.ready else ():
             claims[key(path)].append(job)
 
-    def check(job: Job) -> Job:
-        for path in job.products:
-            rivals = claims[key(path)]
-            if len(rivals) > 1:
-                sources = [rival.source for rival in rivals]
-                named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-                collision_sentence = (
-                    f"{named} would all be written to {path}; rename them, or choose another format, suffix or folder."
-                )
-                return replace(job, error=OutputError(collision_sentence))
-        return job
-
-    return [check(job) if job.ready else job for job in jobs]
+    checked = []
+    for job in jobs:
+        contested = [path for path in job.products if len(claims[key(path)]) > 1] if job.ready else []
+        if contested:
+            sources = [rival.source for rival in claims[key(contested[0])]]
+            named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+            advice = "rename them, or choose another format, suffix or folder"
+            sentence = f"{named} would all be written to {contested[0]}; {advice}."
+            checked.append(replace(job, error=OutputError(sentence)))
+        else:
+            checked.append(job)
+    return checked
 
 
 def _has_original(stems: Iterable[str], names: Collection[str]) -> bool:
@@ -519,15 +520,6 @@ def _has_original(stems: Iterable[str], names: Collection[str]) -> bool:
         path.suffix.lower() in READ_SUFFIXES and not wanted.isdisjoint((path.stem, _with_ending(path)))
         for path in pictures
     )
-
-
-def _is_nameable(job: Job) -> bool:
-    return job.ready and job.output is not None
-
-
-def _precedence(job: Job) -> tuple[bool, str]:
-    assert job.output is not None
-    return job.source.suffix != job.output.suffix, str(job.source)
 
 
 def _with_ending(path: Path) -> str:
@@ -586,14 +578,12 @@ def _ignores_case(folder: Path) -> bool:
 
 def output_ending(source: Path, info: ImageInfo, format: str = "keep") -> str:
     """Ending of the output of ``source``: its own where that fits the format, for a wrong ending a right one."""
-    wanted = _kept_format(info) if format == "keep" else format
+    wanted = format
+    if format == "keep":
+        wanted = default_output_format(info)
+        if wanted == "jpeg" != info.format and info.has_alpha:  # the stand-in for HEIC cannot hold transparency
+            wanted = "png"
     return source.suffix if format_for_suffix(source.suffix.lower()) == wanted else WRITE_FORMATS[wanted]
-
-
-def _kept_format(info: ImageInfo) -> str:
-    format = default_output_format(info)
-    # the stand-in for HEIC cannot hold transparency
-    return "png" if format == "jpeg" != info.format and info.has_alpha else format
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

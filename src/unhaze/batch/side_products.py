@@ -34,8 +34,14 @@ def half_of_compare(picture: Picture) -> NDArray[np.uint8]:
     height, width = picture.pixels.shape[:2]
     scale = min(1.0, (COMPARE_LIMIT - _GAP) / (2 * width), COMPARE_LIMIT / height)
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
-    small = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture.pixels
-    return _to_8_bit(small, picture.white)
+    small: NDArray[Any] = picture.pixels
+    if scale < 1:
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    if small.dtype == np.uint8:
+        return small.copy()
+    top = nominal_white(small.dtype) if picture.white is None else picture.white
+    levels = np.clip(small / np.float32(top), 0.0, 1.0) * 255
+    return np.rint(np.nan_to_num(levels)).astype(np.uint8)
 
 
 def compare_picture(before: NDArray[np.uint8], after: NDArray[np.uint8], icc: bytes | None) -> bytes:
@@ -68,14 +74,6 @@ def encode_map(result: DehazeResult[Any], name: str) -> bytes:
     assert levels is not None
     pixels = np.rint(np.clip(levels, 0.0, 1.0) * _TOP_LEVEL).astype(np.uint16)
     return encode_image(Picture(pixels, None, "png"), "png")
-
-
-def _to_8_bit(pixels: NDArray[Any], white: float | None) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels.copy()
-    top = nominal_white(pixels.dtype) if white is None else white
-    levels = np.clip(pixels / np.float32(top), 0.0, 1.0) * 255
-    return np.rint(np.nan_to_num(levels)).astype(np.uint8)
 
 
 def _with_labels(canvas: NDArray[np.uint8], labels: dict[str, int]) -> NDArray[np.uint8]:

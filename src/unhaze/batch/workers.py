@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WORKER_PREFIX",
+    "Batch",
     "BatchOptions",
     "Job",
     "Record",
@@ -49,7 +50,6 @@ __all__ = [
     "describe_failure",
     "plan",
     "render",
-    "run_batch",
     "write_products",
 ]
 
@@ -177,46 +177,6 @@ class Summary:
             self.skipped += 1
 
 
-def run_batch(
-    dehazer: Dehazer,
-    jobs: Sequence[Job],
-    options: BatchOptions | None = None,
-    on_record: Callable[[Record], None] = lambda _: None,
-) -> Summary:
-    """Work off ``jobs``; an input that fails leaves the others alone.
-
-    Args:
-        dehazer: Shared by all workers. With several jobs at once it should be limited to one thread each.
-        jobs: Made by :func:`plan`.
-        options: How.
-        on_record: Called with each record as soon as there is one, one at a time, in a thread of its own; what it
-            raises ends the batch.
-
-    Raises:
-        KeyboardInterrupt: Passed on as soon as no file is half-written. Pictures under way are abandoned: their threads
-            stop at the end of the phase they are in. Every picture that was finished has had its record.
-    """
-    options = options or BatchOptions()
-    summary = Summary()
-    crew = _Crew(dehazer, jobs, options)
-
-    def report(record: Record) -> None:
-        summary.add(record)
-        on_record(record)
-
-    messenger = _Messenger(crew, report)
-    with _opencv_threads(crew.size):
-        try:
-            messenger.start()
-            crew.start()
-            messenger.wait()
-        finally:
-            crew.abandon()  # after a good end there is nothing left to abandon
-            messenger.finish()
-    summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
-    return summary
-
-
 # -- one picture ------------------------------------------------------------------------------------------------------
 
 
@@ -326,10 +286,8 @@ def write_products(
     Raises:
         OutputError: A file cannot be written or would replace another.
     """
-
-    def may_replace(path: Path) -> bool | Signature:
-        return overwrite if isinstance(overwrite, bool) else overwrite.get(path, False)
-
+    products = (output, *sides.values())
+    may_replace = {path: overwrite if isinstance(overwrite, bool) else overwrite.get(path, False) for path in products}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -337,11 +295,11 @@ def write_products(
         raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
     new: list[Path] = []
     try:
-        with atomic_output(output, overwrite=may_replace(output)) as temporary:
+        with atomic_output(output, overwrite=may_replace[output]) as temporary:
             temporary.write_bytes(rendered.data)
             for name, path in sides.items():
                 is_new = not os.path.lexists(path)
-                with atomic_output(path, overwrite=may_replace(path)) as side:
+                with atomic_output(path, overwrite=may_replace[path]) as side:
                     side.write_bytes(rendered.sides[name])
                 new += [path] if is_new else []
     except BaseException:
@@ -367,54 +325,64 @@ class _AbandonedError(Exception):
     """The batch was interrupted; raised in its workers only."""
 
 
-class _Crew:
-    """Worker threads, the jobs they share, and the memory and the disk they take turns at."""
+class Batch:
+    """Jobs and the worker threads that share them; iterating starts the work and gives a record of each as it comes.
 
-    def __init__(self, dehazer: Dehazer, jobs: Sequence[Job], options: BatchOptions) -> None:
-        self.dehazer, self.options = dehazer, options
-        self.size = max(1, min(options.jobs, sum(job.ready for job in jobs)))
+    An input that fails leaves the others alone. Whoever may be interrupted iterates in a thread of its own and calls
+    :meth:`stop` from another: then the iteration ends with what was finished.
+
+    Args:
+        dehazer: Shared by all workers. With several jobs at once it should be limited to one thread each.
+        jobs: Made by :func:`plan`.
+        options: How.
+    """
+
+    def __init__(self, dehazer: Dehazer, jobs: Sequence[Job], options: BatchOptions | None = None) -> None:
+        self.dehazer, self.options = dehazer, options or BatchOptions()
+        self.size = max(1, min(self.options.jobs, sum(job.ready for job in jobs)))
         self.claims = Claims()
         self._todo = iter(jobs)
         self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
         self._leftovers = _find_leftovers(jobs)
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
         self._change = threading.Condition()
-        self._memory_left = options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
+        self._memory_left = self.options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
         self._running = self._writing = self._tickets = self._served = self._gone = 0
-        self._stopping = self._abandoned = False
+        self._stopping = self._abandoned = self._hurry = False
 
-    def start(self) -> None:
-        """Start the workers; as daemons, so that an abandoned one does not keep the program alive."""
-        for number in range(self.size):
-            threading.Thread(target=self._work, name=f"{WORKER_PREFIX}-{number}", daemon=True).start()
-
-    def next_record(self) -> Record | None:
-        """The next record, if there is one soon."""
+    def __iter__(self) -> Generator[Record, None, None]:
+        opencv_threads = cv2.getNumThreads()
         try:
-            record = self._results.get(timeout=_POLL)
-        except Empty:
-            return None
-        if record is None:
-            self._gone += 1
-        return record
+            if self.size > 1:  # workers that occupy the processors already
+                cv2.setNumThreads(1)
+            for number in range(self.size):  # as daemons, so that an abandoned one does not keep the program alive
+                threading.Thread(target=self._work, name=f"{WORKER_PREFIX}-{number}", daemon=True).start()
+            while self._gone < self.size and not (self._hurry and self._results.empty()):
+                try:
+                    record = self._results.get(timeout=_POLL)
+                except Empty:
+                    continue
+                if record is None:
+                    self._gone += 1
+                else:
+                    yield record
+        finally:
+            self.stop()
+            if self.size > 1:
+                cv2.setNumThreads(opencv_threads)
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether every worker has gone and every record was taken."""
-        return self._gone == self.size
+    def stop(self) -> None:
+        """Start nothing any more, and wait until no worker has a temporary file on the disk.
 
-    @property
-    def has_records(self) -> bool:
-        """Whether records wait to be taken."""
-        return not self._results.empty()
-
-    def abandon(self) -> None:
-        """Start nothing any more, and wait until no worker has a temporary file on the disk."""
+        Pictures under way are abandoned: their threads stop at the end of the phase they are in. Every picture that was
+        finished still comes up in the iteration.
+        """
         with self._change:
             self._abandoned = True
             self._change.notify_all()
             self._change.wait_for(lambda: not self._writing, timeout=_LONGEST_WRITE)
         self.claims.close()
+        self._hurry = True
 
     def check(self) -> None:
         """Leave the picture that is being worked on if the batch was abandoned."""
@@ -430,7 +398,11 @@ class _Crew:
         needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
         with self._change:
             ticket, self._tickets = self._tickets, self._tickets + 1
-            self._change.wait_for(lambda: self._abandoned or (ticket == self._served and self._has_room(needed)))
+            self._change.wait_for(
+                lambda: (
+                    self._abandoned or (ticket == self._served and (not self._running or needed <= self._memory_left))
+                )
+            )
             self.check()
             self._served += 1
             self._running += 1
@@ -444,12 +416,9 @@ class _Crew:
                 self._memory_left += needed
                 self._change.notify_all()
 
-    def _has_room(self, needed: int) -> bool:
-        return not self._running or needed <= self._memory_left
-
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """A stretch that is not left half-way: :meth:`abandon` waits for its end."""
+        """A stretch that is not left half-way: :meth:`stop` waits for its end."""
         with self._change:
             self.check()
             self._writing += 1
@@ -461,9 +430,24 @@ class _Crew:
                 self._change.notify_all()
 
     def _work(self) -> None:
+        """Take jobs until there are none; whatever goes wrong with one becomes its record."""
         try:
             while (job := self._next_job()) is not None:
-                self._attempt(job)
+                clock = Clock(self.check)
+                try:
+                    if job.skip is None and job.error is None:
+                        self._process(job, clock)
+                        continue
+                    self._tidy(job)
+                    if job.skip is not None:
+                        self._skip(job, job.skip)
+                    else:
+                        assert job.error is not None
+                        self._fail(job, job.error, clock)
+                except _AbandonedError:
+                    raise
+                except Exception as error:
+                    self._fail(job, error, clock)
         except _AbandonedError:
             pass
         finally:
@@ -485,23 +469,6 @@ class _Crew:
     def _defer(self, job: Job) -> None:
         with self._change:
             self._deferred.append((time.monotonic() + _RETRY, job))
-
-    def _attempt(self, job: Job) -> None:
-        """Process one job; whatever goes wrong becomes its record."""
-        clock = Clock(self.check)
-        try:
-            if job.skip is not None:
-                self._tidy(job)
-                self._skip(job, job.skip)
-            elif job.error is not None:
-                self._tidy(job)
-                self._fail(job, job.error, clock)
-            else:
-                self._process(job, clock)
-        except _AbandonedError:
-            raise
-        except Exception as error:
-            self._fail(job, error, clock)
 
     def _process(self, job: Job, clock: Clock) -> None:
         assert job.output is not None
@@ -532,7 +499,22 @@ class _Crew:
                         self._skip_overtaken(job)
                         return
                 # within the stretch, so that an interrupted run knows of every file it wrote
-                self._results.put(_done(job, rendered, clock))
+                width, height = rendered.size
+                self._results.put(
+                    Record(
+                        str(job.source),
+                        "done",
+                        str(job.output),
+                        sides=tuple(map(str, job.sides.values())),
+                        seconds=clock.seconds,
+                        width=width,
+                        height=height,
+                        notes=rendered.notes,
+                        naming=job.note,
+                        haze=rendered.haze,
+                        left_alone=rendered.left_alone,
+                    )
+                )
 
     def _tidy(self, job: Job) -> None:
         """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
@@ -557,7 +539,20 @@ class _Crew:
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
             self._stopping = True
-        self._results.put(_failed(job, error, clock))
+        self._results.put(
+            Record(
+                str(job.source),
+                "failed",
+                None if job.output is None else str(job.output),
+                reason=describe_failure(error),
+                error_type=type(error).__name__,
+                is_missing=isinstance(error, MissingError),
+                trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
+                seconds=clock.seconds,
+                width=job.info.width if job.info else None,
+                height=job.info.height if job.info else None,
+            )
+        )
 
 
 def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:
@@ -582,91 +577,3 @@ def _was_overtaken(job: Job) -> bool:
     assert job.output is not None
     now = signature_of(job.output)
     return now is not None and now != job.existing.get(job.output)
-
-
-def _done(job: Job, rendered: Rendered, clock: Clock) -> Record:
-    width, height = rendered.size
-    return Record(
-        str(job.source),
-        "done",
-        str(job.output),
-        sides=tuple(map(str, job.sides.values())),
-        seconds=clock.seconds,
-        width=width,
-        height=height,
-        notes=rendered.notes,
-        naming=job.note,
-        haze=rendered.haze,
-        left_alone=rendered.left_alone,
-    )
-
-
-def _failed(job: Job, error: Exception, clock: Clock) -> Record:
-    return Record(
-        str(job.source),
-        "failed",
-        None if job.output is None else str(job.output),
-        reason=describe_failure(error),
-        error_type=type(error).__name__,
-        is_missing=isinstance(error, MissingError),
-        trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
-        seconds=clock.seconds,
-        width=job.info.width if job.info else None,
-        height=job.info.height if job.info else None,
-    )
-
-
-class _Messenger:
-    """Passes records on in a thread of its own.
-
-    Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
-    """
-
-    def __init__(self, crew: _Crew, report: Callable[[Record], None]) -> None:
-        self._crew, self._report = crew, report
-        self._failure: BaseException | None = None
-        self._hurry = self._begun = False
-        self._ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
-
-    def start(self) -> None:
-        """Begin to pass on records."""
-        threading.Thread(target=self._run, name=f"{WORKER_PREFIX}-messenger", daemon=True).start()
-
-    def wait(self) -> None:
-        """Return when all records were passed on; raise what the receiver raised."""
-        while not self._ended.wait(_POLL):  # a wait without end would not hear Ctrl-C on every system
-            pass
-        if self._failure is not None:
-            raise self._failure
-
-    def finish(self) -> None:
-        """Pass on what is there, and nothing that comes later."""
-        self._hurry = True
-        if self._begun:  # otherwise no worker has begun either
-            self._ended.wait(_LONGEST_WRITE)
-
-    def _run(self) -> None:
-        self._begun = True
-        try:
-            while not self._crew.is_drained and not (self._hurry and not self._crew.has_records):
-                record = self._crew.next_record()
-                if record is not None:
-                    self._report(record)
-        except BaseException as failure:
-            self._failure = failure
-        finally:
-            self._ended.set()
-
-
-@contextmanager
-def _opencv_threads(workers: int) -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own where the workers occupy the processors already."""
-    if workers == 1:
-        yield
-        return
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

@@ -10,9 +10,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
@@ -59,12 +58,29 @@ class _LazyGroup(TyperGroup):
         if args and args[0] not in COMMANDS and os.path.splitext(args[0])[1]:  # noqa: PTH122
             raise UsageError(f"{args[0]} is no command; to dehaze it write: unhaze run {shlex.quote(args[0])}")
         name, placeholder, rest = super().resolve_command(ctx, args)
-        return name, _load(name) if name else placeholder, rest
+        if not name:
+            return name, placeholder, rest
+        path, _ = COMMANDS[name]
+        module, _, attribute = path.partition(":")
+        found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+            single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(found)
+            found = single
+        return name, typer.main.get_command(found), rest
 
     def main(self, *args: Any, **options: Any) -> Any:
         with _console.show_log(), warnings.catch_warnings():
             warnings.simplefilter("default", PluginWarning)
-            warnings.showwarning = _show_plugin_warnings(warnings.showwarning)
+            otherwise = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+                if issubclass(category, PluginWarning):  # a sentence
+                    _console.log.warning(f"unhaze: {message}")
+                else:
+                    otherwise(message, category, *rest)
+
+            warnings.showwarning = cast("Any", show)
             try:
                 return super().main(*args, **options)
             except Exception as error:
@@ -79,18 +95,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _load(name: str) -> Any:
-    """The real command behind a name."""
-    path, _ = COMMANDS[name]
-    module, _, attribute = path.partition(":")
-    found = getattr(import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-        single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(found)
-        found = single
-    return typer.main.get_command(found)
 
 
 def _show_version(value: bool) -> None:
@@ -123,18 +127,6 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, UsageError):
         return 2
     return 3 if isinstance(error, MissingError) else 1
-
-
-def _show_plugin_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Shows warnings of plug-ins as sentences, and all others as before."""
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-        if issubclass(category, PluginWarning):
-            _console.log.warning(f"unhaze: {message}")
-        else:
-            otherwise(message, category, *rest)
-
-    return show
 
 
 def _as_on_the_command_line(message: str) -> str:
@@ -179,11 +171,7 @@ def main() -> NoReturn:
         code = request.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    _leave(code if isinstance(code, int) else 0 if code is None else 1)
-
-
-def _leave(code: int) -> NoReturn:
-    code = leave_streams(code)
+    code = leave_streams(code if isinstance(code, int) else 0 if code is None else 1)
     if any(thread.name.startswith("unhaze-") and thread.daemon for thread in threading.enumerate()):
         os._exit(code)  # abandoned workers sit in native code, which does not survive the end of the interpreter
     sys.exit(code)

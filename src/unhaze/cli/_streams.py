@@ -34,7 +34,11 @@ def prepare_streams() -> None:
                 os.close(place)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            kept = {each: getattr(stream, each) for each in ("encoding", "errors", "line_buffering", "write_through")}
+            setattr(sys, name, _TolerantStream(stream.detach(), **kept))
 
 
 def leave_streams(code: int) -> int:
@@ -80,13 +84,6 @@ def write_bytes(data: bytes) -> None:
 
 def _cannot_write(error: OSError) -> OutputError:
     return OutputError(f"The output cannot be written: {error.strerror}; free some space.")
-
-
-def _tolerant(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
-    kept = {name: getattr(stream, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-    return _TolerantStream(stream.detach(), **kept)
 
 
 class _TolerantStream(io.TextIOWrapper):

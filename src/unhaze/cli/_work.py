@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,10 +14,10 @@ from unhaze.errors import OutputError, OutputExistsError, UnknownNameError, Usag
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from unhaze.batch.planning import Existing
-    from unhaze.batch.workers import BatchOptions, Job, Record, Summary
+    from unhaze.batch.workers import Batch, BatchOptions, Job, Record, Summary
     from unhaze.images.manifest import ReportWriter
     from unhaze.restore.dehazer import Dehazer
 
@@ -28,8 +30,11 @@ __all__ = [
     "log_notes",
     "looks_clear",
     "with_name",
+    "work_off",
 ]
 
+_POLL = 0.2  # [s]
+_LONGEST_WRITE = 30.0  # how long the records of an interrupted batch are waited for [s]
 _NAMED = 5  # pictures that a line names, and results whose name is told
 
 
@@ -99,8 +104,8 @@ class Settings:
             on_error=cast("Literal['skip', 'stop']", self.on_error),
             metadata=cast("Literal['keep', 'strip']", self.metadata),
             quality=self.quality,
-            max_memory=self.options.memory_limit,
-            max_pixels=self.options.pixel_limit,
+            max_memory=cast("int | None", self.options.max_memory),
+            max_pixels=cast("int | None", self.options.max_pixels),
         )
 
     def create_dehazer(self, *, side_by_side: bool) -> Dehazer:
@@ -145,12 +150,18 @@ class Reporter:
             self.records.append(record)
         if record.status == "done":
             self._last_output = record.output
-            if looks_clear(record.notes):
+            if record.notes and looks_clear(record.notes):
                 self._clear[record.input] = record.left_alone
-            notes = count_notes(record.notes)
+            notes = count_notes(record.notes) if record.notes else 0
             self._note_counts += [notes] if notes else []
-        self._append(record)
-        _console.log.debug(_in_detail(record))
+        if self._report is not None:
+            try:
+                self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
+            except OutputError as error:  # the pictures matter more than the report
+                _console.log.error(f"unhaze: {error}")
+                self._report, self.lost_report = None, True
+        if _console.is_verbose():
+            _console.log.debug(_in_detail(record))
 
     def log_failures(self) -> None:
         """List what failed and why, on stderr; inputs whose outputs exist are counted in one line."""
@@ -172,7 +183,6 @@ class Reporter:
             existing: What the run does with outputs that exist.
         """
         summary = self.summary
-        summary.not_started = total - summary.done - summary.skipped - summary.failed
         again = {
             "error": "run again with --skip-existing to go on.",
             "skip": "the same command goes on.",
@@ -197,7 +207,8 @@ class Reporter:
             line += f" ({self._last_output})"
         if self._clear:
             _console.log.info(clear_sentence(self._clear))
-        log_losses(self._note_counts)
+        if self._note_counts:
+            log_losses(self._note_counts)
         _console.log.info(line)
 
     def as_json(self, *, interrupted: bool = False) -> dict[str, Any]:
@@ -215,18 +226,44 @@ class Reporter:
 
     def exit_code(self) -> int:
         """0 all done, 1 some failed, 3 some failed and all for want of something to install."""
-        if self.summary.only_missing:
-            return 3
-        return 1 if self.summary.failures or self.lost_report else 0
+        if self.summary.failures:
+            return 3 if self.summary.only_missing else 1
+        return int(self.lost_report)
 
-    def _append(self, record: Record) -> None:
-        if self._report is None:
-            return
+
+def work_off(batch: Batch, receive: Callable[[Record], None]) -> None:
+    """Hand every record of a batch to ``receive``, in a thread of its own, one at a time.
+
+    Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
+
+    Raises:
+        KeyboardInterrupt: Passed on as soon as no file is half-written; every picture that was finished has had its
+            record. What ``receive`` raises ends the batch, too.
+    """
+    failures: list[BaseException] = []
+    ended = threading.Event()  # Thread.join takes a thread for ended once Ctrl-C has interrupted it
+
+    def listen() -> None:
         try:
-            self._report.write({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record.as_dict()})
-        except OutputError as error:  # the pictures matter more than the report
-            _console.log.error(f"unhaze: {error}")
-            self._report, self.lost_report = None, True
+            with closing(iter(batch)) as records:
+                for record in records:
+                    receive(record)
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            ended.set()
+
+    listener = threading.Thread(target=listen, name="unhaze-batch-listener", daemon=True)
+    try:
+        listener.start()
+        while not ended.wait(_POLL):  # a wait without end would not hear Ctrl-C on every system
+            pass
+    finally:
+        batch.stop()  # after a good end there is nothing left to stop
+        if listener.ident is not None:  # otherwise no worker has begun either
+            ended.wait(_LONGEST_WRITE)
+    if failures:
+        raise failures[0]
 
 
 def clear_sentence(reasons: Mapping[str, str | None]) -> str:

@@ -73,9 +73,13 @@ def models(
     GMACs count every convolution, matrix product and attention at the size asked for. The thop columns follow the
     convention of papers, at 224x224: modules that the counter thop knows, and nothing else.
     """
+    from unhaze.errors import UsageError
     from unhaze.models.networks import list_networks, resolve_network
 
-    width, height = _parse_size(size)
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise UsageError(f"{size!r} is no size; write for example 256 or 768x512.")
+    width, height = int(sides[0]), int(sides[-1])
     chosen = [resolve_network(name) for name in names or list_networks()]
     measure = _measurer(threads)
     costs = []
@@ -174,15 +178,6 @@ def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
         torch.set_num_threads(threads)
     _console.log.debug(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     return measure_cost
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    from unhaze.errors import UsageError
-
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
-        raise UsageError(f"{text!r} is no size; write for example 256 or 768x512.")
-    return int(sides[0]), int(sides[-1])
 
 
 def _cells(cost: NetworkCost) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def pipe(
             weight = DEFAULT_TEMPORAL if dehazer.has_field else 0.0
         log_engine(dehazer)
         frame_size = parse_size(size) if size else None
-        kind, limit = cast("InputFormat", input_format), options.pixel_limit
+        kind, limit = cast("InputFormat", input_format), cast("int | None", options.max_pixels)
         reader = FrameReader(sys.stdin.buffer, kind, frame_size, max_pixels=limit)
         converter = FrameConverter(reader.info, cast("Matrix", matrix))
         if reader.info.interlaced:

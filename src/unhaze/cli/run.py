@@ -8,14 +8,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
-from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name, work_off
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
 from unhaze.restore.options import Options
@@ -97,6 +97,8 @@ def run(
 
       unhaze run - < hazy.png > clear.png
     """
+    from unhaze.batch.planning import Shard, plan
+
     settings = Settings(
         output,
         suffix,
@@ -125,7 +127,17 @@ def run(
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
     listed = [] if files_from is None else _read_list(files_from, null=null)
-    planned = _plan(named, listed, settings, shard)
+    planned = plan(
+        named,
+        listed=listed,
+        output=output,
+        suffix=suffix,
+        format=format,
+        recursive=recursive,
+        existing=settings.existing,
+        sides=settings.sides,
+        shard=None if shard is None else Shard.parse(shard),
+    )
     if not planned:
         part = "" if shard is None else f"part {shard} of "
         _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
@@ -135,22 +147,6 @@ def run(
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-
-
-def _plan(inputs: Sequence[str], listed: Sequence[str], settings: Settings, shard: str | None) -> list[Job]:
-    from unhaze.batch.planning import Shard, plan
-
-    return plan(
-        inputs,
-        listed=listed,
-        output=settings.output,
-        suffix=settings.suffix,
-        format=settings.format,
-        recursive=settings.recursive,
-        existing=settings.existing,
-        sides=settings.sides,
-        shard=None if shard is None else Shard.parse(shard),
-    )
 
 
 def _read_list(name: str, *, null: bool) -> list[str]:
@@ -185,22 +181,37 @@ def _read_start(path: Path, limit: int) -> bytes:
 def _run_files(
     jobs: Sequence[Job], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
 ) -> None:
+    from unhaze.batch.workers import Batch
+
     ready = sum(job.ready for job in jobs)
     dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
     log_names(jobs)
     if dry_run:
         raise typer.Exit(_print_plan(jobs, dehazer, settings, json_output=json_output))
-    writer = _open_report(report, jobs)
+    writer = None if report is None else _open_report(report, jobs)
     reporter = Reporter(writer, keep=json_output)
     interrupted = True
     try:
-        _work_off(dehazer, jobs, settings, reporter)
+        options = settings.batch_options()
+        at_once = max(1, min(options.jobs, ready))
+        if _console.is_verbose():
+            log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
+        with _console.ProgressBar("Dehazing", len(jobs)) as bar:
+
+            def receive(record: Record) -> None:
+                reporter(record)
+                bar.advance()
+
+            work_off(Batch(dehazer, jobs, options), receive)
         interrupted = False
         dehazer.close()  # only now: an interrupted run must not wait for what is under way
     finally:
         if writer:
             writer.close()
-        reporter.log_failures()
+        summary = reporter.summary
+        summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
+        if summary.failures:
+            reporter.log_failures()
         if interrupted:
             reporter.log_interruption(len(jobs), settings.existing)
         reporter.log_summary()
@@ -216,25 +227,7 @@ def _some_video(inputs: Sequence[str]) -> Path | None:
     return min((path for path in found if path.is_file()), default=None)
 
 
-def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> None:
-    from unhaze.batch.workers import run_batch
-
-    options = settings.batch_options()
-    at_once = max(1, min(options.jobs, sum(job.ready for job in jobs)))
-    log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
-    with _console.ProgressBar("Dehazing", len(jobs)) as bar:
-
-        def on_record(record: Record) -> None:
-            reporter(record)
-            bar.advance()
-
-        summary = run_batch(dehazer, jobs, options, on_record)
-    reporter.summary.not_started = summary.not_started
-
-
-def _open_report(path: Path | None, jobs: Sequence[Job]) -> ReportWriter | None:
-    if path is None:
-        return None
+def _open_report(path: Path, jobs: Sequence[Job]) -> ReportWriter:
     from unhaze.images.manifest import ReportWriter
 
     for job in jobs:
@@ -313,7 +306,11 @@ def _run_stream(
     target = _stream_target(inputs[0], settings)
     from unhaze.batch.workers import render
 
-    source = _read_stdin(_stream_limit(settings)) if inputs[0] == STREAM else Path(inputs[0])
+    source = (
+        _read_stdin(cast("int | None", settings.options.max_memory) or _LONGEST_PICTURE)
+        if inputs[0] == STREAM
+        else Path(inputs[0])
+    )
     dehazer = settings.create_dehazer(side_by_side=False)
     log_engine(dehazer)
     from unhaze.images.files import identify
@@ -353,10 +350,6 @@ def _stream_format(settings: Settings, target: Path | None) -> str | None:
     if target is not None:
         return format_for_suffix(target.suffix)
     return None if settings.format == "keep" else settings.format
-
-
-def _stream_limit(settings: Settings) -> int:
-    return settings.options.memory_limit or _LONGEST_PICTURE
 
 
 def _read_stdin(limit: int) -> bytes:

@@ -14,7 +14,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
-from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear
+from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear, work_off
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
 from unhaze.restore.options import Options
 
@@ -263,25 +263,22 @@ class _Watcher:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def _work_off(self, arrivals: Sequence[Arrival]) -> None:
-        from unhaze.batch.workers import run_batch
+        from unhaze.batch.workers import Batch, Record
 
         for arrival in arrivals:
             if arrival.is_empty:
-                self._fail_empty(arrival)
+                sentence = f"{arrival.found.source} is empty and stayed so; copy it again."
+                record = Record(
+                    str(arrival.found.source), "failed", reason=sentence, error_type=ImageDecodeError.__name__
+                )
+                self._on_record(record)
         whole = [arrival for arrival in arrivals if not arrival.is_empty]
         jobs = [job for job in self._planner.jobs([arrival.found for arrival in whole]) if job.source.exists()]
         if jobs:
             self._taken = {str(arrival.found.source): arrival.signature for arrival in whole}
             log_names(jobs)
             dehazer = self._dehazer(sum(job.ready for job in jobs))
-            run_batch(dehazer, jobs, self._settings.batch_options(), self._on_record)
-
-    def _fail_empty(self, arrival: Arrival) -> None:
-        from unhaze.batch.workers import Record
-
-        sentence = f"{arrival.found.source} is empty and stayed so; copy it again."
-        record = Record(str(arrival.found.source), "failed", reason=sentence, error_type=ImageDecodeError.__name__)
-        self._on_record(record)
+            work_off(Batch(dehazer, jobs, self._settings.batch_options()), self._on_record)
 
     def _dehazer(self, count: int) -> Dehazer:
         """The dehazer for so many pictures at a time."""

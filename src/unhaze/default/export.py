@@ -90,7 +90,17 @@ def export_field(network: FieldNetwork, path: str | Path) -> Path:
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     model = program.model_proto
-    _drop_traces(model.graph)
+    # remove the notes of the exporter: they name files of the machine that it ran on
+    for each in (
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+        *model.graph.initializer,
+    ):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
     _store_halved(model.graph)
     path.write_bytes(model.SerializeToString())
     return path
@@ -112,13 +122,6 @@ def _store_halved(graph: Any) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _drop_traces(graph: Any) -> None:
-    """Remove the notes of the exporter: they name files of the machine that it ran on."""
-    for each in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        each.ClearField("metadata_props")
-        each.ClearField("doc_string")
 
 
 @contextlib.contextmanager

@@ -104,7 +104,12 @@ class FieldModel:
         shrinks = height * width < view.shape[0] * view.shape[1]
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         small = np.asarray(cv2.resize(view, (width, height), interpolation=how), np.float32)
-        seen, mirrored = self._predict(small), self._predict(small[:, ::-1])
+        answers = []
+        for each in (small, small[:, ::-1]):
+            said = self.engine.run(view=np.ascontiguousarray(each.transpose(2, 0, 1)[None], np.float32))
+            outputs = {name: values[0] for name, values in said.items()}  # without the batch
+            answers.append({"optical_depth": -np.log(outputs.pop("transmission")), **outputs})
+        seen, mirrored = answers
         mean = {
             name: (values + (mirrored[name] if values.ndim < 2 else mirrored[name][..., ::-1])) / np.float32(2)
             for name, values in seen.items()
@@ -117,12 +122,6 @@ class FieldModel:
             mean["log_depth"][0],
             mean["confidence"][0],
         )
-
-    def _predict(self, small: FloatArray) -> dict[str, FloatArray]:
-        """Outputs of the network by name, without the batch; the optical depth in place of the transmission."""
-        said = self.engine.run(view=np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32))
-        outputs = {name: values[0] for name, values in said.items()}
-        return {"optical_depth": -np.log(outputs.pop("transmission")), **outputs}
 
     def estimate(self, view: FloatArray) -> HazeEstimate:
         """Estimate the haze of ``view``, (h, w, 3) float32 RGB in [0, 1]."""

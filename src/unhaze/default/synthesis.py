@@ -159,7 +159,10 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
     high_key = is_clear and rng.random() < config.high_key
     view = take_view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
     clear = vary_scene(view, rng, _variation(config), indoors=inside)
-    light = _plain_light(rng) if plain else _wild_light(rng)
+    # bright grey
+    light = (
+        np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.006, 3), 0, 1).astype(np.float32) if plain else _wild_light(rng)
+    )
     clear = dim_below(clear, light, rng)
     measured = scene.group not in ("indoors", "outdoors")
     gain, in_srgb = 0.0, True
@@ -232,11 +235,6 @@ def _variation(config: SynthesisConfig) -> VariationConfig:
         shrink=config.shrink,
         jpeg=config.jpeg,
     )
-
-
-def _plain_light(rng: np.random.Generator) -> FloatArray:
-    """Bright grey."""
-    return np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.006, 3), 0, 1).astype(np.float32)
 
 
 def _wild_light(rng: np.random.Generator) -> FloatArray:

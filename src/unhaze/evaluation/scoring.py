@@ -74,7 +74,9 @@ def resolve_metrics(
         MissingError: A metric that was asked for needs something that is not installed.
     """
     wanted = (
-        protocol.metrics if names is None else tuple(dict.fromkeys(_protocol_name(name, protocol) for name in names))
+        protocol.metrics
+        if names is None
+        else tuple(dict.fromkeys((protocol.ssim_metric if name == "ssim" else name) for name in names))
     )
     for name in wanted:
         if name not in list_metrics():
@@ -161,10 +163,6 @@ def metric_label(name: str) -> str:
         "ring": "ring",
     }
     return plain.get(name, name.upper().replace("_", "-"))
-
-
-def _protocol_name(name: str, protocol: Protocol) -> str:
-    return protocol.ssim_metric if name == "ssim" else name
 
 
 def _input_lacking(name: str, has_target: bool, has_hazy: bool) -> str | None:

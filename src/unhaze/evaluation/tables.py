@@ -183,7 +183,7 @@ def _measured_cell(name: str, summary: Summary | None, best: str | None) -> Cell
 
 
 def _reported_rows(reported: Sequence[ReportedFigure], metrics: Sequence[str]) -> list[TableRow]:
-    columns = {_family(name): index for index, name in enumerate(metrics)}
+    columns = {("ssim" if name.startswith("ssim_") else name): index for index, name in enumerate(metrics)}
     found: dict[tuple[str, str], list[str]] = {}
     for figure in reported:
         if figure.column.metric not in columns:
@@ -196,10 +196,6 @@ def _reported_rows(reported: Sequence[ReportedFigure], metrics: Sequence[str]) -
         TableRow(name, REPORTED, f"reported: {source}", "", tuple(Cell(text) for text in cells))
         for (name, source), cells in found.items()
     ]
-
-
-def _family(name: str) -> str:
-    return "ssim" if name.startswith("ssim_") else name
 
 
 def _markdown_cell(cell: Cell) -> str:

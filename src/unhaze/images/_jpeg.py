@@ -124,11 +124,20 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     end = _find_end(data, header.scan)
     if end is None:
         raise source.truncated()
-    scans = _scans(header, data, end)
+    scans = data[header.scan - 2 : end]  # from the first scan header to the end of the picture
+    if header.frame not in _PROGRESSIVE:
+        # some cameras leave the bounds of the spectrum at zero, of which libjpeg warns though they do not matter here
+        behind = header.scan + int.from_bytes(data[header.scan : header.scan + 2], "big")
+        scans = data[header.scan - 2 : behind - 3] + b"\0\x3f\0" + data[behind:end]
     missing = _check_scans(source, header, scans)
     decoded = _decode(source, header, scans)
     decoded.notes += missing
-    decoded.encoding = _encoding(header)
+    tables = tuple(header.tables.get(component[3], ()) for component in header.components)
+    decoded.encoding = Encoding(
+        jpeg_tables=tables if all(tables) else None,
+        jpeg_subsampling=_subsampling(header) if len(header.components) == 3 else None,
+        jpeg_progressive=header.frame in _PROGRESSIVE,
+    )
     decoded.metadata = _read_metadata(header, decoded)
     _note_what_is_lost(header, data, end, decoded)
     return decoded
@@ -136,7 +145,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
 
 def _segments(source: Source, header: _Header) -> Iterator[tuple[int, int, bytes]]:
     """Marker, offset behind the marker and content of each segment, up to and including the first scan header."""
-    header.start = max(source.start(_MAX_JUNK).find(b"\xff\xd8\xff"), 0)
+    header.start = max(source.read_at(0, _MAX_JUNK).find(b"\xff\xd8\xff"), 0)
     position, header.junk = header.start + 2, header.start
     for _ in range(_MAX_STEPS):
         prefix = source.read_at(position, 2)
@@ -185,8 +194,12 @@ def _read_header(source: Source) -> _Header:
             _parse_tables(header, content)
         elif marker == _SOS:
             header.scan = position
-        elif (marker == _COM or 0xE0 <= marker <= 0xEF) and _is_kept(source, header, marker, content):
-            header.segments.append((marker, content))
+        elif marker == _COM or 0xE0 <= marker <= 0xEF:
+            # there always is room for the first of those that say what the colours are
+            of_colours = [prefix for of, prefix in ((_APP0, _JFIF), (_APP14, _ADOBE)) if of == marker]
+            vital = any(content.startswith(each) and header.first(marker, each) is None for each in of_colours)
+            if vital or source.budget.admits(len(content) + _SEGMENT_BYTES):
+                header.segments.append((marker, content))
     if not header.frame:
         raise source.damaged("it has no frame header")
     if header.frame not in _HUFFMAN_OR_ARITHMETIC or header.precision != 8:
@@ -199,14 +212,6 @@ def _read_header(source: Source) -> _Header:
             f"{source.name} is a JPEG with {len(header.components)} colour components; convert it to PNG or TIFF first."
         )
     return header
-
-
-def _is_kept(source: Source, header: _Header, marker: int, content: bytes) -> bool:
-    """Whether there is room for a segment; the two that say what the colours are always have."""
-    for of_colours, prefix in ((_APP0, _JFIF), (_APP14, _ADOBE)):
-        if marker == of_colours and content.startswith(prefix) and header.first(marker, prefix) is None:
-            return True
-    return source.budget.admits(len(content) + _SEGMENT_BYTES)
 
 
 def _parse_frame(header: _Header, marker: int, content: bytes, source: Source) -> None:
@@ -248,11 +253,15 @@ def _find_end(data: bytes, position: int) -> int | None:
 def _decode(source: Source, header: _Header, scans: bytes) -> Decoded:
     """Decode the scans with the verdict of libjpeg: missing rows refuse the file, other damage becomes a note."""
     kind = {1: "GRAY", 3: "RGB", 4: "CMYK"}[len(header.components)]
-    plain = _plain_header(header)
+    # the segments before the first scan that matter to the pixels
+    segments = [(_APP0, _JFIF + b"\1\1\0\0\1\0\1\0\0")] if header.first(_APP0, _JFIF) is not None else []
+    segments += [(m, s[:12]) for m, s in header.segments if m == _APP14 and s.startswith(_ADOBE)]
+    plain = b"\xff\xd8" + _joined([*segments, *header.decoding])
     notes = []
     if header.junk:
         notes.append(f"{header.junk} bytes that belong to nothing were left out.")
-    if _subsampling(header) == _UNUSUAL or (_subsampling(header) == "4:1:0" and kind == "RGB"):
+    subsampling = _subsampling(header)
+    if subsampling == _UNUSUAL or (subsampling == "4:1:0" and kind == "RGB"):
         pixels = _decode_unusual(source, plain, scans, kind)
     else:
         try:
@@ -301,22 +310,6 @@ def _check_scans(source: Source, header: _Header, scans: bytes) -> list[str]:
     return []
 
 
-def _scans(header: _Header, data: bytes, end: int) -> bytes:
-    """From the first scan header to the end of the picture."""
-    behind = header.scan + int.from_bytes(data[header.scan : header.scan + 2], "big")
-    if header.frame in _PROGRESSIVE:
-        return data[header.scan - 2 : end]
-    # some cameras leave the bounds of the spectrum at zero, of which libjpeg warns though they do not matter here
-    return data[header.scan - 2 : behind - 3] + b"\0\x3f\0" + data[behind:end]
-
-
-def _plain_header(header: _Header) -> bytes:
-    """The segments before the first scan that matter to the pixels."""
-    segments = [(_APP0, _JFIF + b"\1\1\0\0\1\0\1\0\0")] if header.first(_APP0, _JFIF) is not None else []
-    segments += [(m, s[:12]) for m, s in header.segments if m == _APP14 and s.startswith(_ADOBE)]
-    return b"\xff\xd8" + _joined([*segments, *header.decoding])
-
-
 def _decode_damaged(source: Source, plain: bytes, scans: bytes, kind: str, warning: str) -> Pixels:
     """The pixels of a file for which libjpeg has a warning or an error; refused where a part is missing."""
     if "remature end" in warning:
@@ -353,15 +346,6 @@ def _decode_unusual(source: Source, plain: bytes, scans: bytes, kind: str) -> Pi
     return pixels[..., None] if kind == "GRAY" else pixels
 
 
-def _encoding(header: _Header) -> Encoding:
-    tables = tuple(header.tables.get(component[3], ()) for component in header.components)
-    return Encoding(
-        jpeg_tables=tables if all(tables) else None,
-        jpeg_subsampling=_subsampling(header) if len(header.components) == 3 else None,
-        jpeg_progressive=header.frame in _PROGRESSIVE,
-    )
-
-
 def _subsampling(header: _Header) -> str:
     """How the chroma components are sampled, compared with the first."""
     (_, across, down, _), *others = header.components
@@ -381,13 +365,14 @@ def _join_icc(header: _Header) -> bytes | None:
 def _read_metadata(header: _Header, decoded: Decoded) -> Metadata:
     cmyk = len(header.components) == 4
     photoshop = b"".join(s[len(_PHOTOSHOP) :] for m, s in header.segments if m == _APP13 and s.startswith(_PHOTOSHOP))
+    dpi, aspect = _density(header.first(_APP0, _JFIF))
     return Metadata(
         exif=header.exif,
         xmp=header.first(_APP1, _XMP),
         icc=_metadata.srgb_profile() if cmyk else _join_icc(header),
         photoshop=photoshop or None,
-        dpi=_density(header.first(_APP0, _JFIF)),
-        aspect=_aspect(header.first(_APP0, _JFIF)),
+        dpi=dpi,
+        aspect=aspect,
         comment=b"\n".join(s for m, s in header.segments if m == _COM) or None,
         segments=tuple(_camera_segments(header)[0]),
     )
@@ -404,29 +389,24 @@ def _camera_segments(header: _Header) -> tuple[list[tuple[int, bytes]], list[tup
         if marker != _COM and not any(marker == m and content.startswith(prefix) for m, prefix in _UNDERSTOOD)
     ]
     # a preview goes on in the next segments of its number
-    of_previews = {marker for marker, content in unknown if _begins_preview(content)}
+    of_previews = {
+        m
+        for m, c in unknown
+        if not c.startswith(_THERMAL) and (c.startswith(b"JFXX\0") or b"\xff\xd8\xff" in c[:_LABEL])
+    }
     previews = [(m, c) for m, c in unknown if m in of_previews and not c.startswith(_THERMAL)]
     return [segment for segment in unknown if segment not in previews], previews
 
 
-def _begins_preview(content: bytes) -> bool:
-    return not content.startswith(_THERMAL) and (content.startswith(b"JFXX\0") or b"\xff\xd8\xff" in content[:_LABEL])
-
-
-def _density(jfif: bytes | None) -> tuple[float, float] | None:
+def _density(jfif: bytes | None) -> tuple[tuple[float, float] | None, tuple[int, int] | None]:
+    """Resolution [1/inch], or, for densities without a unit, of which only the ratio means something, that ratio."""
     if jfif is None or len(jfif) < 7:
-        return None
+        return None, None
     unit, across, down = struct.unpack_from(">BHH", jfif, 2)
+    if not across or not down:
+        return None, None
     scale = {1: 1.0, 2: 2.54}.get(unit)
-    return (across * scale, down * scale) if scale and across and down else None
-
-
-def _aspect(jfif: bytes | None) -> tuple[int, int] | None:
-    """Densities without a unit: only their ratio means something."""
-    if jfif is None or len(jfif) < 7:
-        return None
-    unit, across, down = struct.unpack_from(">BHH", jfif, 2)
-    return (across, down) if unit == 0 and across and down and across != down else None
+    return (across * scale, down * scale) if scale else None, (across, down) if unit == 0 and across != down else None
 
 
 def _note_what_is_lost(header: _Header, data: bytes, end: int, decoded: Decoded) -> None:
@@ -499,7 +479,10 @@ def encode(pixels: Pixels, alpha: Pixels | None, encoding: Encoding, metadata: M
         raise ImageEncodeError(f"JPEG cannot store a side of more than {MAX_SIDE} pixels; choose PNG or TIFF.")
     options: dict[str, object] = {"progressive": encoding.jpeg_progressive}
     if quality is None and encoding.jpeg_tables:
-        options["qtables"] = _tables_for(pixels, encoding.jpeg_tables)
+        wanted = encoding.jpeg_tables[: 1 if pixels.ndim == 2 else 3]
+        if wanted[1:2] == wanted[2:3]:
+            wanted = wanted[:2]  # Pillow takes the second table for both chroma components
+        options["qtables"] = [list(table) for table in wanted]
     else:
         options["quality"] = DEFAULT_QUALITY if quality is None else quality
     subsampling = encoding.jpeg_subsampling
@@ -510,17 +493,7 @@ def encode(pixels: Pixels, alpha: Pixels | None, encoding: Encoding, metadata: M
     else:
         plain = _encode_in_planes(pixels, _FACTORS[subsampling], options)
     start = 20 if plain[2:4] == b"\xff\xe0" else 2  # behind Pillow's own JFIF segment
-    return b"".join((plain[:2], _jfif(metadata), _metadata_segments(metadata), plain[start:]))
-
-
-def _jfif(metadata: Metadata) -> bytes:
-    """The JFIF segment, with the resolution or the pixel aspect."""
-    unit, across, down = 0, 1, 1
-    if metadata.dpi:
-        unit, (across, down) = 1, (min(max(round(value), 1), 65535) for value in metadata.dpi)
-    elif metadata.aspect and max(metadata.aspect) <= 65535:
-        across, down = metadata.aspect
-    return _joined([(_APP0, _JFIF + struct.pack(">BBBHHBB", 1, 1, unit, across, down, 0, 0))])
+    return b"".join((plain[:2], _metadata_segments(metadata), plain[start:]))
 
 
 def _encode_in_planes(pixels: Pixels, factors: tuple[int, int], options: dict[str, object]) -> bytes:
@@ -541,21 +514,16 @@ def _encode_in_planes(pixels: Pixels, factors: tuple[int, int], options: dict[st
         if isinstance(tables, list):
             own["qtables"] = [tables[min(i, len(tables) - 1)]]
         elif i:
-            own["qtables"] = _chroma_tables(options["quality"])
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(file, "JPEG", quality=options["quality"])
+            file.seek(0)
+            own["qtables"] = [list(JpegImagePlugin.JpegImageFile(file).quantization[1])]
         segments, frame, data = _take_apart(_save(plane, own), i)
         head += segments
         scans.append(data)
     components = b"".join(bytes((i + 1, across << 4 | down if i == 0 else 0x11, i)) for i in range(3))
     head.append((frame, struct.pack(">BHHB", 8, height, width, 3) + components))
     return b"\xff\xd8" + _joined(head) + b"".join(scans) + b"\xff\xd9"
-
-
-def _chroma_tables(quality: object) -> list[list[int]]:
-    """The table that Pillow takes for chroma at a quality."""
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-    file.seek(0)
-    return [list(JpegImagePlugin.JpegImageFile(file).quantization[1])]
 
 
 def _take_apart(grey: bytes, component: int) -> tuple[list[tuple[int, bytes]], int, bytes]:
@@ -579,13 +547,6 @@ def _take_apart(grey: bytes, component: int) -> tuple[list[tuple[int, bytes]], i
     return tables, frame, b"".join(parts)
 
 
-def _tables_for(pixels: Pixels, tables: tuple[tuple[int, ...], ...]) -> list[list[int]]:
-    wanted = tables[:1] if pixels.ndim == 2 else tables[:3]
-    if wanted[1:2] == wanted[2:3]:
-        wanted = wanted[:2]  # Pillow takes the second table for both chroma components
-    return [list(table) for table in wanted]
-
-
 def _save(image: Image.Image, options: dict[str, object]) -> bytes:
     file = io.BytesIO()
     try:
@@ -599,7 +560,13 @@ def _save(image: Image.Image, options: dict[str, object]) -> bytes:
 
 
 def _metadata_segments(metadata: Metadata) -> bytes:
-    segments = []
+    """The JFIF segment, with the resolution or the pixel aspect, and what else is said about the picture."""
+    unit, across, down = 0, 1, 1
+    if metadata.dpi:
+        unit, (across, down) = 1, (min(max(round(value), 1), 65535) for value in metadata.dpi)
+    elif metadata.aspect and max(metadata.aspect) <= 65535:
+        across, down = metadata.aspect
+    segments = [(_APP0, _JFIF + struct.pack(">BBBHHBB", 1, 1, unit, across, down, 0, 0))]
     if metadata.exif and len(metadata.exif) <= _MAX_EXIF:
         room = _MAX_SEGMENT - len(_EXIF)
         segments += [(_APP1, _EXIF + metadata.exif[i : i + room]) for i in range(0, len(metadata.exif), room)]

@@ -43,7 +43,7 @@ _STALE_END = re.compile(rb"</(" + _STALE_NAMES + rb")>")
 
 def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
     """How the picture lies, 1 to 8: what EXIF says, else XMP, else 1."""
-    value = _exif.orientation(exif)
+    value = _exif.orientation(exif) if exif else None
     if value is None and xmp:
         found = _XMP_ORIENTATION.search(xmp)
         value = int(found[2]) if found else None
@@ -62,18 +62,16 @@ def finish(decoded: Decoded, *, turned: bool) -> Metadata:
     metadata = decoded.metadata
     return replace(
         metadata,
-        exif=_finish_exif(metadata.exif, decoded.notes, turned=turned),
-        xmp=_finish_xmp(metadata.xmp, turned=turned),
-        icc=_finish_icc(metadata.icc, decoded),
-        photoshop=_finish_photoshop(metadata.photoshop, decoded.notes),
+        exif=_finish_exif(metadata.exif, decoded.notes, turned=turned) if metadata.exif else None,
+        xmp=_finish_xmp(metadata.xmp, turned=turned) if metadata.xmp else None,
+        icc=_finish_icc(metadata.icc, decoded) if metadata.icc else None,
+        photoshop=_finish_photoshop(metadata.photoshop, decoded.notes) if metadata.photoshop else None,
         dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
         aspect=metadata.aspect[::-1] if metadata.aspect and turned else metadata.aspect,
     )
 
 
-def _finish_exif(exif: bytes | None, notes: list[str], *, turned: bool) -> bytes | None:
-    if not exif:
-        return None
+def _finish_exif(exif: bytes, notes: list[str], *, turned: bool) -> bytes | None:
     try:
         mended, dropped = _exif.mend(exif)
         upright = _exif.make_upright(mended, swap_sides=turned)
@@ -86,9 +84,7 @@ def _finish_exif(exif: bytes | None, notes: list[str], *, turned: bool) -> bytes
     return upright
 
 
-def _finish_xmp(xmp: bytes | None, *, turned: bool) -> bytes | None:
-    if not xmp:
-        return None
+def _finish_xmp(xmp: bytes, *, turned: bool) -> bytes:
     if turned:
         xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
     return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)))
@@ -118,9 +114,7 @@ def _without_stale_elements(xmp: bytes) -> bytes:
     return b"".join(kept) + xmp[position:]
 
 
-def _finish_icc(icc: bytes | None, decoded: Decoded) -> bytes | None:
-    if not icc:
-        return None
+def _finish_icc(icc: bytes, decoded: Decoded) -> bytes | None:
     if icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
         decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
         return None
@@ -130,9 +124,9 @@ def _finish_icc(icc: bytes | None, decoded: Decoded) -> bytes | None:
     return icc
 
 
-def _finish_photoshop(resources: bytes | None, notes: list[str]) -> bytes | None:
+def _finish_photoshop(data: bytes, notes: list[str]) -> bytes | None:
     """Image resources without the thumbnail (Adobe Photoshop File Formats, "Image Resource Blocks")."""
-    kept, position, data = [], 0, resources or b""
+    kept, position = [], 0
     while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
         (identity,) = struct.unpack_from(">H", data, position + 4)
         name = (data[position + 6] + 2) & ~1  # length byte and name, padded to even

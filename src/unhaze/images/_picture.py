@@ -218,15 +218,12 @@ def _open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode):
         raise _NotRegularError
     # it may have become a pipe meanwhile, which must not block either
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    waitless = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - the caller closes it
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
     raise _NotRegularError
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class _NotRegularError(Exception):

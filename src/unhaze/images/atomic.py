@@ -99,7 +99,8 @@ def atomic_output(path: str | Path, *, overwrite: bool | Signature) -> Iterator[
         raise _explain(error, shown) from error
     try:
         yield temporary
-        _take_over_mode(temporary, target)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
         _move(temporary, target, shown, overwrite)
     except OSError as error:
         raise _explain(error, shown) from error
@@ -123,11 +124,6 @@ def _refuse_bad_target(shown: Path, target: Path, overwrite: bool | Signature) -
 def _refuse_changed(shown: Path, target: Path, overwrite: bool | Signature) -> None:
     if not isinstance(overwrite, bool) and signature_of(target) not in (None, overwrite):
         raise OutputError(f"{shown} was changed by another program; move it away, or allow overwriting.")
-
-
-def _take_over_mode(temporary: Path, target: Path) -> None:
-    if target.exists():
-        temporary.chmod(target.stat().st_mode & 0o777)
 
 
 def _move(temporary: Path, target: Path, shown: Path, overwrite: bool | Signature) -> None:

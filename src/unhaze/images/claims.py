@@ -70,14 +70,9 @@ class Claim:
     made: tuple[Path, ...]
     _board: Claims = field(repr=False)
 
-    @property
-    def path(self) -> Path:
-        """The file that stands for the claim."""
-        return claim_path(self.output, self.generation)
-
     def holds(self) -> bool:
         """Whether the claim is still ours: a process that slept for long may have been taken for dead."""
-        mine = _read(self.path)
+        mine = _read(claim_path(self.output, self.generation))
         return (
             mine is not None and mine.token == self.token and not claim_path(self.output, self.generation + 1).exists()
         )
@@ -131,7 +126,14 @@ class Claims:
             with self._lock:
                 if self._held.pop(claim.token, None) is None:
                     return
-            self._delete(claim)
+            if claim.holds():
+                # the oldest first: whoever still sees an old generation must find ours, not make it anew
+                for generation in range(claim.generation + 1):
+                    with contextlib.suppress(OSError):
+                        claim_path(claim.output, generation).unlink()
+            for folder in claim.made:  # only those that stayed empty go
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
     @contextlib.contextmanager
     def _unsettled_stretch(self) -> Iterator[None]:
@@ -143,17 +145,6 @@ class Claims:
             with self._settled:
                 self._unsettled -= 1
                 self._settled.notify_all()
-
-    @staticmethod
-    def _delete(claim: Claim) -> None:
-        if claim.holds():
-            # the oldest first: whoever still sees an old generation must find ours, not make it anew
-            for generation in range(claim.generation + 1):
-                with contextlib.suppress(OSError):
-                    claim_path(claim.output, generation).unlink()
-        for folder in claim.made:  # only those that stayed empty go
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
     def close(self) -> None:
         """Give up all claims; on return no file of theirs is left, also of those that other threads were giving up."""
@@ -228,7 +219,7 @@ class Claims:
                 held = list(self._held.values())
             for claim in held:
                 with contextlib.suppress(OSError):
-                    os.utime(claim.path)
+                    os.utime(claim_path(claim.output, claim.generation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,18 +269,12 @@ def _clock_beside(output: Path) -> float:
 
 
 def _self_description() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _start_time(os.getpid())}
-
-
-def _place() -> str | None:
-    """Names what process numbers are counted in: this boot of this machine, or a container on it."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return None
+    place = None  # what process numbers are counted in: this boot of this machine, or a container on it
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            place = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return {"host": socket.gethostname(), "pid": os.getpid(), "place": place, "started": _start_time(os.getpid())}
 
 
 def _start_time(pid: int) -> int | None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -199,7 +198,9 @@ def read_image(
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
-        _check_finite(decoded, opened, finite=finite)
+        for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
+            if values is not None and values.dtype.kind == "f":
+                _check_finite(values, what, decoded, opened, finite=finite)
         _check_metadata(decoded, opened)
         picture = _finish(decoded, name)
         if picture.info != info:
@@ -268,10 +269,14 @@ def encode_image(
         raise ImageEncodeError(
             f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
         )
-    convert = _converter(format, picture.white)
-    alpha = _alpha_to_write(picture, format)
-    alpha = None if alpha is None else _converter(format, None)(alpha)
-    encoded: bytes = _codec(format).encode(convert(picture.pixels), alpha, picture.encoding, kept, quality)
+    convert = _arrays.to_uint8 if format in _EIGHT_BIT_ONLY else _arrays.to_uint16 if format == "png" else _as_it_is
+    alpha = picture.alpha
+    if alpha is not None and format == "jpeg":  # where it says nothing it needs no place
+        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1.0
+        alpha = None if (alpha == opaque).all() else alpha
+    alpha = None if alpha is None else convert(alpha, white=None)
+    pixels = convert(picture.pixels, white=picture.white)
+    encoded: bytes = _codec(format).encode(pixels, alpha, picture.encoding, kept, quality)
     return encoded
 
 
@@ -394,19 +399,16 @@ def _describe(info: ImageInfo) -> str:
     return f"{info.width} x {info.height} {info.dtype} x {info.channels}{' and alpha' if info.has_alpha else ''}"
 
 
-def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
-    for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
-        if values is None or values.dtype.kind != "f":
-            continue
-        if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
-            continue
-        bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
-        count = int(bad.sum())
-        if finite or count == bad.size or values is decoded.alpha:
-            raise ImageValueError(
-                f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
-            )
-        decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
+def _check_finite(values: Pixels, what: str, decoded: Decoded, source: Source, *, finite: bool) -> None:
+    if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
+        return
+    bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
+    count = int(bad.sum())
+    if finite or count == bad.size or values is decoded.alpha:
+        raise ImageValueError(
+            f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
+        )
+    decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
 
 
 def _check_metadata(decoded: Decoded, source: Source) -> None:
@@ -475,15 +477,6 @@ def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
     return replace(kept, icc=icc)
 
 
-def _alpha_to_write(picture: Picture, format: str) -> Pixels | None:
-    """Alpha, less one that says nothing where the format has no place for it."""
-    alpha = picture.alpha
-    if alpha is None or format != "jpeg":
-        return alpha
-    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1.0
-    return None if (alpha == opaque).all() else alpha
-
-
 def _check_arrays(picture: Picture) -> None:
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
@@ -497,8 +490,5 @@ def _check_arrays(picture: Picture) -> None:
         )
 
 
-def _converter(format: str, white: float | None) -> Any:
-    """Makes the values that the format holds; ``white`` becomes their white where the type changes."""
-    if format in _EIGHT_BIT_ONLY:
-        return partial(_arrays.to_uint8, white=white)
-    return partial(_arrays.to_uint16, white=white) if format == "png" else np.asarray
+def _as_it_is(values: Pixels, white: float | None) -> Pixels:
+    return np.asarray(values)

@@ -47,7 +47,8 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
     Returns:
         (H, W), or ``None`` where every pixel shows.
     """
-    strange = pixels.dtype.kind == "f" and not _all_finite(pixels)
+    # NaN shows in both of these, and no array of flags is needed
+    strange = pixels.dtype.kind == "f" and not bool(np.isfinite(pixels.min()) and np.isfinite(pixels.max()))
     if alpha is None and nodata is None and not strange:
         return None
     hidden = np.zeros(pixels.shape[:2], np.bool_) if alpha is None else alpha == 0
@@ -58,11 +59,6 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
         if nodata is not None:
             flags |= _of_pixels(strip == pixels.dtype.type(nodata), np.all)
     return hidden if hidden.any() else None
-
-
-def _all_finite(pixels: NDArray[Any]) -> bool:
-    """NaN shows in both of these, and no array of flags is needed."""
-    return bool(np.isfinite(pixels.min()) and np.isfinite(pixels.max()))
 
 
 def _of_pixels(flags: Any, combine: Any) -> Any:

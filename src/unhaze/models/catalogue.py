@@ -7,7 +7,6 @@ imported only where a network is built or filled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -73,7 +72,7 @@ def list_models(kind: ModelKind | None = None) -> list[str]:
 
 def finds_haze(name: str) -> bool:
     """Whether a model finds the haze of a picture, and so gives maps; networks restore pictures by themselves."""
-    return name in _haze_models()
+    return name in _HAZE_MODELS or name in network_plugins(finds_haze=True)
 
 
 def resolve_model(name: str) -> str:
@@ -199,16 +198,12 @@ def load_model(path: str | Path, name: str | None = None, depth: Any = None, **o
     _guided()
     from unhaze.models.checkpoints import load_network, read_facts
 
-    if _is_guided(read_facts(path)) or (name is not None and "+" in name):
+    if "guided" in read_facts(path) or (name is not None and "+" in name):
         return cast("nn.Module", _guided().load_model(path, name, depth, **options))
     if depth is not None or options:
         raise UsageError(f"{path} holds a network alone, which is not told of depth; leave depth out.")
     network, _ = load_network(path, None if name is None else resolve_network(name))
     return network.eval()
-
-
-def _is_guided(facts: Mapping[str, str]) -> bool:
-    return "guided" in facts
 
 
 def _guided() -> Any:

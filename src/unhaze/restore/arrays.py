@@ -97,7 +97,9 @@ class ArrayLayout:
         """
         planes = restored.astype(self.dtype, copy=False)  # to the byte order, too
         if self.dtype.kind == "f" and self.dtype != np.float32:
-            planes = np.where(_same(restored, self.color), self.original, planes).astype(self.dtype, copy=False)
+            planes = np.where(
+                (restored == self.color) | (np.isnan(restored) & np.isnan(self.color)), self.original, planes
+            ).astype(self.dtype, copy=False)
         if self.alpha is not None:
             planes = np.concatenate([planes.reshape(*self.shape[:2], -1), self.alpha], axis=2)
         return np.ascontiguousarray(planes.reshape(self.shape))
@@ -203,7 +205,3 @@ def pil_loss(picture: Picture) -> str:
     return (
         f"{kind} values were rounded to 8 bit, the most that a PIL image holds of colours; write a file with output=."
     )
-
-
-def _same(one: Pixels, other: Pixels) -> Any:
-    return (one == other) | (np.isnan(one) & np.isnan(other))

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from inspect import Parameter, signature
 from pathlib import Path
 from threading import Condition, Lock, local
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -128,7 +128,9 @@ class Dehazer:
 
     def _set_up(self, options: Options) -> None:
         self.options = options
-        self.max_memory, self.max_pixels, self.white = options.memory_limit, options.pixel_limit, options.white
+        self.max_memory = cast("int | None", options.max_memory)  # numbers, once the options were checked
+        self.max_pixels = cast("int | None", options.max_pixels)
+        self.white = options.white
         self.threads = options.threads or usable_cores()
         self._network: NetworkRun | None = None
         self._haze_model: HazeModel | None = None
@@ -138,16 +140,16 @@ class Dehazer:
         if name is not None:
             name = resolve_model(name)
         if name is not None and finds_haze(name):
-            _refuse(
-                options,
-                _FOR_NETWORKS,
-                f"is for networks, which {name} is not; name one with --model, or leave it out.",
-            )
+            for given in options.given(*_FOR_NETWORKS):
+                raise UsageError(
+                    f"{given} is for networks, which {name} is not; name one with --model, or leave it out."
+                )
             self.restoration = options.restoration(network=False)
             self._haze_model = create_haze_model(name, engine=options.engine, threads=self.threads)
             self.model = name
         else:
-            _refuse(options, _FOR_HAZE, "is for models that find haze and does not apply to a network; leave it out.")
+            for given in options.given(*_FOR_HAZE):
+                raise UsageError(f"{given} is for models that find haze and does not apply to a network; leave it out.")
             self.restoration = options.restoration(network=True)
             how = self.restoration
             self._network = open_network(name, options.for_network(), how.strength, how.keep_exposure)
@@ -169,7 +171,8 @@ class Dehazer:
         with self._changed:
             crew, self._crew = self._crew, _Crew(self.threads)
             self._changed.wait_for(lambda: not crew.users or crew is getattr(self._mine, "crew", None))
-        crew.close()
+        if crew.started is not None:
+            crew.started.shutdown()
 
     def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
         """Dehaze one picture of any kind; writes a file only where ``output`` names it, for a path.
@@ -203,7 +206,8 @@ class Dehazer:
         if isinstance(image, str | Path):
             return self._run_file(Path(image), maps, output)
         if isinstance(image, bytes | bytearray | memoryview):
-            return self._run_bytes(bytes(image), maps)
+            result = self.restore(self.read(bytes(image), maps=maps), maps=maps, in_place=True)
+            return _with_image(result, encode_image(result.image))
         if isinstance(image, np.ndarray):
             return self._run_array(image, maps)
         if is_torch(image):
@@ -379,7 +383,11 @@ class Dehazer:
         hidden: NDArray[np.bool_] | None = None,
         in_place: bool = False,
     ) -> DehazeResult[Pixels]:
-        above = _count_above(pixels, white)
+        above = 0  # values above white that are numbers
+        if pixels.dtype.kind != "u" or white < nominal_white(pixels.dtype):
+            for start in range(0, len(pixels), 256):
+                strip = pixels[start : start + 256]
+                above += int(np.count_nonzero((strip > white) & (strip < np.inf)))
         result = self._run_known(pixels, maps, curve, white, hidden, in_place=in_place)
         notes = list(result.info["notes"])
         if self.white is None and white != nominal_white(pixels.dtype):
@@ -404,6 +412,7 @@ class Dehazer:
             budget = self._left_beside(_BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name]))
             return self._network(pixels, curve, out=out, budget=budget, white=white, hidden=hidden)
         started = time.perf_counter()
+        engine = self.engine  # opens it
         field = self.solve(pixels, curve, white=white, hidden=hidden)
         solved = time.perf_counter()
         transmission = confidence = None
@@ -413,7 +422,9 @@ class Dehazer:
             height, width = pixels.shape[:2]
             confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
         restored = self.apply(pixels, field, curve, out=out, white=white, hidden=hidden)
-        engine = self.engine
+        left_alone = None
+        if field.looks_clear and self.restoration.strength > 0:
+            left_alone = SPARED if field.spared > 0.5 else INVISIBLE
         airlight = np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
         return DehazeResult(
             image=restored,
@@ -430,18 +441,13 @@ class Dehazer:
                     "airlight": [round(float(value), 4) for value in airlight],
                     "confidence": round(float(field.confidence.mean()), 4),
                 },
-                "left_alone": self._why_left_alone(field),
+                "left_alone": left_alone,
                 "engine": None if engine is None else asdict(engine),
                 "view": [field.slope.shape[1], field.slope.shape[0]],
                 "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
-                "notes": [LOOKS_CLEAR] if self._why_left_alone(field) else [],
+                "notes": [LOOKS_CLEAR] if left_alone else [],
             },
         )
-
-    def _why_left_alone(self, field: HazeField) -> str | None:
-        if not field.looks_clear or self.restoration.strength <= 0:
-            return None
-        return SPARED if field.spared > 0.5 else INVISIBLE
 
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
@@ -492,10 +498,6 @@ class Dehazer:
             result = _with_image(result, result.image, info={**result.info, "notes": [*result.info["notes"], loss]})
         return _with_image(result, picture_to_pil(result.image))
 
-    def _run_bytes(self, data: bytes, maps: bool) -> DehazeResult[bytes]:
-        result = self.restore(self.read(data, maps=maps), maps=maps, in_place=True)
-        return _with_image(result, encode_image(result.image))
-
     def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
         layout = ArrayLayout.of(array)
         hidden = layout.hidden()
@@ -521,7 +523,7 @@ class _Crew:
 
     def __init__(self, size: int) -> None:
         self._size, self.users = size, 0
-        self._pool: ThreadPoolExecutor | None = None
+        self.started: ThreadPoolExecutor | None = None
         self._starting = Lock()
 
     def pool(self) -> ThreadPoolExecutor | None:
@@ -529,14 +531,9 @@ class _Crew:
         if self._size == 1:
             return None
         with self._starting:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix="unhaze")
-            return self._pool
-
-    def close(self) -> None:
-        """Give the threads back."""
-        if self._pool is not None:
-            self._pool.shutdown()
+            if self.started is None:
+                self.started = ThreadPoolExecutor(self._size, thread_name_prefix="unhaze")
+            return self.started
 
 
 @overload
@@ -568,14 +565,6 @@ def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> Deh
     return changed
 
 
-def _count_above(pixels: Pixels, white: float) -> int:
-    """Values above white that are numbers."""
-    if pixels.dtype.kind == "u" and white >= nominal_white(pixels.dtype):
-        return 0
-    rows = (pixels[start : start + 256] for start in range(0, len(pixels), 256))
-    return sum(int(np.count_nonzero((strip > white) & (strip < np.inf))) for strip in rows)
-
-
 def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -> None:
     """Move restored pixels that became ``nodata`` by the smallest step, so that they do not vanish."""
     value = pixels.dtype.type(nodata)
@@ -596,11 +585,6 @@ def _options_from(model: str | None, given: dict[str, Any]) -> Options:
         if name not in known:
             raise UnknownNameError("option", name, known)
     return Options(model=model, **given)
-
-
-def _refuse(options: Options, names: tuple[str, ...], why: str) -> None:
-    for name in options.given(*names):
-        raise UsageError(f"{name} {why}")
 
 
 def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:

@@ -115,7 +115,10 @@ def working_view(pixels: NDArray[Any], full_scale: float, hidden: Mask | None = 
     scale = min(1.0, VIEW_SIZE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     white = np.float32(full_scale)
-    hidden = _with_exceeding(hidden, pixels, white)
+    if pixels.dtype.kind != "u" or white < np.iinfo(pixels.dtype).max:
+        exceeding: Mask = np.asarray(np.asarray(pixels > white).reshape(height, width, -1).any(axis=2))
+        if exceeding.any() and not exceeding.all():
+            hidden = exceeding if hidden is None else hidden | exceeding
     if hidden is None:
         small = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         view = np.clip(small.astype(np.float32) / white, 0.0, 1.0)
@@ -123,16 +126,6 @@ def working_view(pixels: NDArray[Any], full_scale: float, hidden: Mask | None = 
         view = _view_of_visible(pixels, white, hidden, size)
     view = view.reshape(size[1], size[0], *pixels.shape[2:])  # OpenCV drops an axis of length one
     return np.ascontiguousarray(view if view.ndim == 3 else np.repeat(view[..., None], 3, axis=2))
-
-
-def _with_exceeding(hidden: Mask | None, pixels: NDArray[Any], white: np.float32) -> Mask | None:
-    """The hidden pixels and those above white."""
-    if pixels.dtype.kind == "u" and white >= np.iinfo(pixels.dtype).max:
-        return hidden
-    exceeding: Mask = np.asarray(np.asarray(pixels > white).reshape(*pixels.shape[:2], -1).any(axis=2))
-    if exceeding.any() and not exceeding.all():
-        return exceeding if hidden is None else hidden | exceeding
-    return hidden
 
 
 def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size: tuple[int, int]) -> FloatArray:
@@ -148,7 +141,9 @@ def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size
             np.arange(rows.start, rows.stop), start
         )
         shown = ~hidden[rows]
-        strip = np.clip(np.where(_as_wide(shown, pixels), pixels[rows], 0).astype(np.float32) / white, 0, 1)
+        strip = np.clip(
+            np.where(shown[..., None] if pixels.ndim == 3 else shown, pixels[rows], 0).astype(np.float32) / white, 0, 1
+        )
         weights = inside.astype(np.float32)
         line = np.tensordot(weights, strip, 1).reshape(1, width, -1)
         share = (weights @ shown.astype(np.float32)).reshape(1, width)
@@ -158,10 +153,6 @@ def _view_of_visible(pixels: NDArray[Any], white: np.float32, hidden: Mask, size
     view /= np.where(empty, 1, shares)[..., None]
     fill_hidden(view, empty)
     return view
-
-
-def _as_wide(mask: Mask, pixels: NDArray[Any]) -> Mask:
-    return mask[..., None] if pixels.ndim == 3 else mask
 
 
 def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:

@@ -15,6 +15,7 @@ MOST_WORKERS = 1024
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+_FREE = re.compile(r"^MemAvailable\S*\s+(\d+)", re.MULTILINE)
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -65,27 +66,20 @@ def check_workers(count: object, what: str) -> None:
 
 def available_memory() -> int | None:
     """Bytes of memory this process may still use, the limit of a container included; ``None`` where unknown."""
-    limits = [value for value in (_meminfo_available(), *map(_read_limit, _CGROUP_LIMITS)) if value]
-    if limits:
-        return min(limits)
+    limits = []
+    for place in ("/proc/meminfo", *_CGROUP_LIMITS):
+        try:
+            text = Path(place).read_text().strip()
+        except OSError:
+            continue
+        free = _FREE.search(text)
+        if free is not None:
+            limits.append(int(free[1]) * 1024)
+        elif text.isdigit():
+            limits.append(int(text))
+    if any(limits):
+        return min(filter(None, limits))
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
         return None
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    return found[0] if found else None
-
-
-def _read_limit(path: str) -> int | None:
-    try:
-        text = Path(path).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None

@@ -195,21 +195,13 @@ class Options:
             raise UsageError(f"white is {self.white!r}, but must be a number more than 0: the value of a white pixel.")
         if not isinstance(self.model, str | None):
             raise UsageError(f"model is {self.model!r}, but must be a name; see unhaze.list_models().")
-        object.__setattr__(self, "max_pixels", _pixel_limit(self.max_pixels))
+        limit: Any = self.max_pixels
+        if isinstance(limit, str):
+            object.__setattr__(self, "max_pixels", parse_count(limit, "the pixel limit"))
+        elif limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise UsageError(f"max_pixels is {limit!r}, but must be a whole number from 1 on, or None for no limit.")
         if self.max_memory is not None:
             object.__setattr__(self, "max_memory", parse_bytes(self.max_memory))
-
-    @property
-    def memory_limit(self) -> int | None:
-        """``max_memory`` in bytes."""
-        assert not isinstance(self.max_memory, str)
-        return self.max_memory
-
-    @property
-    def pixel_limit(self) -> int | None:
-        """``max_pixels`` as a number."""
-        assert not isinstance(self.max_pixels, str)
-        return self.max_pixels
 
     def restoration(self, *, network: bool) -> DehazeOptions:
         """How the haze is turned into a picture, for a network or for another model.
@@ -256,13 +248,3 @@ def parse_count(text: str | int, what: str) -> int:
     if count <= 0:
         raise UsageError(f"{text!r} is no count for {what}; write for example 200M or 200000000.")
     return count
-
-
-def _pixel_limit(given: Any) -> int | None:
-    if given is None:
-        return None
-    if isinstance(given, str):
-        return parse_count(given, "the pixel limit")
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise UsageError(f"max_pixels is {given!r}, but must be a whole number from 1 on, or None for no limit.")
-    return given

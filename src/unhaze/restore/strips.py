@@ -6,7 +6,7 @@ where one strip ends and the next begins, bit for bit. A strip is sized to stay 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,15 +129,10 @@ def transmission_strips(
     return out
 
 
-def _strips(height: int, width: int, strip_pixels: int) -> Iterator[slice]:
-    rows = max(1, strip_pixels // max(1, width))
-    for start in range(0, height, rows):
-        yield slice(start, min(height, start + rows))
-
-
 def _for_strips(pixels: Pixels, strip_pixels: int, pool: Executor | None, work: Callable[[slice], None]) -> None:
     height, width = pixels.shape[:2]
-    strips = _strips(height, width, strip_pixels)
+    count = max(1, strip_pixels // max(1, width))
+    strips = (slice(start, min(height, start + count)) for start in range(0, height, count))
     for _ in (pool.map if pool else map)(work, strips):
         pass
 
@@ -182,7 +177,11 @@ class _StripRestorer:
         if self.strength > 0:
             airlights = [gray_airlight + tint for tint in tints] if working.ndim == 3 else [gray_airlight]
             self._keep_in_range(transmission, planes, airlights)
-        gain = self.gain(transmission)
+        # contrast is multiplied with transmission ** -strength: the optical depth scaled
+        if self.strength == 1.0:
+            gain = np.reciprocal(transmission, out=transmission)
+        else:
+            gain = np.power(transmission, np.float32(-self.strength), out=transmission)
         shift = (1 - gain) * gray_airlight
         if working.ndim == 2:
             self._store(self._finish(gray * gain + shift), source, target, kept)
@@ -243,12 +242,6 @@ class _StripRestorer:
         guided = self.slope.rows(rows.start, rows.stop) * gray
         guided += self.offset.rows(rows.start, rows.stop)
         return np.clip(guided, self.least, np.float32(1), out=guided)
-
-    def gain(self, transmission: FloatArray) -> FloatArray:
-        """What contrast is multiplied with: transmission ** -strength, the optical depth scaled."""
-        if self.strength == 1.0:
-            return np.reciprocal(transmission, out=transmission)
-        return np.power(transmission, np.float32(-self.strength), out=transmission)
 
     def _finish(self, plane: FloatArray) -> FloatArray:
         """Clip to the range of the picture and brighten: x (1 + k) / (1 + k x)."""

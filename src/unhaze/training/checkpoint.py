@@ -48,7 +48,13 @@ def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, kee
         _write(state, file)
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(folder)
+    # have the new name on the disk before old checkpoints go, where the system can do that
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     for old in _checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return target
@@ -133,13 +139,3 @@ def _write(state: dict[str, Any], file: IO[bytes]) -> None:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk before old checkpoints go, where the system can do that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -258,7 +258,12 @@ class JsonLog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if resume_at is not None and self.path.exists():
-                self._cut(resume_at)
+                # drop lines of later steps, and what is no line of a log: the end of one that a crash has cut, or worse
+                before = self.path.read_bytes()
+                kept = b"".join(line + b"\n" for line in before.splitlines() if _step_of(line) <= resume_at)
+                if kept != before:
+                    with atomic_output(self.path, overwrite=True) as temporary:
+                        temporary.write_bytes(kept)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -274,14 +279,6 @@ class JsonLog:
                 file.write(json.dumps(rounded) + "\n")
         except OSError as error:
             raise self._failure(error) from error
-
-    def _cut(self, step: int) -> None:
-        """Drop lines of later steps, and what is no line of a log: the end of one that a crash has cut, or worse."""
-        before = self.path.read_bytes()
-        kept = b"".join(line + b"\n" for line in before.splitlines() if _step_of(line) <= step)
-        if kept != before:
-            with atomic_output(self.path, overwrite=True) as temporary:
-                temporary.write_bytes(kept)
 
     def _failure(self, error: OSError) -> OutputError:
         return OutputError(

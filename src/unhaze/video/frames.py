@@ -251,7 +251,11 @@ class FrameReader:
         header = _read_line(self._stream) if self.info.is_y4m else b""
         if self.info.is_y4m and not header:
             return None
-        if self.info.is_y4m and not _is_frame_header(header) and not b"FRAME".startswith(header):
+        if (
+            self.info.is_y4m
+            and not (header.endswith(b"\n") and header.split(b" ", 1)[0].rstrip(b"\n") == b"FRAME")
+            and not b"FRAME".startswith(header)
+        ):
             raise ImageDecodeError(
                 f"The stream is damaged: frame {number} does not begin with a FRAME line. "
                 f"The {number - 1} frames before it are sound."
@@ -513,7 +517,13 @@ def _parse_y4m_header(header: bytes) -> StreamInfo:
     size = [tags.get(key, "") for key in "WH"]
     if not all(value.isdecimal() and len(value) <= _MOST_DIGITS and int(value) > 0 for value in size):
         raise ImageDecodeError("The header of the y4m stream is damaged: it gives no width and height.")
-    form = _y4m_format(tags.get("C", "420jpeg"))
+    name = tags.get("C", "420jpeg")
+    if name not in _Y4M_FORMATS:
+        raise UnsupportedImageError(
+            f"Frames with the y4m colour space C{name} are not handled; convert them before, "
+            "for example with `ffmpeg ... -pix_fmt yuv420p -f yuv4mpegpipe -`."
+        )
+    form = _Y4M_FORMATS[name]
     default = "FULL" if form.kind == "gray" else "LIMITED"
     return StreamInfo(
         width=int(size[0]),
@@ -523,19 +533,6 @@ def _parse_y4m_header(header: bytes) -> StreamInfo:
         interlaced=tags.get("I", "?") in ("t", "b", "m"),
         header=header,
     )
-
-
-def _y4m_format(name: str) -> PixelFormat:
-    if name not in _Y4M_FORMATS:
-        raise UnsupportedImageError(
-            f"Frames with the y4m colour space C{name} are not handled; convert them before, "
-            "for example with `ffmpeg ... -pix_fmt yuv420p -f yuv4mpegpipe -`."
-        )
-    return _Y4M_FORMATS[name]
-
-
-def _is_frame_header(line: bytes) -> bool:
-    return line.endswith(b"\n") and line.split(b" ", 1)[0].rstrip(b"\n") == b"FRAME"
 
 
 def _read_line(stream: BinaryIO) -> bytes:

@@ -161,7 +161,7 @@ def broken(*_):
 def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypatch):
     installed("openvino", "onnxruntime")
     monkeypatch.setitem(onnx_engine._OPENERS, "openvino", broken)
-    onnx_engine._open_version.cache_clear()
+    onnx_engine._open.cache_clear()
     engine = OnnxEngine(WEIGHTS)
     assert engine.name == "openvino"
     assert engine.info.name == engine.name == "onnxruntime"
@@ -171,7 +171,7 @@ def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypa
     monkeypatch.setenv(ENGINE_VARIABLE, "openvino")
     with pytest.raises(MissingError, match="libtbb"):
         OnnxEngine(WEIGHTS).info  # noqa: B018
-    onnx_engine._open_version.cache_clear()
+    onnx_engine._open.cache_clear()
 
 
 def test_onnxruntime_is_always_there():

@@ -163,20 +163,16 @@ def _bulbs(lamps: tuple[Lamp, ...], height: int, width: int) -> FloatArray:
     shown = np.zeros((height, width, 3), np.float32)
     for lamp in lamps:
         if lamp.size > 0:
-            around = _window(lamp, height, width)
+            # the pixels in which a lamp itself can be seen
+            radius = 4 * lamp.size * max(height, width) + 1
+            rows, columns = (
+                slice(max(0, int(center - radius)), max(0, int(center + radius) + 1))
+                for center in (lamp.y * height, lamp.x * width)
+            )
+            around = rows, columns
             disc = np.exp(-np.square(_distances(lamp, height, width, around) / np.float32(lamp.size)))
             shown[around] += disc[..., None] * np.asarray(8 * lamp.power * np.array(lamp.color), np.float32)
     return shown
-
-
-def _window(lamp: Lamp, height: int, width: int) -> tuple[slice, slice]:
-    """The pixels in which a lamp itself can be seen."""
-    radius = 4 * lamp.size * max(height, width) + 1
-    rows, columns = (
-        slice(max(0, int(center - radius)), max(0, int(center + radius) + 1))
-        for center in (lamp.y * height, lamp.x * width)
-    )
-    return rows, columns
 
 
 def _halos(lamps: tuple[Lamp, ...], transmission: FloatArray) -> FloatArray:

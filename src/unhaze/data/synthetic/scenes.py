@@ -272,9 +272,17 @@ def synthesize(bank: SceneBank, config: SynthesisConfig, seed: int, index: int, 
     high_key = is_clear and rng.random() < config.high_key
     view = take_view(scene, rng, (0.15, 0.7) if high_key else config.zoom, height, width)
     clear = vary_scene(view, rng, config, indoors=scene.group in ("rgbd", "rooms"))
-    light = _plain_airlight(rng) if plain else _airlight(rng)
+    # bright grey
+    light = (
+        np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.008, 3), 0, 1).astype(np.float32) if plain else _airlight(rng)
+    )
     clear = dim_below(clear, light, rng)
-    airlight = _airlight_grid(light, rng, 0 if plain else config.uneven_airlight)
+    grid = np.broadcast_to(light, (AIRLIGHT_GRID, AIRLIGHT_GRID, 3)).copy()
+    if rng.random() < (0 if plain else config.uneven_airlight):
+        across = np.linspace(-0.5, 0.5, AIRLIGHT_GRID)
+        change = rng.normal(0, 0.07) * across[:, None] + rng.normal(0, 0.07) * across[None, :]
+        grid *= (1 + change).astype(np.float32)[..., None]
+    airlight = np.asarray(np.clip(grid, 0, 1), np.float32)
     if is_clear:
         clear = make_high_key(clear, rng) if high_key else clear
         transmission, in_srgb = np.ones((height, width), np.float32), True
@@ -622,25 +630,11 @@ def _airlight(rng: np.random.Generator) -> FloatArray:
     return np.clip(value + tint * value, 0.15, 1.0).astype(np.float32)
 
 
-def _plain_airlight(rng: np.random.Generator) -> FloatArray:
-    """Bright grey."""
-    return np.clip(rng.uniform(0.7, 1.0) + rng.normal(0, 0.008, 3), 0, 1).astype(np.float32)
-
-
 def dim_below(clear: FloatArray, light: FloatArray, rng: np.random.Generator) -> FloatArray:
     """In dim haze the scene is dim as well: no sun shines on it."""
     bright = float(np.percentile(clear[::4, ::4].max(axis=2), 97))
     goal = float(light.mean()) * rng.uniform(0.85, 1.25)
     return clear * np.float32(goal / bright) if bright > goal and rng.random() < 0.8 else clear
-
-
-def _airlight_grid(light: FloatArray, rng: np.random.Generator, uneven: float) -> FloatArray:
-    grid = np.broadcast_to(light, (AIRLIGHT_GRID, AIRLIGHT_GRID, 3)).copy()
-    if rng.random() < uneven:
-        across = np.linspace(-0.5, 0.5, AIRLIGHT_GRID)
-        change = rng.normal(0, 0.07) * across[:, None] + rng.normal(0, 0.07) * across[None, :]
-        grid *= (1 + change).astype(np.float32)[..., None]
-    return np.asarray(np.clip(grid, 0, 1), np.float32)
 
 
 def _optical_depth(depth: FloatArray, rng: np.random.Generator, config: SynthesisConfig, plain: bool) -> FloatArray:

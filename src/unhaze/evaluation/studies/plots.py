@@ -137,12 +137,12 @@ def draw_curves(
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unhaze", "font.sans-serif": ["DejaVu Sans"]}):
         metadata = {"Date": None} if format == "svg" else {"Software": None}
         figure.savefig(stream, format=format, dpi=100, metadata=metadata)
-    return _shortened(stream.getvalue()) if format == "svg" else stream.getvalue()
-
-
-def _shortened(svg: bytes) -> bytes:
-    """The same drawing to a tenth of a point and without indentation, in half the bytes."""
-    return re.sub(rb"\n +", b"\n", re.sub(rb"(\d\.\d)\d+", rb"\1", svg))
+    # the same drawing to a tenth of a point and without indentation, in half the bytes
+    return (
+        re.sub(rb"\n +", b"\n", re.sub(rb"(\d\.\d)\d+", rb"\1", stream.getvalue()))
+        if format == "svg"
+        else stream.getvalue()
+    )
 
 
 def _draw(axes: Any, betas: Sequence[float], panel: Panel) -> None:

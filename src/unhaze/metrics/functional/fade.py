@@ -93,7 +93,7 @@ def fade_details(preds: Tensor) -> FadeDetails:
     rows, columns = images.shape[2] // PATCH, images.shape[3] // PATCH
     codes = code_values(images[:, :, : rows * PATCH, : columns * PATCH])
     features = _features(codes).log1p_()  # (B, P, 12)
-    spread = _nan_variance(features)
+    spread = _variance_where(features.nan_to_num(), ~features.isnan())
     to_fog_free, to_foggy = (_distance(features, spread, model) for model in _models(codes.device))
     dropped = to_fog_free.isnan()
     if dropped.all(dim=1).any():
@@ -190,10 +190,6 @@ def _colourfulness(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
     """Colourfulness of D. Hasler and S. Suesstrunk, SPIE 5007, 2003."""
     deviation = (red_green.var(dim=-1) + yellow_blue.var(dim=-1)).sqrt()
     return deviation + 0.3 * torch.hypot(red_green.mean(dim=-1), yellow_blue.mean(dim=-1))
-
-
-def _nan_variance(features: Tensor) -> Tensor:
-    return _variance_where(features.nan_to_num(), ~features.isnan())
 
 
 @cache

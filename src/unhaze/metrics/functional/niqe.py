@@ -113,7 +113,11 @@ def _fit(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     ratio = sigma_left / sigma_right
     moment = values.abs().mean(dim=-1).square() / mean_square
     moment = moment * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    alpha = _nearest_shape(moment)
+    # the shape in 0.2:0.001:10 whose moment ratio is nearest; the first of the table where there is no moment
+    shapes, moments = _shape_table(moment.device)
+    above = torch.searchsorted(moments, moment.contiguous()).clamp(1, len(moments) - 1)
+    nearest = torch.where(moment - moments[above - 1] <= moments[above] - moment, above - 1, above)
+    alpha = shapes[nearest.masked_fill(moment.isnan(), 0)]
     log_gamma1, log_gamma2, log_gamma3 = (torch.lgamma(k / alpha) for k in (1, 2, 3))
     scale = torch.exp((log_gamma1 - log_gamma3) / 2)
     beta_left, beta_right = sigma_left * scale, sigma_right * scale
@@ -126,14 +130,6 @@ def _shape_table(device: torch.device) -> tuple[Tensor, Tensor]:
     shapes = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
     moments = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
     return shapes.to(device), moments.to(device)
-
-
-def _nearest_shape(moment: Tensor) -> Tensor:
-    """The shape in 0.2:0.001:10 whose moment ratio is nearest; the first of the table where there is no moment."""
-    shapes, moments = _shape_table(moment.device)
-    above = torch.searchsorted(moments, moment.contiguous()).clamp(1, len(moments) - 1)
-    nearest = torch.where(moment - moments[above - 1] <= moments[above] - moment, above - 1, above)
-    return shapes[nearest.masked_fill(moment.isnan(), 0)]
 
 
 def _distance(features: Tensor, usable: Tensor) -> Tensor:

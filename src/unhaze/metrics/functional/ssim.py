@@ -108,17 +108,13 @@ def ssim_map(preds: Tensor, target: Tensor, convention: str = "gaussian") -> Ten
 def _prepared(images: Tensor, rule: SSIMConvention) -> Tensor:
     planes = limited_range_luma(images) if rule.luma else images
     if rule.pooled:
-        planes = _pooled(planes)
+        height, width = planes.shape[-2:]
+        ratio = max(1, round(min(height, width) / 256))  # halves round to even, as in the code of the papers
+        planes = planes if ratio == 1 else functional.adaptive_avg_pool2d(planes, (height // ratio, width // ratio))
     if rule.zero_padded:
         return functional.pad(planes, (5, 5, 5, 5))
     check_side(planes, len(WINDOW), f"SSIM ({rule.name})")
     return planes
-
-
-def _pooled(planes: Tensor) -> Tensor:
-    height, width = planes.shape[-2:]
-    ratio = max(1, round(min(height, width) / 256))  # halves round to even, as in the code of the papers
-    return planes if ratio == 1 else functional.adaptive_avg_pool2d(planes, (height // ratio, width // ratio))
 
 
 def similarity_terms(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -118,23 +118,23 @@ class OnnxEngine:
 
     def _session(self) -> _Session:
         with self._lock:
-            if self._open is None:
-                self._open = self._try_open()
-            return self._open
-
-    def _try_open(self) -> _Session:
-        names = [self.name]
-        if self._is_choice_free:  # who did not ask for OpenVINO shall not fail by a broken one
-            names += [name for name in installed_engines() if name != self.name]
-        failures: dict[str, Exception] = {}
-        for name in names:
-            try:
-                session = _open(name, self._weights, self._threads)
-            except Exception as error:  # whatever a broken installation may raise
-                failures[name] = error
-            else:
-                self.name = name
-                return session
+            if self._open is not None:
+                return self._open
+            names = [self.name]
+            if self._is_choice_free:  # who did not ask for OpenVINO shall not fail by a broken one
+                names += [name for name in installed_engines() if name != self.name]
+            failures: dict[str, Exception] = {}
+            for name in names:
+                try:
+                    status = self._weights.stat()
+                    with _OPENING:
+                        version = status.st_size, status.st_mtime_ns
+                        self._open = _open(name, self._weights, self._threads, version)
+                except Exception as error:  # whatever a broken installation may raise
+                    failures[name] = error
+                else:
+                    self.name = name
+                    return self._open
         reason = "; ".join(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
                            for name, error in failures.items())  # fmt: skip
         raise MissingError(
@@ -214,15 +214,9 @@ _OPENERS: dict[str, Callable[[Path, int], _Session]] = {"onnxruntime": _OnnxRunt
 _OPENING = Lock()
 
 
-def _open(name: str, weights: Path, threads: int) -> _Session:
-    """A session for a file; the same again while the file is the same, because opening takes longer than running."""
-    status = weights.stat()
-    with _OPENING:
-        return _open_version(name, weights, threads, (status.st_size, status.st_mtime_ns))
-
-
 @lru_cache(maxsize=4)
-def _open_version(name: str, weights: Path, threads: int, version: tuple[int, int]) -> _Session:
+def _open(name: str, weights: Path, threads: int, version: tuple[int, int]) -> _Session:
+    """A session for a file; the same again while the file is the same, because opening takes longer than running."""
     return _OPENERS[name](weights, threads)
 
 
