@@ -392,7 +392,13 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
         (["--model", "gcanet", "--weights", "{w}"], 2, "looks like aodnet-base"),
         (["--model", "aodnet", "--weights", "{w}", "--device", "tpu"], 2, "no device named 'tpu'"),
         (["--model", "aodnet", "--weights", "{w}", "--strength", "-1"], 2, "between 0 and 1"),
-        (["--model", "aodnet", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
+        (["--model", "aodnet+hgdf", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
+        (
+            ["--model", "aodnet", "--weights", "{w}", "--depth", "compact"],
+            2,
+            "--prompts are for networks with a fusion",
+        ),
+        (["--weights", "{w}", "--prompts", "2"], 2, "--prompts are for networks with a fusion module"),
         (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add one with --model"),
     ],
 )
@@ -401,6 +407,23 @@ def test_networks_that_cannot_be_scored_are_reported(call, folders, network_weig
     found, _, err = call(eval_, *given, "--data", folders, "-o", folders / "out", "-j", 1)
     assert found == code, err
     assert reported in err
+
+
+def test_options_for_fusions_reach_the_networks_that_have_one(call, folders, network_weights):
+    pytest.importorskip("onnxruntime")
+    from unhaze.models.guided import create_model, save_model
+
+    guided = save_model(create_model("aodnet+concat", "compact"), network_weights / "guided.safetensors")
+    code, out, err = call(
+        eval_,
+        *("--weights", network_weights / "w0.safetensors", "--weights", guided, "--depth", "compact"),
+        *("--data", folders, "--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 1, "--json", "--no-plots"),
+    )
+    assert code == 0, err
+    assert [(run["label"], run["options"].get("depth")) for run in json.loads(out)["runs"]] == [
+        ("aodnet-base", None),
+        ("aodnet-base+concat", "compact"),
+    ]
 
 
 def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):

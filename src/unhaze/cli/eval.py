@@ -11,6 +11,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.restore.engines.base import FOR_FUSIONS
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["eval_"]
 
 
-_FOR_NETWORKS = ("device", "precision", "tile", "compile", "depth", "depth_weights", "backbone_weights", "prompts")
+_FOR_NETWORKS = ("device", "precision", "tile", "compile", *FOR_FUSIONS)
 
 
 @opt.takes_options("strength", "engine", *_FOR_NETWORKS)
@@ -163,22 +164,30 @@ def _model_runs(names: list[str], files: list[Path], options: Options) -> tuple[
         )
     if networks and len(files) > len(networks):
         raise UsageError(f"{files[len(networks)]} belongs to no network; name one with --model for each --weights.")
+    named = list(zip(networks or map(_named_by, files), files, strict=True))
+    if options.given(*FOR_FUSIONS) and named and not any("+" in name for name, _ in named):
+        raise UsageError(
+            "--depth, --depth-weights, --backbone-weights and --prompts are for networks with a fusion module, such as "
+            "sgdnet+hgdf; leave them out, or add one with --model NETWORK+FUSION."
+        )
     runs = []
     for name in finders:
         engine = options.given("engine") if model_info(name).has_network else {}
         runs.append(Run(name, model=name, options={"strength": options.strength, **engine}))
-    for name, file in zip(networks or map(_named_by, files), files, strict=True):
+    for name, file in named:
         label = name if name not in {run.label for run in runs} else f"{name} ({file.stem})"
-        settings = {"strength": options.strength, "weights": file, **options.given(*_FOR_NETWORKS)}
+        useful = [option for option in _FOR_NETWORKS if "+" in name or option not in FOR_FUSIONS]
+        settings = {"strength": options.strength, "weights": file, **options.given(*useful)}
         runs.append(Run(label, model=name, options=settings))
     return tuple(runs)
 
 
 def _named_by(file: Path) -> str:
-    """The network that a weights file belongs to."""
-    from unhaze.restore.dehazer import Dehazer
+    """The network that a weights file belongs to, with its fusion module if it has one."""
+    from unhaze.cli.models import weights_package
 
-    return Dehazer(weights=file, device="cpu").model
+    name: str = weights_package("score networks").recognise(file)
+    return name
 
 
 def _benchmark(
