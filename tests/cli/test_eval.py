@@ -135,6 +135,26 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
     assert "| 19 |" in out
 
 
+def test_what_befalls_many_pictures_is_one_line(call, folders):
+    (folders / "gt/0.png").unlink()
+    (folders / "good/1_0.png").write_bytes(b"")
+    common = ("--pred", folders / "good", "--target", folders / "gt", "-o", folders / "out", "-j", 1, "--no-plots")
+    code, _, err = call(eval_, *common, "--metrics", "psnr,ms_ssim")
+    assert code == 1
+    lines = err.splitlines()
+    assert [line for line in lines if "0_0" in line] == [
+        "good: 5 pictures failed, such as 0_0: No target belongs to it by the rule reside."
+    ]
+    assert [line for line in lines if "good, " in line] == [line for line in lines if "good, 1_0: The result" in line]
+    assert sum("good: 14 pictures have no value of MS-SSIM, such as 1_1: MS-SSIM needs" in line for line in lines) == 1
+    assert "The report names them all, as does -v." in lines
+    report = (folders / "out/report.md").read_text()
+    assert all(f"`{scene}_{version}`: MS-SSIM needs" in report for scene in (2, 3) for version in range(5))
+    code, _, err = call(eval_, *common, "--metrics", "psnr,ms_ssim", "-v")
+    assert sum("MS-SSIM needs" in line for line in err.splitlines()) == 14
+    assert sum("No target belongs to it" in line for line in err.splitlines()) == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

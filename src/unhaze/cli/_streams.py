@@ -38,13 +38,16 @@ def prepare_streams() -> None:
 
 
 def leave_streams(code: int) -> int:
-    """Hand over what is still on its way; returns the exit code, which tells of output that was lost."""
+    """Hand over what is still on its way; returns the exit code, which tells of output that was lost.
+
+    Messages that are lost change nothing: what was said to be done is done.
+    """
     for stream in (sys.stderr, sys.stdout):
         try:
             stream.flush()
         except OSError as error:
             _give_up(stream)
-            if error.errno not in _GONE:  # a full disk, for example
+            if stream is sys.stdout and error.errno not in _GONE:  # a full disk, for example
                 with contextlib.suppress(OSError):
                     print(f"unhaze: {_cannot_write(error)}", file=sys.stderr)
                 code = code or 1
@@ -90,7 +93,11 @@ def _tolerant(stream: TextIO) -> TextIO:
 
 
 class _TolerantStream(io.TextIOWrapper):
-    """Text that is for nobody once the reader of a pipe has gone."""
+    """Text that is for nobody once the reader of a pipe has gone; messages are for nobody on a full disk, too."""
+
+    def _is_lost(self, error: OSError) -> bool:
+        """Whether there is nobody left to tell of this error."""
+        return self is sys.stderr or error.errno in _GONE
 
     def write(self, text: str) -> int:
         """As of any text stream.
@@ -102,7 +109,7 @@ class _TolerantStream(io.TextIOWrapper):
             return super().write(text)
         except OSError as error:
             _give_up(self)
-            if error.errno not in _GONE:
+            if not self._is_lost(error):
                 raise _cannot_write(error) from error
             return len(text)
 
@@ -111,7 +118,7 @@ class _TolerantStream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as error:
-            if error.errno not in _GONE:
+            if not self._is_lost(error):
                 raise
             _give_up(self)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["eval_"]
 
 
+_KINDS = 10  # kinds of trouble that are told, each in one line
 _FOR_NETWORKS = ("device", "precision", "tile", "compile", *FOR_FUSIONS)
 
 
@@ -231,15 +232,37 @@ def _log_plan(plan: Plan) -> None:
 
 
 def _log_outcome(outcome: Outcome, report: Path) -> None:
-    for failure in outcome.failures:
-        _console.log.error(f"{failure.run}, {failure.name}: {failure.message}")
-    for case in outcome.plan.cases:
-        for message in outcome.scores[case.key].errors.values() if case.key in outcome.scores else ():
-            _console.log.error(f"{case.run.label}, {case.name}: {message}")
+    _log_troubles(outcome)
     reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
     failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
     scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
     _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
+
+
+def _log_troubles(outcome: Outcome) -> None:
+    """Tell what went wrong with pictures: each one if details are wanted, else one line for all of a kind."""
+    from unhaze.evaluation.scoring import metric_label
+
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for each in outcome.failures:
+        kinds.setdefault((each.run, "failed", each.message), []).append(f"{each.name}: {each.message}")
+    for run in outcome.plan.benchmark.runs:
+        for case, scores in outcome.scored(run.label):
+            for metric, message in scores.errors.items():
+                kind = (run.label, f"have no value of {metric_label(metric)}")
+                kinds.setdefault(kind, []).append(f"{case.name}: {message}")
+    told = kinds if _console.is_verbose() else dict(list(kinds.items())[:_KINDS])
+    for (label, became, *_), pictures in told.items():
+        if len(pictures) == 1 or _console.is_verbose():
+            for picture in pictures:
+                _console.log.error(f"{label}, {picture}")
+        else:
+            _console.log.error(f"{label}: {len(pictures)} pictures {became}, such as {pictures[0]}")
+    left = sum(map(len, kinds.values())) - sum(map(len, told.values()))
+    if left:
+        _console.log.error(f"{left} more pictures failed or lack a value.")
+    if len(kinds) != sum(map(len, kinds.values())) and not _console.is_verbose():
+        _console.log.error("The report names them all, as does -v.")
 
 
 def _print_protocols(as_json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,12 @@ class NetworkShape:
     Attributes:
         stages: Its stages, in the order in which they run.
         contract: What it expects of an image.
-        sizes: Number of elements of a tensor -> how many of its tensors have it.
+        sizes: Number of elements of a tensor -> how many of its tensors have it; empty where nobody asks.
     """
 
     stages: tuple[Stage, ...]
     contract: ImageContract
-    sizes: Mapping[int, int]
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 def network_shape(name: str) -> NetworkShape | None:
