@@ -217,7 +217,8 @@ def _videos_among(inputs: Sequence[str], settings: Settings) -> list[Path]:
     def enters(folder: Path) -> bool:
         return settings.recursive and not folder.name.startswith(".") and folder.absolute() != output
 
-    return [video for name in inputs if Path(name).is_dir() for video in find_videos(Path(name), enters)]
+    folders = [Path(name) for name in inputs if os.path.isdir(name)]  # noqa: PTH112 - that of Path may raise
+    return [video for folder in folders for video in find_videos(folder, enters)]
 
 
 def _work_off(dehazer: Dehazer, jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> None:
