@@ -71,6 +71,17 @@ def test_output_that_is_lost_is_told(picture, monkeypatch, unbuffered):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_picture_of_which_a_part_fits_is_told(tmp_path, monkeypatch, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    noise = np.random.default_rng(1).integers(60, 200, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    # in blocks of 1024 bytes: a place where half of it has room
+    done = shell(f"ulimit -f 100; unhaze run - -m dcp < {tmp_path}/a.png > {tmp_path}/b.png")
+    assert (tmp_path / "b.png").stat().st_size == 100 * 1024
+    assert (done.returncode, done.stderr.count("cannot be written"), len(done.stderr.splitlines())) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_is_told_is_read_at_once_however_python_buffers(start_unhaze, environment, tmp_path, unbuffered):
     environment = {**environment, "PYTHONUNBUFFERED": unbuffered}
     process = start_unhaze("watch", tmp_path, "-o", tmp_path / "out", "-m", "dcp", env=environment, text=True)

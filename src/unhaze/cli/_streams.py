@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from unhaze.errors import OutputError
 
@@ -89,7 +89,18 @@ def _tolerant(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     kept = {name: getattr(stream, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-    return _TolerantStream(stream.detach(), **kept)
+    bytes_out = stream.detach()
+    return _TolerantStream(_Whole(bytes_out) if isinstance(bytes_out, io.RawIOBase) else bytes_out, **kept)
+
+
+class _Whole(io.BufferedWriter):
+    """Passes all on at once, as Python does where it is told not to buffer, but never a part without a word."""
+
+    def write(self, data: Any) -> int:
+        """As of any stream of bytes."""
+        written = super().write(data)
+        self.flush()
+        return written
 
 
 class _TolerantStream(io.TextIOWrapper):

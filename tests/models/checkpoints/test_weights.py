@@ -236,6 +236,14 @@ def test_damaged_files_say_so(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_files_of_other_kinds_are_called_so(tmp_path):
+    path = tmp_path / "other.pth"
+    for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"\x89HDF\r\n\x1a\n", b"<html>", b"hello"):
+        path.write_bytes(start + bytes(100))
+        with pytest.raises(WeightsError, match=r"other\.pth is no weights file; give a \.safetensors file"):
+            load_network(path)
+
+
 def test_a_truncated_torch_file_says_so(tmp_path, aodnet):
     path = tmp_path / "cut.pth"
     torch.save(aodnet, path)
