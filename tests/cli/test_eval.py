@@ -135,6 +135,26 @@ def test_corrupt_pictures_end_with_exit_code_1(call, folders):
     assert "| 19 |" in out
 
 
+def test_what_befalls_many_pictures_is_one_line(call, folders):
+    (folders / "gt/0.png").unlink()
+    (folders / "good/1_0.png").write_bytes(b"")
+    common = ("--pred", folders / "good", "--target", folders / "gt", "-o", folders / "out", "-j", 1, "--no-plots")
+    code, _, err = call(eval_, *common, "--metrics", "psnr,ms_ssim")
+    assert code == 1
+    lines = err.splitlines()
+    assert [line for line in lines if "0_0" in line] == [
+        "good: 5 pictures failed, such as 0_0: No target belongs to it by the rule reside."
+    ]
+    assert [line for line in lines if "good, " in line] == [line for line in lines if "good, 1_0: The result" in line]
+    assert sum("good: 14 pictures have no value of MS-SSIM, such as 1_1: MS-SSIM needs" in line for line in lines) == 1
+    assert "The report names them all, as does -v." in lines
+    report = (folders / "out/report.md").read_text()
+    assert all(f"`{scene}_{version}`: MS-SSIM needs" in report for scene in (2, 3) for version in range(5))
+    code, _, err = call(eval_, *common, "--metrics", "psnr,ms_ssim", "-v")
+    assert sum("MS-SSIM needs" in line for line in err.splitlines()) == 14
+    assert sum("No target belongs to it" in line for line in err.splitlines()) == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -392,7 +412,13 @@ def test_scores_of_a_network_belong_to_the_bytes_of_its_weights(call, folders, n
         (["--model", "gcanet", "--weights", "{w}"], 2, "looks like aodnet-base"),
         (["--model", "aodnet", "--weights", "{w}", "--device", "tpu"], 2, "no device named 'tpu'"),
         (["--model", "aodnet", "--weights", "{w}", "--strength", "-1"], 2, "between 0 and 1"),
-        (["--model", "aodnet", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
+        (["--model", "aodnet+hgdf", "--weights", "{w}", "--depth", "{w}"], 2, "the depth of one picture"),
+        (
+            ["--model", "aodnet", "--weights", "{w}", "--depth", "compact"],
+            2,
+            "--prompts are for networks with a fusion",
+        ),
+        (["--weights", "{w}", "--prompts", "2"], 2, "--prompts are for networks with a fusion module"),
         (["--model", "dcp", "--device", "cpu", "--tile", "64"], 2, "are for networks; add one with --model"),
     ],
 )
@@ -401,6 +427,23 @@ def test_networks_that_cannot_be_scored_are_reported(call, folders, network_weig
     found, _, err = call(eval_, *given, "--data", folders, "-o", folders / "out", "-j", 1)
     assert found == code, err
     assert reported in err
+
+
+def test_options_for_fusions_reach_the_networks_that_have_one(call, folders, network_weights):
+    pytest.importorskip("onnxruntime")
+    from unhaze.models.guided import create_model, save_model
+
+    guided = save_model(create_model("aodnet+concat", "compact"), network_weights / "guided.safetensors")
+    code, out, err = call(
+        eval_,
+        *("--weights", network_weights / "w0.safetensors", "--weights", guided, "--depth", "compact"),
+        *("--data", folders, "--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 1, "--json", "--no-plots"),
+    )
+    assert code == 0, err
+    assert [(run["label"], run["options"].get("depth")) for run in json.loads(out)["runs"]] == [
+        ("aodnet-base", None),
+        ("aodnet-base+concat", "compact"),
+    ]
 
 
 def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):

@@ -92,3 +92,18 @@ def test_losses_of_thirty_files_of_mixed_kinds_are_counted_in_one_line_and_liste
         lines = detailed[detailed.index(f"done: {folder / name} ") :].splitlines()[1 : 1 + len(told)]
         assert lines == [f"  note: {note}" for note in told]
     assert unhaze(*command, "-o", tmp_path / "quiet", "-q").stderr == ""
+
+
+def test_many_that_fail_for_one_reason_are_one_line(unhaze, tmp_path):
+    for i in range(7):
+        Image.new("RGB", (8, 8), (90, 120, 150)).save(tmp_path / f"{i}.png")
+    Path(tmp_path, "broken.png").write_bytes(b"nothing")
+    result = unhaze("run", tmp_path, "-m", "dcp", "-o", tmp_path / ("a" * 300))
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"failed: 7 pictures, such as {tmp_path / '0.png'}: The folder {tmp_path}/aaa")
+    assert "cannot be made (File name too long); choose another. (-v and --report list them)" in lines[0]
+    assert lines[1].startswith(f"failed: {tmp_path / 'broken.png'}")
+    verbose = unhaze("run", tmp_path, "-m", "dcp", "-o", tmp_path / ("a" * 300), "-v")
+    assert sum(line.startswith("failed: ") and "too long" in line for line in verbose.stderr.splitlines()) >= 7

@@ -72,6 +72,29 @@ def test_run_names_the_command(tmp_path, monkeypatch):
     assert video_command("films/clip.mp4", "films/clip-dehazed.mp4") in result.stderr
 
 
+def test_run_tells_of_videos_among_pictures(tmp_path, monkeypatch):
+    from PIL import Image
+    from typer.testing import CliRunner
+
+    from unhaze.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    for folder in ("trip/day", "trip/.trash", "trip/out"):
+        Path(folder).mkdir(parents=True)
+    Image.new("RGB", (20, 16), (90, 120, 150)).save("trip/a.png")
+    for name in ("day/b.MP4", "c.mov", ".trash/d.mp4", "out/e.mp4", "code.ts"):
+        Path("trip", name).write_bytes(b"let x = 1;" if name == "code.ts" else HEADS["mp4"] * 9)
+    result = CliRunner().invoke(app, ["run", "trip", "-o", "trip/out"])
+    assert (result.exit_code, result.stderr.count("is a video")) == (0, 1)
+    assert "2 videos were passed over; the first: trip/c.mov is a video" in result.stderr
+    assert video_command("trip/c.mov", "trip/c-dehazed.mov") in result.stderr
+    result = CliRunner().invoke(app, ["run", "trip", "-o", "trip/out", "--no-recursive", "--overwrite", "-q"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    result = CliRunner().invoke(app, ["run", "trip", "-o", "trip/out", "--no-recursive", "--overwrite"])
+    assert "trip/c.mov is a video" in result.stderr
+    assert "passed over" not in result.stderr
+
+
 def test_help_and_documentation_name_the_same_command():
     from typer.testing import CliRunner
 

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from unhaze.errors import OutputError
 
@@ -38,17 +38,22 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             kept = {each: getattr(stream, each) for each in ("encoding", "errors", "line_buffering", "write_through")}
-            setattr(sys, name, _TolerantStream(stream.detach(), **kept))
+            binary = stream.detach()
+            whole = _Whole(binary) if isinstance(binary, io.RawIOBase) else binary
+            setattr(sys, name, _TolerantStream(whole, **kept))
 
 
 def leave_streams(code: int) -> int:
-    """Hand over what is still on its way; returns the exit code, which tells of output that was lost."""
+    """Hand over what is still on its way; returns the exit code, which tells of output that was lost.
+
+    Messages that are lost change nothing: what was said to be done is done.
+    """
     for stream in (sys.stderr, sys.stdout):
         try:
             stream.flush()
         except OSError as error:
             _give_up(stream)
-            if error.errno not in _GONE:  # a full disk, for example
+            if stream is sys.stdout and error.errno not in _GONE:  # a full disk, for example
                 with contextlib.suppress(OSError):
                     print(f"unhaze: {_cannot_write(error)}", file=sys.stderr)
                 code = code or 1
@@ -86,8 +91,22 @@ def _cannot_write(error: OSError) -> OutputError:
     return OutputError(f"The output cannot be written: {error.strerror}; free some space.")
 
 
+class _Whole(io.BufferedWriter):
+    """Passes all on at once, as Python does where it is told not to buffer, but never a part without a word."""
+
+    def write(self, data: Any) -> int:
+        """As of any stream of bytes."""
+        written = super().write(data)
+        self.flush()
+        return written
+
+
 class _TolerantStream(io.TextIOWrapper):
-    """Text that is for nobody once the reader of a pipe has gone."""
+    """Text that is for nobody once the reader of a pipe has gone; messages are for nobody on a full disk, too."""
+
+    def _is_lost(self, error: OSError) -> bool:
+        """Whether there is nobody left to tell of this error."""
+        return self is sys.stderr or error.errno in _GONE
 
     def write(self, text: str) -> int:
         """As of any text stream.
@@ -99,7 +118,7 @@ class _TolerantStream(io.TextIOWrapper):
             return super().write(text)
         except OSError as error:
             _give_up(self)
-            if error.errno not in _GONE:
+            if not self._is_lost(error):
                 raise _cannot_write(error) from error
             return len(text)
 
@@ -108,7 +127,7 @@ class _TolerantStream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as error:
-            if error.errno not in _GONE:
+            if not self._is_lost(error):
                 raise
             _give_up(self)
 

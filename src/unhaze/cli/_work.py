@@ -164,11 +164,21 @@ class Reporter:
             _console.log.debug(_in_detail(record))
 
     def log_failures(self) -> None:
-        """List what failed and why, on stderr; inputs whose outputs exist are counted in one line."""
+        """List what failed and why, on stderr, by name; where many failed for one reason, in one line."""
         there = [record for record in self.summary.failures if record.error_type == OutputExistsError.__name__]
-        for record in self.summary.failures:
+        alike: dict[str | None, list[Record]] = {}
+        for record in sorted(self.summary.failures, key=lambda record: record.input):
             if record.error_type != OutputExistsError.__name__ or len(there) == 1:
-                self.log_failure(record)
+                alike.setdefault(record.reason, []).append(record)
+        for records in alike.values():
+            if len(records) <= _NAMED or _console.is_verbose():
+                for record in records:
+                    self.log_failure(record)
+            else:
+                _console.log.error(
+                    f"failed: {len(records)} pictures, such as {records[0].input}: {records[0].reason} (-v and "
+                    "--report list them)"
+                )
         if len(there) > 1:
             _console.log.error(
                 f"failed: {len(there)} pictures whose outputs exist, such as {there[0].output}; use --skip-existing to "

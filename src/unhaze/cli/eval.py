@@ -11,6 +11,7 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.restore.engines.base import FOR_FUSIONS
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["eval_"]
 
 
-_FOR_NETWORKS = ("device", "precision", "tile", "compile", "depth", "depth_weights", "backbone_weights", "prompts")
+_KINDS = 10  # kinds of trouble that are told, each in one line
+_FOR_NETWORKS = ("device", "precision", "tile", "compile", *FOR_FUSIONS)
 
 
 @opt.takes_options("strength", "engine", *_FOR_NETWORKS)
@@ -163,22 +165,30 @@ def _model_runs(names: list[str], files: list[Path], options: Options) -> tuple[
         )
     if networks and len(files) > len(networks):
         raise UsageError(f"{files[len(networks)]} belongs to no network; name one with --model for each --weights.")
+    named = list(zip(networks or map(_named_by, files), files, strict=True))
+    if options.given(*FOR_FUSIONS) and named and not any("+" in name for name, _ in named):
+        raise UsageError(
+            "--depth, --depth-weights, --backbone-weights and --prompts are for networks with a fusion module, such as "
+            "sgdnet+hgdf; leave them out, or add one with --model NETWORK+FUSION."
+        )
     runs = []
     for name in finders:
         engine = options.given("engine") if model_info(name).has_network else {}
         runs.append(Run(name, model=name, options={"strength": options.strength, **engine}))
-    for name, file in zip(networks or map(_named_by, files), files, strict=True):
+    for name, file in named:
         label = name if name not in {run.label for run in runs} else f"{name} ({file.stem})"
-        settings = {"strength": options.strength, "weights": file, **options.given(*_FOR_NETWORKS)}
+        useful = [option for option in _FOR_NETWORKS if "+" in name or option not in FOR_FUSIONS]
+        settings = {"strength": options.strength, "weights": file, **options.given(*useful)}
         runs.append(Run(label, model=name, options=settings))
     return tuple(runs)
 
 
 def _named_by(file: Path) -> str:
-    """The network that a weights file belongs to."""
-    from unhaze.restore.dehazer import Dehazer
+    """The network that a weights file belongs to, with its fusion module if it has one."""
+    from unhaze.cli.models import weights_package
 
-    return Dehazer(weights=file, device="cpu").model
+    name: str = weights_package("score networks").recognise(file)
+    return name
 
 
 def _benchmark(
@@ -222,15 +232,37 @@ def _log_plan(plan: Plan) -> None:
 
 
 def _log_outcome(outcome: Outcome, report: Path) -> None:
-    for failure in outcome.failures:
-        _console.log.error(f"{failure.run}, {failure.name}: {failure.message}")
-    for case in outcome.plan.cases:
-        for message in outcome.scores[case.key].errors.values() if case.key in outcome.scores else ():
-            _console.log.error(f"{case.run.label}, {case.name}: {message}")
+    _log_troubles(outcome)
     reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
     failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
     scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
     _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
+
+
+def _log_troubles(outcome: Outcome) -> None:
+    """Tell what went wrong with pictures: each one if details are wanted, else one line for all of a kind."""
+    from unhaze.evaluation.scoring import metric_label
+
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for each in outcome.failures:
+        kinds.setdefault((each.run, "failed", each.message), []).append(f"{each.name}: {each.message}")
+    for run in outcome.plan.benchmark.runs:
+        for case, scores in outcome.scored(run.label):
+            for metric, message in scores.errors.items():
+                kind = (run.label, f"have no value of {metric_label(metric)}")
+                kinds.setdefault(kind, []).append(f"{case.name}: {message}")
+    told = kinds if _console.is_verbose() else dict(list(kinds.items())[:_KINDS])
+    for (label, became, *_), pictures in told.items():
+        if len(pictures) == 1 or _console.is_verbose():
+            for picture in pictures:
+                _console.log.error(f"{label}, {picture}")
+        else:
+            _console.log.error(f"{label}: {len(pictures)} pictures {became}, such as {pictures[0]}")
+    left = sum(map(len, kinds.values())) - sum(map(len, told.values()))
+    if left:
+        _console.log.error(f"{left} more pictures failed or lack a value.")
+    if len(kinds) != sum(map(len, kinds.values())) and not _console.is_verbose():
+        _console.log.error("The report names them all, as does -v.")
 
 
 def _print_protocols(as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name, work_off
 from unhaze.errors import OutputError, UnhazeError, UsageError
-from unhaze.images.video_files import VIDEO_SUFFIXES, video_sentence
+from unhaze.images.video_files import find_videos, videos_sentence
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ def run(
     if not planned:
         part = "" if shard is None else f"part {shard} of "
         _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
-        if video := _some_video(named):
-            _console.log.error(video_sentence(str(video), video.suffix))
+    if videos := _videos_among(named, settings):
+        _console.log.log(logging.INFO if planned else logging.ERROR, videos_sentence(videos))
     _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
 
 
@@ -220,11 +221,15 @@ def _run_files(
     raise typer.Exit(reporter.exit_code())
 
 
-def _some_video(inputs: Sequence[str]) -> Path | None:
-    """A video in folders that hold no picture, the first by name."""
-    folders = [Path(name) for name in inputs if Path(name).is_dir()]
-    found = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
-    return min((path for path in found if path.is_file()), default=None)
+def _videos_among(inputs: Sequence[str], settings: Settings) -> list[Path]:
+    """Videos in the folders that are inputs, where pictures would be found."""
+    output = None if settings.output is None else Path(settings.output).absolute()
+
+    def enters(folder: Path) -> bool:
+        return settings.recursive and not folder.name.startswith(".") and folder.absolute() != output
+
+    folders = [Path(name) for name in inputs if os.path.isdir(name)]  # noqa: PTH112 - that of Path may raise
+    return [video for folder in folders for video in find_videos(folder, enters)]
 
 
 def _open_report(path: Path, jobs: Sequence[Job]) -> ReportWriter:

@@ -294,7 +294,7 @@ def _make_folder(folder: Path) -> list[Path]:
     """Make a folder; returns the folders that were not there, the innermost first."""
     missing = []
     for place in (folder, *folder.parents):
-        if place.exists():
+        if os.path.exists(place):  # noqa: PTH110 - that of Path raises for names that are too long
             break
         missing.append(place)
     try:

@@ -6,10 +6,20 @@ written here once; messages, help and documentation repeat it word for word (a t
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["VIDEO_HEAD", "VIDEO_SUFFIXES", "is_video", "video_command", "video_sentence"]
+__all__ = [
+    "VIDEO_HEAD",
+    "VIDEO_SUFFIXES",
+    "find_videos",
+    "is_video",
+    "video_command",
+    "video_sentence",
+    "videos_sentence",
+]
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".ts", ".webm", ".wmv", ".y4m"}
@@ -87,3 +97,39 @@ def video_sentence(name: str, suffix: str) -> str:
     else:
         command = video_command(str(source), str(target))
     return f"{name} is a video, not a picture; dehaze it with: {command}"
+
+
+def videos_sentence(videos: Sequence[Path]) -> str:
+    """What is said where videos lie among pictures: how many, and the command that dehazes one.
+
+    Args:
+        videos: At least one.
+    """
+    sentence = video_sentence(str(videos[0]), videos[0].suffix)
+    return sentence if len(videos) == 1 else f"{len(videos)} videos were passed over; the first: {sentence}"
+
+
+def find_videos(folder: Path, enters: Callable[[Path], bool]) -> list[Path]:
+    """The videos in a folder by their endings, sorted; folders that cannot be read are passed over.
+
+    Args:
+        folder: Where to look.
+        enters: Whether a folder within it is looked into.
+    """
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if enters(Path(here, name))]
+        likely = (Path(here, name) for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES)  # noqa: PTH122
+        found += [path for path in likely if not path.name.startswith(".") and _is_likely(path)]
+    return sorted(found)
+
+
+def _is_likely(path: Path) -> bool:
+    """Whether a file with the ending of a video is one; programs are called ``.ts``, too."""
+    try:
+        if path.suffix.lower() != ".ts" or not path.is_file():
+            return path.is_file()
+        with path.open("rb") as file:
+            return is_video(file.read(VIDEO_HEAD))
+    except OSError:
+        return False

@@ -25,6 +25,7 @@ from unhaze.fusion.base import Fusion
 from unhaze.models.base import Model, finish, prepare
 from unhaze.models.checkpoints.loading import flush_subnormals, load_weights, save_weights
 from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
+from unhaze.models.checkpoints.unfilled import build_unfilled, with_room
 from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.models.networks import create_network, resolve_network
@@ -378,7 +379,7 @@ def load_model(
     else:
         estimator = depth if isinstance(depth, DepthEstimator) else _estimator_for(spec, depth, depth_weights)
     _check_levels(spec, estimator)
-    model = _build(spec, estimator, "none", None)
+    model = with_room(build_unfilled(lambda: _build(spec, estimator, "none", None)))
     _fill(model, file, backbone_weights)
     return model.eval()
 

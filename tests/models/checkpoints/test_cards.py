@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def header(name):
     return ast.get_docstring(ast.parse(text))
 
 
+def sizes_of(network):
+    return Counter(tensor.numel() for tensor in network.state_dict().values())
+
+
 def write_shape(name, network):
     """Put into the table what a network says of itself, one network a line."""
     shapes = json.loads(SHAPES.read_text())
@@ -36,6 +41,7 @@ def write_shape(name, network):
     shapes[name] = {
         "stages": [[stage.name, stage.channels, stage.stride] for stage in network.stages],
         "contract": {key: value for key, value in told.items() if value != getattr(ImageContract(), key)},
+        "sizes": {str(size): count for size, count in sorted(sizes_of(network).items())},
     }
     lines = [f"  {json.dumps(each)}: {json.dumps(shapes[each])}" for each in list_networks() if each in shapes]
     SHAPES.write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -57,7 +63,9 @@ def test_a_card_agrees_with_its_network(name):
     assert card.parameters == sum(p.numel() for p in network.parameters())
     if os.environ.get("UNHAZE_UPDATE_KEYS"):
         write_shape(name, network)
-    assert network_shape(name) == NetworkShape(network.stages, network.contract), "UNHAZE_UPDATE_KEYS=1 accepts it"
+    assert network_shape(name) == NetworkShape(network.stages, network.contract, sizes_of(network)), (
+        "UNHAZE_UPDATE_KEYS=1 accepts it"
+    )
     official = re.search(r"Official code: (\S+ at \w+) \(([^)]+)\)", header(name))
     assert official, "the header names the official code and its licence"
     assert card.source == official[1]

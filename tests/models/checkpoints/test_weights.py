@@ -16,6 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
+import unhaze.models.checkpoints.detect as detect  # noqa: E402
 from unhaze.errors import OutputError, UnknownNameError, WeightsNotFoundError  # noqa: E402
 from unhaze.models.checkpoints import (  # noqa: E402
     WeightsError,
@@ -25,6 +26,7 @@ from unhaze.models.checkpoints import (  # noqa: E402
     load_network,
     load_weights,
     read_weights,
+    recognise,
     save_weights,
     unwrap_state,
 )
@@ -70,20 +72,55 @@ def test_official_files_load_however_they_are_wrapped(tmp_path, aodnet, wrap, le
     assert all((tensor == 0.25).all() for tensor in network.state_dict().values())
 
 
-@pytest.mark.parametrize(
-    ("fixture", "name"),
-    [
-        ("dehazeformer-m", "dehazeformer-m"),
-        ("coa-deploy_rb8", "coa-deploy_rb8"),
-        ("deanet-deploy", "deanet-deploy"),
-        ("sadnet-base", "sadnet-base"),
-        ("mitnet-its", "mitnet-base"),
-    ],
-)
-def test_official_checkpoints_are_recognised(fixture, name):
-    state = {key: torch.empty(shape, device="meta") for key, shape in official_shapes(fixture).items()}
-    match = identify(state)
-    assert (match.name, match.official, match.fit.perfect) == (name, True, True)
+OFFICIAL = {
+    "convir-base_its": "convir-b",
+    "convir-small_its": "convir-s",
+    "d4-dehaze": "d4-indoor",
+    "dcmpnet-indoor": "dcmpnet-official",
+    "dehamer-unet_emb": "dehamer-base",
+    "dnmgdt-generator": "dnmgdt-base",
+    "gcanet-official": "gcanet-base",
+    "mitnet-its": "mitnet-base",
+    "oknet-its": "oknet-base",
+    "sgdn-base": "sgdnet-base",
+}
+"""Fixtures of whole networks that are named otherwise than the network."""
+
+
+def test_official_checkpoints_are_recognised():
+    """All that are known, of every family."""
+    families = set()
+    for path in sorted(MANIFESTS.glob("*.json")):
+        name = OFFICIAL.get(path.stem, path.stem)
+        if name in list_networks():
+            state = {key: torch.empty(shape, device="meta") for key, shape in official_shapes(path.stem).items()}
+            match = identify(state)
+            assert (match.name, match.official, match.fit.perfect) == (name, True, True)
+            assert match.alike == (("d4-real",) if name == "d4-indoor" else ())
+            families.add(name.rpartition("-")[0])
+    assert families >= {name.rpartition("-")[0] for name in list_networks()} - {"gunet", "mixdehazenet", "convir"}
+
+
+@pytest.mark.parametrize("kind", ["own", "incomplete", "foreign", "nearly foreign"])
+def test_few_networks_are_built_to_recognise_a_file(monkeypatch, kind):
+    """Of the others the sizes of their tensors are known; building all takes seconds."""
+    state = create_network("dehazeformer-t").state_dict()
+    if kind == "incomplete":
+        state = {key: tensor for key, tensor in state.items() if not key.endswith("bias")}
+    elif kind == "foreign":
+        state = {f"layer{i}": torch.ones(i, 7) for i in range(1000, 1100)}
+    elif kind == "nearly foreign":
+        state = {f"layer{i}": tensor for i, tensor in enumerate(state.values())}
+    built = []
+    monkeypatch.setattr(detect, "create_network", lambda name: built.append(name) or create_network(name))
+    detect.expected_tensors.cache_clear()
+    if "foreign" in kind:
+        with pytest.raises(WeightsError, match="no network"):
+            identify(state)
+    else:
+        match = identify(state)
+        assert (match.name, match.fit.perfect) == ("dehazeformer-t", kind == "own")
+    assert len(built) <= {"own": 1, "foreign": 0}.get(kind, 5)
 
 
 def test_every_network_recognises_its_own_weights():
@@ -99,6 +136,17 @@ def test_every_network_recognises_its_own_weights():
 def create_twin(name):
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in create_network(name).state_dict().items()}
+
+
+def test_a_file_that_fits_two_networks_says_so(tmp_path, caplog):
+    with torch.device("meta"):
+        state = {key: torch.zeros_like(x, device="cpu") for key, x in create_network("d4-real").state_dict().items()}
+    torch.save(state, tmp_path / "plain.pth")
+    assert recognise(tmp_path / "plain.pth") == "d4-indoor"
+    assert "plain.pth fits d4-real just as well as d4-indoor, which it is taken for" in caplog.text
+    caplog.clear()
+    load_network(tmp_path / "plain.pth", "d4-real")
+    assert not caplog.records
 
 
 def test_conversion_and_back(tmp_path, aodnet):
@@ -186,6 +234,14 @@ def test_damaged_files_say_so(tmp_path, content):
     with pytest.raises(WeightsError, match=r"damaged\.pth") as caught:
         load_network(path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_other_kinds_are_called_so(tmp_path):
+    path = tmp_path / "other.pth"
+    for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"\x89HDF\r\n\x1a\n", b"<html>", b"hello"):
+        path.write_bytes(start + bytes(100))
+        with pytest.raises(WeightsError, match=r"other\.pth is no weights file; give a \.safetensors file"):
+            load_network(path)
 
 
 def test_a_truncated_torch_file_says_so(tmp_path, aodnet):

@@ -25,6 +25,7 @@ __getattr__ = loads_on_use(
         "flush_subnormals": "unhaze.models.checkpoints.loading",
         "load_network": "unhaze.models.checkpoints.loading",
         "load_weights": "unhaze.models.checkpoints.loading",
+        "recognise": "unhaze.models.checkpoints.loading",
         "save_weights": "unhaze.models.checkpoints.loading",
         "WeightsError": "unhaze.errors",
         "WeightsFile": "unhaze.models.checkpoints.reading",
@@ -50,6 +51,7 @@ __all__ = [
     "network_card",
     "read_facts",
     "read_weights",
+    "recognise",
     "save_weights",
     "unwrap_state",
 ]
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
         flush_subnormals,
         load_network,
         load_weights,
+        recognise,
         save_weights,
     )
     from unhaze.models.checkpoints.reading import WeightsFile, read_facts, read_weights, unwrap_state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,16 @@ class NetworkShape:
     Attributes:
         stages: Its stages, in the order in which they run.
         contract: What it expects of an image.
+        sizes: Number of elements of a tensor -> how many of its tensors have it; empty where nobody asks.
     """
 
     stages: tuple[Stage, ...]
     contract: ImageContract
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 def network_shape(name: str) -> NetworkShape | None:
-    """Stages and image contract of a network; ``None`` for those of other packages.
+    """Stages, image contract and sizes of tensors of a network; ``None`` for those of other packages.
 
     >>> network_shape("aodnet-base").contract.tiling
     7
@@ -91,7 +93,8 @@ def network_shape(name: str) -> NetworkShape | None:
         return None
     told = entry["contract"].items()
     contract: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told}
-    return NetworkShape(tuple(Stage(*stage) for stage in entry["stages"]), ImageContract(**contract))
+    sizes = {int(size): count for size, count in entry["sizes"].items()}
+    return NetworkShape(tuple(Stage(*stage) for stage in entry["stages"]), ImageContract(**contract), sizes)
 
 
 @cache

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-import torch
 from torch import Tensor
 
 from unhaze.errors import WeightsError
 from unhaze.models.base import Model
+from unhaze.models.checkpoints.cards import network_shape
+from unhaze.models.checkpoints.unfilled import build_unfilled
 from unhaze.models.networks import create_network, list_networks
 
 __all__ = ["Fit", "Match", "compare", "expected_tensors", "identify", "under_our_names"]
 
 Shape = tuple[int, ...]
+
+_CLOSEST = 5  # networks whose keys and shapes are compared one by one
+_WEAKEST = 0.1  # share of keys, or of sizes, that must agree for a network to be worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,13 @@ class Match:
         name: Name in the catalogue.
         official: Whether the tensors have the names of the official code.
         fit: How they compare.
+        alike: Names of further networks that the tensors fit just as perfectly.
     """
 
     name: str
     official: bool
     fit: Fit
+    alike: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} ({'official' if self.official else 'unhaze'} names)"
@@ -76,35 +83,48 @@ class Match:
 def identify(state: Mapping[str, Tensor], among: Collection[str] | None = None) -> Match:
     """The network that fits best.
 
+    Those that have tensors of the most alike sizes are compared key by key, with at most as many built as ``_CLOSEST``.
+
     Args:
         state: Tensor by key.
         among: Names to consider; all networks if ``None``.
 
     Returns:
-        The best match; look at ``match.fit.perfect``. Ties go to the first name in the alphabet.
+        The best match; look at ``match.fit.perfect``. Ties go to the first name in the alphabet; ``match.alike`` names
+        the others.
 
     Raises:
         WeightsError: Nothing in the catalogue resembles the tensors.
     """
+    sizes = Counter(tensor.numel() for tensor in state.values())
+    common = {name: _overlap(sizes, _sizes(name)) for name in sorted(among or list_networks())}
+    promising = sorted((name for name in common if among or common[name] >= _WEAKEST), key=lambda name: -common[name])
     best: Match | None = None
-    shapes = Counter(tuple(tensor.shape) for tensor in state.values())
-    names = sorted(among or list_networks())
-    # names of keys are compared in detail; those networks first whose shapes promise most
-    for name in sorted(names, key=lambda name: -_overlap(shapes, name)):
+    for name in promising[: None if among else _CLOSEST]:
         match = _match(state, name)
         if best is None or match.fit.score > best.fit.score:
             best = match
         if best.fit.perfect:
-            return best
-    if best is None or best.fit.score < 0.1:
+            break
+    if best is None or best.fit.score < _WEAKEST:
         raise WeightsError("The weights belong to no network that unhaze knows; see: unhaze models list")
+    if best.fit.perfect:
+        twins = (name for name in promising if name != best.name and _sizes(name) == _sizes(best.name))
+        best = replace(best, alike=tuple(name for name in twins if _match(state, name).fit.perfect))
     return best
 
 
-def _overlap(shapes: Counter[Shape], name: str) -> float:
-    """Share of shapes, by number, that ``name`` and the tensors have in common."""
-    expected = Counter(expected_tensors(name)[0].values())
-    return (shapes & expected).total() / max((shapes | expected).total(), 1)
+def _overlap(ours: Counter[int], theirs: Counter[int]) -> float:
+    """Share of sizes, by number, that both have in common; kernels of other libraries differ in the order of axes."""
+    return (ours & theirs).total() / max((ours | theirs).total(), 1)
+
+
+def _sizes(name: str) -> Counter[int]:
+    """How many tensors of each number of elements a network has; known without building it but for plug-ins."""
+    shape = network_shape(name)
+    if shape is not None:
+        return Counter(shape.sizes)
+    return Counter(math.prod(shape) for shape in expected_tensors(name)[0].values())
 
 
 def _match(state: Mapping[str, Tensor], name: str) -> Match:
@@ -124,8 +144,7 @@ def under_our_names(state: Mapping[str, Tensor], match: Match) -> dict[str, Tens
 @cache
 def expected_tensors(name: str) -> tuple[Mapping[str, Shape], type[Model]]:
     """Key to shape of a network of the catalogue, and its class; no memory is filled."""
-    with torch.device("meta"):
-        network = create_network(name)
+    network = build_unfilled(lambda: create_network(name))
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, type(network)
 
 

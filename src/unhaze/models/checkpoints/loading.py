@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,21 @@ from unhaze.errors import MissingDependencyError
 from unhaze.images.atomic import atomic_output
 from unhaze.models.base import Model
 from unhaze.models.checkpoints.detect import Match, compare, identify, under_our_names
-from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_weights
+from unhaze.models.checkpoints.reading import WeightsError, WeightsFile, read_facts, read_weights
+from unhaze.models.checkpoints.unfilled import build_unfilled, with_room
 from unhaze.models.networks import create_network
 
-__all__ = ["Conversion", "convert_weights", "flush_subnormals", "load_network", "load_weights", "save_weights"]
+__all__ = [
+    "Conversion",
+    "convert_weights",
+    "flush_subnormals",
+    "load_network",
+    "load_weights",
+    "recognise",
+    "save_weights",
+]
+
+_log = logging.getLogger(__name__)
 
 # far below what float32 arithmetic with ordinary activations can notice, far above its subnormal numbers (1.2e-38):
 # products of such weights would be subnormal, which costs a CPU a factor of ten and more
@@ -57,9 +69,20 @@ def load_network(path: str | Path, name: str | None = None) -> tuple[Model, str]
     """
     file = read_weights(path)
     match = _matching(file, name)
-    network = create_network(match.name)
+    network = with_room(build_unfilled(lambda: create_network(match.name)))
     _fill(network, under_our_names(file.tensors, match))
     return network.eval(), match.name
+
+
+def recognise(path: str | Path) -> str:
+    """Name of the network that a weights file belongs to, ``NETWORK+FUSION`` with a fusion module; it is not built.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        WeightsError: The file is damaged, unsafe, or fits no network.
+    """
+    facts = read_facts(path)
+    return facts["network"] if {"guided", "network"} <= facts.keys() else _matching(read_weights(path), None).name
 
 
 def load_weights(network: Model, path: str | Path) -> None:
@@ -165,6 +188,13 @@ def _matching(file: WeightsFile, name: str | None) -> Match:
     if not match.fit.perfect:
         hint = "" if stated is None else _hint(file, besides=stated)
         raise WeightsError(f"{file.path} does not fit {match}: {match.fit}{hint}")
+    if match.alike:
+        _log.warning(
+            "%s fits %s just as well as %s, which it is taken for; choose with --model.",
+            file.path,
+            " and ".join(match.alike),
+            match.name,
+        )
     return match
 
 

@@ -44,6 +44,8 @@ WRAPPERS = (
 # what wrappers around a network put before every key
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "netG.", "net_g.", "generator.")
 
+_TORCH_STARTS = (b"PK", b"\x80", b"\0")  # an archive, a pickle, or either of which the beginning was lost
+
 # what zipfile and numpy raise for damaged archives
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -228,6 +230,10 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
 
 def _unpickle(path: Path) -> Any:
     try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start and not start.startswith(_TORCH_STARTS):
+            raise WeightsError(f"{path} is no weights file; give a .safetensors file, or one that torch.save wrote.")
         return read_torch_file(path)
     except UnsafeFileError as error:
         raise WeightsError(

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-__all__ = ["PRECISIONS", "NetworkEngine", "NetworkOptions", "NetworkOutput"]
+__all__ = ["FOR_FUSIONS", "PRECISIONS", "NetworkEngine", "NetworkOptions", "NetworkOutput"]
 
 PRECISIONS = ("fp32", "bf16")
+FOR_FUSIONS = ("depth", "depth_weights", "backbone_weights", "prompts")
+"""Options that mean nothing to a network without a fusion module."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +22,7 @@ from unhaze.models.layers.depth_view import DepthView
 from unhaze.models.layers.device import choose_device
 from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.restore.engines.activations import peak_activations, skeleton
-from unhaze.restore.engines.base import NetworkOptions, NetworkOutput
+from unhaze.restore.engines.base import FOR_FUSIONS, NetworkOptions, NetworkOutput
 from unhaze.restore.machine import available_memory, format_bytes
 from unhaze.restore.tiling import cut, rounded_up, tile_around
 from unhaze.types import DepthMap
@@ -74,11 +75,20 @@ def open_engine(model: str | None, options: NetworkOptions) -> TorchEngine:
             raise UsageError(f"{guided.spec.name} needs depth; name an estimator or a depth map with --depth.")
         if guided.estimator.name != "file":
             announce_license(guided.estimator)
+        if not guided.fusions.compares:
+            what = "is for fusions that compare depth before and after (selfpromer)"
+            _refuse(options, ("prompts",), f"{what}, which {guided.spec.fusion} does not; leave it out.")
         return TorchEngine(guided, guided.spec.name, options)
-    if options.depth is not None:
-        raise UsageError("Depth is for networks with a fusion module, such as sgdnet+hgdf; leave --depth out.")
+    what = "is for networks with a fusion module, such as sgdnet+hgdf"
+    _refuse(options, FOR_FUSIONS, f"{what}, which {model or options.weights} is not; leave it out.")
     network, name = load_network(options.weights, model)
     return TorchEngine(network, name, options)
+
+
+def _refuse(options: NetworkOptions, names: tuple[str, ...], why: str) -> None:
+    for option in fields(options):
+        if option.name in names and getattr(options, option.name) != option.default:
+            raise UsageError(f"{option.name} {why}")
 
 
 class TorchEngine:
