@@ -149,7 +149,7 @@ def test_features_come_from_the_cache_whoever_makes_the_samples(pairs_folder, tm
     state = depth_fusion.train(config, pairs_folder, tmp_path / "first")
     assert toy.runs == kept.size().entries == 10
     sites = state.network.fusions.sites
-    assert {site.depth_project[0].in_channels for site in sites.values()} <= {3, 2}
+    assert {site.adapt.near.in_channels for site in sites.values()} <= {3, 2}
     assert all(site.pre.weight.abs().max() > 0 for site in sites.values())  # depth was listened to
     workers = dataclasses.replace(config, data=dataclasses.replace(DATA, workers=2))
     again = depth_fusion.train(workers, pairs_folder, tmp_path / "again")
