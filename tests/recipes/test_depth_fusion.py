@@ -213,9 +213,7 @@ def test_an_estimator_that_does_not_exist_is_named(pairs_folder, tmp_path):
 
 def test_a_second_stage_wants_weights_of_the_first():
     config = dataclasses.replace(CONFIG, fresh=False)
-    with pytest.raises(
-        UsageError, match=r"--set backbone_weights=FILE, or .* --set fresh=True"
-    ):
+    with pytest.raises(UsageError, match=r"--set backbone_weights=FILE, or .* --set fresh=True"):
         depth_fusion.setup(config)
 
 

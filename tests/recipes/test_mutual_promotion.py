@@ -70,7 +70,7 @@ class SmallUNet(nn.Module):
         return self.whole(image), half, self.fourth(half)
 
 
-def one_block_each(width, _num_blocks):
+def one_block_each(width, _num_blocks, **_):
     return tuple(
         transformer_blocks(stage.channels, 1, heads, 2, share, conv="depthwise", network_blocks=5)
         for stage, heads, share in zip(stages_of(width), (2, 2, 2, 1, 1), (1, 1, 1, 0, 0), strict=True)

@@ -57,7 +57,19 @@ from unhaze.training.promotion import (
 from unhaze.training.promotion_run import run_promotion
 from unhaze.training.steps import autocast, descend
 
-__all__ = ["Config", "State", "describe", "inspect", "main", "setup", "step", "train"]
+__all__ = [
+    "Config",
+    "State",
+    "dehazing_step",
+    "depth_step",
+    "describe",
+    "inspect",
+    "main",
+    "setup",
+    "step",
+    "train",
+    "unet_loss",
+]
 
 
 @dataclass(frozen=True, slots=True)
