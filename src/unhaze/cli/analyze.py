@@ -161,8 +161,7 @@ def features(
 
     unhaze analyze features --model gcanet-base --weights gcanet.pth --depth compact --data DATA --out sheets
 
-    Levels across, stages down. Colours are the first three principal components of the clear picture's features; depth
-    is the row nearness.
+    Levels across, stages down. Colours are principal components of the clear features; depth is the row nearness.
     """
     _need_torch()
     import cv2
@@ -180,8 +179,7 @@ def features(
         raise UsageError("There is nothing to draw; name a network with --model, or an estimator with --depth.")
     sheets: dict[str, str | bytes] = {}
     for name, scene in zip(names, _scenes(data, group, count, size, depth_scale), strict=False):
-        sheet = feature_sheet(probes, scene, found, airlight)
-        sheets[name] = cv2.imencode(".png", sheet[..., ::-1])[1].tobytes()
+        sheets[name] = cv2.imencode(".png", feature_sheet(probes, scene, found, airlight)[..., ::-1])[1].tobytes()
     _write(output, sheets, overwrite)
     _console.log.info(f"{len(sheets)} pictures, {len(found)} levels of haze. Written to {output}.")
 
