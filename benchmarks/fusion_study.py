@@ -1,6 +1,6 @@
 """P2 in small: does depth help, which module, which parts of it, and does it matter whose depth it is?
 
-    python benchmarks/fusion_study.py --data DATA --out runs/study [--tables 1 3 4 6] [--backbones NAME ...] [--seeds 2]
+    python benchmarks/fusion_study.py --data DATA --out runs/study [--tables ...] [--backbones ...] [--seeds 2]
 
 Every network is trained on colour alone first (stage 1), once per seed. From these weights each variant is trained on
 (stage 2) for as many steps, a control without fusion included, on the same samples. Scores are PSNR and SSIM on views
@@ -23,11 +23,20 @@ from typing import Any, Literal
 from small_networks import register_small
 from study import scenes_read_once, write_dots
 
+TABLES = ("1", "forms", "3", "4", "6")
 DEPTHS = ("stored", "compact", "shuffled")
 FUSIONS = ("concat", "selfpromer", "prompthaze", "udpnet", "hgdf")
 # rows of P2, Tables 3, 4 and 6: switches that are off, and whether the network is frozen
 PARTS = {"CFE+DAI": ("channel_gate", "feed_forward", "spatial_gate"), "+ASG": ("channel_gate", "feed_forward")}
 ZEROS = {"no zero": ("zero_pre", "zero_post"), "pre only": ("zero_post",), "post only": ("zero_pre",)}
+# readings of P2, Eq. 2, and controls: the depth that is given, and switches that are off; see unhaze/fusion/hgdf.py
+FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "HGDF": ("stored", ()),
+    "depth of another picture": ("shuffled", ()),
+    "depth as key alone": ("stored", ("add_depth",)),
+    "key of colour": ("stored", ("depth_key",)),
+    "x + Z(p(d)) alone": ("stored", ("copy",)),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def grid(tables: Iterable[str], backbones: list[str]) -> list[Run]:
     """All runs of the tables that are asked for."""
     runs: list[Run] = []
     for table in tables:
-        for backbone in backbones if table == "1" else backbones[:1]:
+        for backbone in backbones if table in ("1", "forms") else backbones[:1]:
             runs += rows_of(table, backbone)
     return runs
 
@@ -66,6 +75,9 @@ def rows_of(table: str, backbone: str) -> list[Run]:
         # the depth of a restoration can only be estimated, so SelfPromer has no true depth
         pairs = [(f, d) for f in FUSIONS for d in DEPTHS if not (f == "selfpromer" and d != "compact")]
         return [none, *(Run(table, backbone, f"{f}, {d}", f, d) for f, d in pairs)]
+    if table == "forms":
+        rows = [Run(table, backbone, row, depth=depth, switches=off) for row, (depth, off) in FORMS.items()]
+        return [none, *rows]
     if table == "3":
         return [none, *(Run(table, backbone, row, switches=off) for row, off in PARTS.items()), whole]
     if table == "4":
@@ -139,7 +151,7 @@ def table(runs: list[Run], scores: dict[tuple[Path, int], dict[str, Any]], seeds
     lines = []
     for name in sorted({run.table for run in runs}):
         lines += [
-            f"\n### Like P2, Table {name}\n",
+            "\n### Readings of Eq. 2\n" if name == "forms" else f"\n### Like P2, Table {name}\n",
             "| network | variant | PSNR | seeds | gain | SSIM |",
             "|---|---|---|---|---|---|",
         ]
@@ -172,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tables", nargs="+", default=["1", "3", "4", "6"], choices=["1", "3", "4", "6"])
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--backbones", nargs="+", default=["dehazeformer-small", "oknet-small", "coa-small"])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-steps", type=int, default=1500)

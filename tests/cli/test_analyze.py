@@ -117,3 +117,21 @@ def test_a_folder_without_depth(unhaze, tmp_path):
     result = unhaze("analyze", "kl", "--depth", "compact", "--data", tmp_path, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "no pictures of known depth" in result.stderr
+
+
+def test_features_and_depth_are_drawn(unhaze, data, aodnet, tmp_path):
+    out = tmp_path / "sheets"
+    command = ("analyze", "features", "--model", "aodnet", "--weights", aodnet, "--depth", "compact")
+    command += ("--data", data, "--out", out, *SMALL)
+    result = unhaze(*command)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["features-1.png", "features-2.png"]
+    height, width = cv2.imread(str(out / "features-1.png")).shape[:2]
+    assert width == 3 * 32
+    assert height % (24 + 16) == 0
+    assert height >= 4 * (24 + 16)
+    again = unhaze(*command)
+    assert again.exit_code != 0
+    assert "--overwrite" in again.stderr
+    nothing = unhaze("analyze", "features", "--data", data, "--out", tmp_path / "none", *SMALL)
+    assert "nothing to draw" in nothing.stderr

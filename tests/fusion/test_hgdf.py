@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
 
+from unhaze.errors import UsageError  # noqa: E402
 from unhaze.fusion import create_fusion  # noqa: E402
 from unhaze.fusion.hgdf import DepthAwareInteraction, HierarchicalGatedDepthFusion, WindowSelfAttention  # noqa: E402
 from unhaze.models.layers.depth_view import DepthView  # noqa: E402
@@ -42,9 +43,9 @@ def fresh(stage=STAGE, levels=LEVELS, **switches):
     return create_fusion("hgdf", [stage], levels, **switches)
 
 
-def awake(**switches):
+def awake(stage=STAGE, **switches):
     """Weights as after some training: nothing is zero, and depth matters."""
-    fusion = fresh(**switches)
+    fusion = fresh(stage, **switches)
     with torch.no_grad():
         for i, parameter in enumerate(fusion.parameters()):
             parameter.add_(rand(*parameter.shape, seed=i), alpha=0.1)
@@ -126,17 +127,23 @@ def plain_interaction(module, color, depth):
     return torch.stack(out).view_as(color)
 
 
-def plain_site(site, x, depth):
+def plain_site(site, x, depth, add_depth=True, depth_key=True, copy=True):
     """Eqs. 2 to 9 one after the other."""
-    guide = conv(site.pre, chain(site.depth_project, depth.features[site.level]))
-    guide = F.interpolate(guide, x.shape[2:], mode="bilinear")
-    x_a = x + plain_window_attention(site.encoder, x)
-    x_i = plain_interaction(site.interaction, x_a, guide)
+    deepest, alike = depth.features[2], depth.features[1:]  # of the stride of the stage, the last one
+    plain = conv(site.adapt.near, deepest) + conv(site.adapt.all, torch.cat(alike, 1))
+    plain = plain * (1 + torch.erf(plain / math.sqrt(2))) / 2
+    plain, opened = (F.interpolate(y, x.shape[2:], mode="bilinear") for y in (plain, conv(site.pre, plain)))
+    if not copy:
+        return block(x + opened)
+    seen = x + opened if add_depth else x
+    x_a = seen + plain_window_attention(site.encoder, seen)
+    key = x_a if not depth_key else plain if add_depth else opened
+    x_i = plain_interaction(site.interaction, x_a, key)
     weight = torch.sigmoid(conv(site.channel_gate.weigh, x_i.mean((2, 3), keepdim=True)))
     x_g = x_a + weight * x_i
     x_f = x_g + chain(site.feed_forward, x_g)
     gate = torch.sigmoid(chain(site.spatial_gate.phi, x_f))
-    return block(x) + conv(site.post, gate * x_f + x)
+    return block(x) + conv(site.post, gate * x_f + seen)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (3, 5), (9, 17)])
@@ -184,18 +191,22 @@ def test_half_precision_does_not_overflow():
     assert module(x, x).isfinite().all()
 
 
-def test_a_site_is_the_equations():
-    fusion = awake().double()
+FORMS = [{}, {"add_depth": False}, {"depth_key": False}, {"copy": False}]
+
+
+@pytest.mark.parametrize("switches", FORMS)
+def test_a_site_is_the_equations(switches):
+    fusion = awake(Stage("enc1", 16, 14), **switches).double()
     x, depth = rand(2, 16, 5, 9, dtype=torch.float64), depth_view(2, dtype=torch.float64)
     with torch.no_grad():
         fused = fusion.runner(depth)("enc1", block, x)
-        torch.testing.assert_close(fused, plain_site(fusion.sites["enc1"], x, depth), rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(fused, plain_site(fusion.sites["enc1"], x, depth, **switches), rtol=1e-9, atol=1e-11)
 
 
 # -- what is promised of fresh weights ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("switches", [{}, {"zero_pre": False}, {"spatial_gate": False, "feed_forward": False}])
+@pytest.mark.parametrize("switches", [*FORMS, {"zero_pre": False}, {"spatial_gate": False, "feed_forward": False}])
 def test_fresh_weights_change_nothing(switches):
     x = rand(1, 16, 12, 9)
     with torch.no_grad():
@@ -224,12 +235,12 @@ def step(fusion):
 
 
 def test_zero_convolutions_learn_one_after_the_other():
-    fusion = fresh()
+    fusion = fresh(add_depth=False)
     names = {name.removeprefix("sites.enc1.") for name, _ in fusion.named_parameters()}
     assert fusion.learns_after == 2
     assert without_gradient(fusion) == names - {"post.weight", "post.bias"}
     step(fusion)
-    behind_pre = {name for name in names if name.startswith("depth_project.")}
+    behind_pre = {name for name in names if name.startswith("adapt.")}
     assert without_gradient(fusion) == behind_pre | {"interaction.key.0.weight"}
     step(fusion)
     assert without_gradient(fusion) == set()
@@ -237,7 +248,17 @@ def test_zero_convolutions_learn_one_after_the_other():
 
 @pytest.mark.parametrize(
     ("switches", "steps"),
-    [({"zero_pre": False}, 1), ({"zero_post": False}, 1), ({"zero_pre": False, "zero_post": False}, 0)],
+    [
+        ({}, 1),
+        ({"zero_pre": False}, 1),
+        ({"zero_post": False}, 0),
+        ({"zero_pre": False, "zero_post": False}, 0),
+        ({"depth_key": False}, 2),
+        ({"copy": False}, 1),
+        ({"copy": False, "zero_pre": False}, 0),
+        ({"add_depth": False, "zero_pre": False}, 1),
+        ({"add_depth": False, "zero_post": False}, 1),
+    ],
 )
 def test_everything_learns_after_the_steps_that_it_says(switches, steps):
     fusion = fresh(**switches)
@@ -248,9 +269,37 @@ def test_everything_learns_after_the_steps_that_it_says(switches, steps):
     assert without_gradient(fusion) == set()
 
 
+# -- where depth gets to (P2, Eq. 2) -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("switches", "knows"), [({}, True), ({"depth_key": False}, True), ({"add_depth": False}, False)]
+)
+def test_a_pixel_knows_its_depth_where_depth_is_added(switches, knows):
+    """Depth that changes in a corner changes the result there much more than far away; as key alone it does not."""
+    x = rand(1, 16, 48, 48)
+    near = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+    other = near.clone()
+    other[..., :16, :16] = 1 - other[..., :16, :16]
+    with torch.no_grad():
+        fusion = create_fusion("hgdf", [STAGE], (DepthLevel(1, 1),), **switches)
+        for i, parameter in enumerate(fusion.parameters()):
+            parameter.add_(rand(*parameter.shape, seed=i), alpha=0.1)
+        one, two = (fusion.runner(DepthView(each, (each,)))("enc1", block, x) for each in (near, other))
+    change = (one - two).abs()
+    assert change.max() > 0
+    assert (change[..., :12, :12].mean() > 20 * change[..., 28:, 28:].mean()) == knows
+
+
+@pytest.mark.parametrize("switches", [{"add_depth": False, "depth_key": False}, {"add_depth": False, "copy": False}])
+def test_switches_that_leave_depth_no_way_in_are_refused(switches):
+    with pytest.raises(UsageError, match="no way in"):
+        fresh(**switches)
+
+
 # -- switches, P2 Tables 3 and 6 ---------------------------------------------------------------------------------------
 
-ALWAYS = {"depth_project", "pre", "encoder", "interaction", "post"}
+ALWAYS = {"adapt", "pre", "encoder", "interaction", "post"}
 
 
 @pytest.mark.parametrize(
@@ -277,13 +326,15 @@ def test_without_gates_their_factor_is_one():
     fusion = awake(channel_gate=False, feed_forward=False, spatial_gate=False)
     site, x, depth = fusion.sites["enc1"], rand(1, 16, 9, 12), depth_view()
     with torch.no_grad():
-        x_a = x + site.encoder(x)
-        expected = x_a + site.interaction(x_a, site.depth_at(depth, (9, 12))) + x
+        plain, opened = site.depth_at(depth, (9, 12))
+        x_a = x + opened + site.encoder(x + opened)
+        expected = x_a + site.interaction(x_a, plain) + x + opened
         torch.testing.assert_close(site.guide(x, depth), expected)
 
 
 def test_all_switches_are_reported_by_the_signature():
     switches = {"channel_gate", "feed_forward", "spatial_gate", "zero_pre", "zero_post"}
+    switches |= {"add_depth", "depth_key", "copy"}
     assert switches <= set(inspect.signature(HierarchicalGatedDepthFusion).parameters)
 
 
@@ -291,7 +342,7 @@ def test_all_switches_are_reported_by_the_signature():
 
 
 def test_of_maps_of_one_size_the_deepest_is_taken():
-    assert [fresh(Stage("s", 8, stride)).sites["s"].level for stride in (1, 4, 8, 16)] == [0, 0, 2, 2]
+    assert [fresh(Stage("s", 8, stride)).sites["s"].adapt.level for stride in (1, 4, 8, 16)] == [0, 0, 2, 2]
 
 
 def test_depth_of_a_crop_is_the_crop_of_depth():
@@ -299,8 +350,9 @@ def test_depth_of_a_crop_is_the_crop_of_depth():
     whole = depth_view(sizes=((8, 12), (8, 12), (8, 12)))
     with torch.no_grad():
         everywhere = site.depth_at(whole, (32, 48))
-        part = site.depth_at(whole.crop(0.25, 0.5, 0.75, 1.0), (16, 24))
-    torch.testing.assert_close(part, everywhere[:, :, 8:24, 24:48])
+        parts = site.depth_at(whole.crop(0.25, 0.5, 0.75, 1.0), (16, 24))
+    for part, all_of_it in zip(parts, everywhere, strict=True):
+        torch.testing.assert_close(part, all_of_it[:, :, 8:24, 24:48])
 
 
 def test_mapped_replaces_one_level():
@@ -371,8 +423,9 @@ class Exported(torch.nn.Module):
         return self.fusion.runner(DepthView(near, features, (0.0, 0.0, 1.1, 1.0)))("enc1", block, x)
 
 
-def test_exports():
-    model, view = Exported(awake()).eval(), depth_view()
+@pytest.mark.parametrize("switches", FORMS)
+def test_exports(switches):
+    model, view = Exported(awake(**switches)).eval(), depth_view()
     inputs = (rand(1, 16, 9, 16), view.nearness, *view.features)
     exported = torch.export.export(model, inputs).module()
     with torch.no_grad():

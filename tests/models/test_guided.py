@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 import sys
 
@@ -162,6 +163,15 @@ def test_files_that_do_not_fit_are_refused_in_a_sentence(tmp_path):
     save_weights(made.state_dict(), tmp_path / "odd.safetensors", "x", {"guided": "{}"})
     with pytest.raises(UsageError, match="do not say in a readable way"):
         load_model(tmp_path / "odd.safetensors")
+
+
+def test_a_fusion_of_an_earlier_form_is_refused_in_a_sentence(tmp_path):
+    made = create_model("aodnet+hgdf")
+    old = json.loads(made.spec.to_json())
+    assert old.pop("form") == 2
+    path = save_weights(made.state_dict(), tmp_path / "old.safetensors", made.spec.name, {"guided": json.dumps(old)})
+    with pytest.raises(WeightsError, match=r"holds hgdf in form 1, of another version of unhaze.*Train it anew"):
+        load_model(path)
 
 
 def test_a_spec_survives_json():

@@ -149,7 +149,7 @@ def test_features_come_from_the_cache_whoever_makes_the_samples(pairs_folder, tm
     state = depth_fusion.train(config, pairs_folder, tmp_path / "first")
     assert toy.runs == kept.size().entries == 10
     sites = state.network.fusions.sites
-    assert {site.depth_project[0].in_channels for site in sites.values()} <= {3, 2}
+    assert {site.adapt.near.in_channels for site in sites.values()} <= {3, 2}
     assert all(site.pre.weight.abs().max() > 0 for site in sites.values())  # depth was listened to
     workers = dataclasses.replace(config, data=dataclasses.replace(DATA, workers=2))
     again = depth_fusion.train(workers, pairs_folder, tmp_path / "again")
@@ -209,3 +209,23 @@ def test_mistakes(changes, sentence, pairs_folder, tmp_path):
 def test_an_estimator_that_does_not_exist_is_named(pairs_folder, tmp_path):
     with pytest.raises(UnknownNameError, match="compact"):
         trained(pairs_folder, tmp_path / "run", depth="cached:compcat")
+
+
+def test_a_second_stage_wants_weights_of_the_first():
+    config = dataclasses.replace(CONFIG, fresh=False)
+    with pytest.raises(UsageError, match=r"--set backbone_weights=FILE, or .* --set fresh=True"):
+        depth_fusion.setup(config)
+
+
+def test_sites_and_options_of_the_estimator_can_be_chosen(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(depth_fusion, "create_depth", lambda name, **options: seen.update(options) or Toy())
+    config = dataclasses.replace(
+        CONFIG, depth="toy", model="dehazeformer-t+concat", sites=("enc2",), depth_options=("features=path", "size=28")
+    )
+    model = depth_fusion.setup(config).network
+    assert list(model.fusions.sites) == ["enc2"]
+    assert seen == {"features": "path", "size": 28}
+    assert model.spec.depth_options == seen
+    with pytest.raises(UsageError, match="name=value"):
+        depth_fusion.setup(dataclasses.replace(config, depth_options=("features",)))

@@ -1,5 +1,6 @@
 """DCMPNet's training: which network learns from which loss in either variant, and exact resume."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -26,6 +27,7 @@ from unhaze.models.checkpoints.loading import load_network, load_weights, save_w
 from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
 from unhaze.models.layers.window_transformer import transformer_blocks
 from unhaze.recipes import mutual_promotion as paper
+from unhaze.recipes import mutual_promotion_2023 as earlier
 from unhaze.recipes import mutual_promotion_official as official
 from unhaze.recipes.presets import preset
 from unhaze.training import promotion
@@ -44,8 +46,12 @@ SETTINGS = {
     "loop": LoopConfig(steps=3, checkpoint_every=2, log_every=1, validate_every=3),
     "device": "cpu",
 }
-PAPER, OFFICIAL = paper.Config(**SETTINGS), official.Config(**SETTINGS)
-BOTH = pytest.mark.parametrize(("recipe", "config"), [(paper, PAPER), (official, OFFICIAL)], ids=["paper", "official"])
+PAPER, OFFICIAL, EARLIER = paper.Config(**SETTINGS), official.Config(**SETTINGS), earlier.Config(**SETTINGS)
+BOTH = pytest.mark.parametrize(
+    ("recipe", "config"),
+    [(paper, PAPER), (official, OFFICIAL), (earlier, EARLIER)],
+    ids=["paper", "official", "official-2023"],
+)
 
 
 class SmallUNet(nn.Module):
@@ -64,7 +70,7 @@ class SmallUNet(nn.Module):
         return self.whole(image), half, self.fourth(half)
 
 
-def one_block_each(width, _num_blocks):
+def one_block_each(width, _num_blocks, **_):
     return tuple(
         transformer_blocks(stage.channels, 1, heads, 2, share, conv="depthwise", network_blocks=5)
         for stage, heads, share in zip(stages_of(width), (2, 2, 2, 1, 1), (1, 1, 1, 0, 0), strict=True)
@@ -142,6 +148,35 @@ def test_official_gradients_are_those_of_one_sum(vgg, contrastive):
     for name, gradient in expected.items():  # biases that a normalisation takes away again have rounding noise alone
         tolerance = 1e-3 * float(gradient.abs().max()) + 1e-6 * largest
         torch.testing.assert_close(found[name], gradient, atol=tolerance, rtol=0, msg=name)
+
+
+def test_the_earlier_code_alternates_and_detaches():
+    """Gradients of the one network do not depend on the other, but for A_e, which is of depth without gradient."""
+    config, batch = EARLIER, batch_of()
+    state = earlier.setup(config)
+    dehazing, depth = copy.deepcopy(state.network), copy.deepcopy(state.depth)
+    seen = {}
+
+    def watch(optimizer, scaler, parameters, clip):
+        seen[optimizer is state.optimizer] = [None if p.grad is None else p.grad.clone() for p in parameters]
+        return torch.zeros(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(earlier, "descend", watch)
+        earlier.step(state, batch, config)
+    clear, target = 2 * batch.clear - 1, batch.nearness
+    restored = dehazing(2 * batch.hazy - 1).image
+    found = depth(restored.detach())
+    shares = ((found - target).detach().flatten(1).softmax(1) + 1e-7).view_as(target)
+    ((restored - clear).abs().mean() + (shares * restored - shares * clear).abs().mean()).backward()
+    parts = (restored.detach() - clear).flatten(1).softmax(1) + 1e-7
+    weights = parts.view_as(clear).sum(1, keepdim=True)
+    ((found - target).abs().mean() + 0.1 * (weights * found - weights * target).abs().mean()).backward()
+    for network, grads in ((dehazing, seen[True]), (depth, seen[False])):
+        for parameter, grad in zip(network.parameters(), grads, strict=True):
+            assert (parameter.grad is None) == (grad is None)
+            if grad is not None:
+                torch.testing.assert_close(grad, parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_the_unet_terms_of_the_official_code_are_inert():
@@ -414,6 +449,8 @@ def test_a_stopped_and_resumed_run_gives_the_same_weights(recipe, config, folder
     assert [line.get("loss") for line in lines] == [line.get("loss") for line in reference]
     assert {"val_psnr", "val_ssim"} <= {key for line in lines for key in line}
     assert (tmp_path / "parts/strips/step-0000003.png").exists()
+    assert (tmp_path / "parts/strips/step-0000003-depth.png").exists()
+    assert {"val_depth_error", "val_depth_error_hazy"} <= {key for line in lines for key in line}
 
 
 SMALL = NetworkConfig(width=8, num_blocks=(1, 2, 1, 1, 1), unet_width=4, depth_channels=(4, 6, 8, 8), depth_growth=4)
@@ -526,6 +563,22 @@ def test_presets_are_what_was_published(name, recipe, lr, turn, vertical):
     assert (config.data.turn, config.data.vertical, config.data.crop, config.data.batch) == (turn, vertical, 256, 8)
     assert config.steps == 600 * 1748
     assert (config.schedule.shape, config.schedule.final) == ("cosine", 0.01)
+
+
+def test_the_paper_is_trained_outdoors_for_sixty_epochs_and_without_mixed_precision():
+    indoors, outdoors = (preset(name)[1] for name in ("dcmpnet-paper", "dcmpnet-paper-ots"))
+    assert (outdoors.data.dataset, outdoors.steps) == ("reside-ots", 60 * (313_950 // 8))
+    assert outdoors.optimizer == indoors.optimizer
+    assert outdoors.precision == indoors.precision == "fp32"
+
+
+def test_the_earlier_code_has_its_own_preset():
+    module, config = preset("dcmpnet-official-2023")
+    assert module is earlier
+    assert (config.data.batch, config.data.edge_decay, config.optimizer.lr) == (5, 0.1, 1e-4)
+    assert config.steps == 600 * (13_990 // 5)
+    with pytest.raises(UsageError, match="the code of 2023"):
+        dataclasses.replace(config, variant="paper")
 
 
 def test_the_small_preset_needs_no_files_of_others(monkeypatch):

@@ -55,3 +55,25 @@ def test_unknown_settings_suggest(name, hint):
 def test_values_of_another_kind_are_refused(name, value):
     with pytest.raises(UsageError, match=name):
         override(preset("field-default")[1], {name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("spatial_gate", ("spatial_gate",)),
+        ("spatial_gate, channel_gate", ("spatial_gate", "channel_gate")),
+        ("('spatial_gate',)", ("spatial_gate",)),
+        ("['a', 'b']", ("a", "b")),
+        ("()", ()),
+        ("", ()),
+    ],
+)
+def test_words_are_taken_with_and_without_quotes(text, words):
+    _, config = preset("hgdf-small")
+    assert override(config, {"switches": text}).switches == words
+
+
+@pytest.mark.parametrize("text", ["(1, 2)", "('a', 2)", "('a'"])
+def test_what_is_no_word_is_refused(text):
+    with pytest.raises(UsageError, match="switches takes words"):
+        override(preset("hgdf-small")[1], {"switches": text})

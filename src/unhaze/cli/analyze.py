@@ -41,6 +41,17 @@ Data = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "--out", "-o", help="Folder for the numbers and plots.", metavar="FOLDER")
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A network, or a network with a fusion module; several to compare. field-m needs no weights.",
+        metavar="NAME[+FUSION]",
+    ),
+]
+Weights = Annotated[list[Path] | None, typer.Option(help="Weights of the networks, in their order.", metavar="FILE")]
+BackboneWeights = Annotated[
+    Path | None, typer.Option(help="Weights of the network where a file holds the fusion module alone.", metavar="FILE")
+]
 Depth = Annotated[
     list[str] | None,
     typer.Option(help="A depth estimator; several to compare. See: unhaze depth --list.", metavar="NAME[=WEIGHTS]"),
@@ -74,20 +85,9 @@ def _group() -> None:
 def consistency(
     data: Data,
     output: Output,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A network, or a network with a fusion module; several to compare. field-m needs no weights.",
-            metavar="NAME[+FUSION]",
-        ),
-    ] = None,
-    weights: Annotated[
-        list[Path] | None, typer.Option(help="Weights of the networks, in their order.", metavar="FILE")
-    ] = None,
-    backbone_weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the network where a file holds the fusion module alone.", metavar="FILE"),
-    ] = None,
+    model: Models = None,
+    weights: Weights = None,
+    backbone_weights: BackboneWeights = None,
     depth: Depth = None,
     random: Random = False,
     controls: Controls = True,
@@ -133,6 +133,55 @@ def consistency(
     _write(output, {"consistency.json": result.to_json(), "consistency.md": table, **plots}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
     _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
+
+
+@analyze.command(context_settings=_HELP_NAMES)
+def features(
+    data: Data,
+    output: Output,
+    model: Models = None,
+    weights: Weights = None,
+    backbone_weights: BackboneWeights = None,
+    depth: Depth = None,
+    random: Random = False,
+    controls: Controls = False,
+    levels: Levels = 4,
+    betas: Betas = "0.04,0.20",
+    airlight: Airlight = 0.85,
+    group: Group = None,
+    count: Count = 2,
+    size: Size = 240,
+    depth_scale: DepthScale = 0.001,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Draw features and depth over levels of haze (P2, Figs. 1 to 3, 11 and 12): a PNG for each picture.
+
+    unhaze analyze features --model gcanet-base --weights gcanet.pth --depth compact --data DATA --out sheets
+
+    Levels across, stages down. Colours are principal components of the clear features; depth is the row nearness.
+    """
+    _need_torch()
+    import cv2
+
+    from unhaze.evaluation.studies.pictures import feature_sheet
+    from unhaze.evaluation.studies.probes import control_probes
+    from unhaze.evaluation.studies.scenes import haze_levels
+
+    found = haze_levels(levels, *_range(betas))
+    names = [f"features-{i}.png" for i in range(1, count + 1)]
+    _refuse_existing(output, names, overwrite)
+    probes = _probes(model or [], weights or [], backbone_weights, _estimators(depth or [], random, seed), random, seed)
+    probes += control_probes() if controls else ()
+    if not probes:
+        raise UsageError("There is nothing to draw; name a network with --model, or an estimator with --depth.")
+    sheets: dict[str, str | bytes] = {}
+    for name, scene in zip(names, _scenes(data, group, count, size, depth_scale), strict=False):
+        sheets[name] = cv2.imencode(".png", feature_sheet(probes, scene, found, airlight)[..., ::-1])[1].tobytes()
+    _write(output, sheets, overwrite)
+    _console.log.info(f"{len(sheets)} pictures, {len(found)} levels of haze. Written to {output}.")
 
 
 @analyze.command(context_settings=_HELP_NAMES)
@@ -198,9 +247,7 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
 
     if format not in FORMATS:
         raise UnknownNameError("format of plots", format, FORMATS)
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
+    _refuse_existing(folder, names, overwrite)
     try:
         import matplotlib as mpl  # noqa: F401
     except ModuleNotFoundError as error:
@@ -209,6 +256,12 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
+
+
+def _refuse_existing(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
 
 
 def _range(text: str) -> tuple[float, float]:

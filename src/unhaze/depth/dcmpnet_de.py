@@ -3,7 +3,8 @@
 Paper: Zhang, Zhou, Li, "Depth Information Assisted Collaborative Mutual Promotion Network for Single Image Dehazing",
 CVPR 2024.
 Official code: zhoushen1/DCMPNet at e21e2a0 (MIT), class ``DN``.
-Deviations: none; pictures are brought to the scale of its training pictures first.
+Deviations: none from the code, which has no connections where the paper's text says "U-Net"; pictures are brought to
+the scale of its training pictures first.
 
 It learns RA-Depth's sigmoid disparity of clear pictures, so near is large. Its output is linear and not bounded.
 """

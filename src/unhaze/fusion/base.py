@@ -57,11 +57,13 @@ class Fusion(nn.Module):
         learns_after: Optimiser steps after which every parameter gets gradients: zero convolutions that come one behind
             the other, since each learns only when the next is no longer zero.
         looks_at_whole: Whether the result at a pixel depends on the whole picture, so that tiles change it.
+        form: Raised when the module changes so that weights of before no longer fit, or no longer mean the same.
     """
 
     site: ClassVar[type[Site]]
     compares: ClassVar[bool] = False
     looks_at_whole: ClassVar[bool] = True
+    form: ClassVar[int] = 1
     learns_after: int = 1
 
     def __init__(self, sites: Sequence[Stage], levels: Sequence[DepthLevel], **switches: Any) -> None:

@@ -4,7 +4,7 @@ Paper: Ye, Chen, Chen, Chai, Ren, Xing, Li, Zhu, "PromptHaze: Prompting Real-wor
 AAAI 2025. There is no public code: this module is written from the abstract, which says that a depth prompt from
 Depth Anything is updated iteratively, prompt by prompt, that the background is restored progressively, and that the
 dehazing strength can be controlled. Everything else is our reading, with widths that meet the costs in Table 1 of P2
-(Zhang, Zhou, Wu, Lu, "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?"):
+("Can Large Pretrained Depth Estimation Models Help With Image Dehazing?"):
 
 - A prompt has the size at which the estimator gives its features. That of the first site is made of these features,
   that of every other one also of what the site before it handed on.

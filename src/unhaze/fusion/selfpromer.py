@@ -7,7 +7,7 @@ Kept: the prompt is the absolute difference of two encoded depths times the feat
 (prompt embedding) and, in every transformer block, to the normalised features that queries are made of, while keys and
 values are made of these without it (prompt attention); blocks of pre-normalisation, attention without bias in queries,
 keys and values, heads of 32 channels, and a feed-forward part of four times the width.
-Changed to plug into any network, as P2 (Zhang, Zhou, Wu, Lu, "Can Large Pretrained Depth Estimation Models Help With
+Changed to plug into any network, as P2 ("Can Large Pretrained Depth Estimation Models Help With
 Image Dehazing?", Table 1) does: features of the depth estimator are the encoded depths, and two convolutions bring
 their difference to the width of the stage; attention is within windows, because stages are larger than the 1/8 of the
 official network; heads may be smaller where the stage is narrow; what comes out is added to the stage's output through

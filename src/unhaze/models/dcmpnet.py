@@ -10,9 +10,15 @@ an enlargement; the merge has two different weights; U-Net features enter the de
 are kept for its checkpoints (``unused``).
 
 ``dcmpnet-paper`` is the text: a weight per channel (Eq. 6), one weight for both inputs of the modulation fusion (Eq.
-7), aligned features of all levels in the decoder, and a switch for each row of Table 2. Where the text is silent
-(widths, heads, the residual around the network), it follows the code. Its depth network is the one that training
-shares, see ``depth``.
+7), aligned features of all levels in the decoder, attention in every LEGM, also those of the decoder, and a switch for
+each row of Table 2. Where the text is silent (widths, heads, how many blocks of a level attend, the residual around the
+network), it follows the code. Its depth network is the one that training shares, see ``depth``.
+
+Where it does not follow the text: DE "follows a U-Net structure", but the code has no connections between its two ways,
+and the code is followed, so that weights of either stand for one network. What the text leaves open: over what the
+softmax of Eq. 7 is taken. Here it is over channels, so that the mean weight is 1 / C and the modulated map is faint
+beside the one that is concatenated with it; over the two inputs, as in the code, or times C were tried in small
+trainings and made no difference beyond that of seeds.
 """
 
 from __future__ import annotations
@@ -33,9 +39,11 @@ from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = [
     "UNET_KEYS",
+    "ChannelAggregation",
     "DCMPNet",
     "DCMPNetPaper",
     "DifferencePerceptron",
+    "ModulationFusion",
     "UNet",
     "dcmpnet_official",
     "dcmpnet_paper",
@@ -56,14 +64,26 @@ def stages_of(width: int) -> tuple[Stage, ...]:
     return tuple(Stage(name, width * stride, stride) for name, stride in zip(NAMES, (1, 2, 4, 2, 1), strict=True))
 
 
-def local_global_levels(width: int, num_blocks: tuple[int, int, int, int, int]) -> tuple[nn.Sequential, ...]:
+def local_global_levels(
+    width: int, num_blocks: tuple[int, int, int, int, int], *, attend: bool = False
+) -> tuple[nn.Sequential, ...]:
     """LEGM, for the five stages: the settings of DehazeFormer-S, but for the sizes.
 
     Heads are as many as in DehazeFormer-S, or the next smaller number that divides the width.
+
+    Args:
+        width: C of the first level.
+        num_blocks: Blocks of the five stages.
+        attend: Whether the last block of every stage has attention, also where DehazeFormer-S has none: in the decoder,
+            and in stages of few blocks. P1 (3.2.1) calls the "self-attention block" the main component of each LEGM,
+            and has one in each of the five; its code has none in the decoder.
     """
-    settings = zip(
-        stages_of(width), num_blocks, (2, 4, 6, 1, 1), (2, 4, 4, 2, 2), (1 / 4, 1 / 2, 3 / 4, 0, 0), strict=True
-    )
+    shares: tuple[float, ...] = (1 / 4, 1 / 2, 3 / 4, 0, 0)
+    heads_of = (2, 4, 6, 1, 1)
+    if attend:
+        heads_of = (2, 4, 6, 4, 2)
+        shares = tuple(max(share, 1 / max(blocks, 1)) for share, blocks in zip(shares, num_blocks, strict=True))
+    settings = zip(stages_of(width), num_blocks, heads_of, (2, 4, 4, 2, 2), shares, strict=True)
     return tuple(
         transformer_blocks(
             stage.channels,
@@ -321,7 +341,8 @@ class DCMPNetPaper(Model):
         self.stem = nn.Conv2d(3, c1, 3, padding=1, padding_mode="reflect")
         self.down1 = nn.Conv2d(c1, c2, 2, stride=2)
         self.down2 = nn.Conv2d(c2, c3, 2, stride=2)
-        levels = local_global_levels(width, num_blocks) if legm else tuple(nn.Sequential() for _ in NAMES)
+        empty = tuple(nn.Sequential() for _ in NAMES)
+        levels = local_global_levels(width, num_blocks, attend=True) if legm else empty
         self.enc1, self.enc2, self.mid, self.dec2, self.dec1 = levels
         self.join_enc1 = Join((c1, c1, 1) if de else (c1, c1), c1, learned=legm)
         self.join_enc2 = Join((c2, c2), c2, learned=legm)
@@ -413,7 +434,7 @@ class SkipsOnly(nn.Module):
 
 
 class ModulationFusion(nn.Module):
-    """MFM (Eq. 7): both maps times the same softmax weight, then concatenated with the first and projected."""
+    """MFM (Eq. 7): both maps times one weight, a softmax over channels, then concatenated with the first, projected."""
 
     def __init__(self, channels: int, *, modulated: bool, reduction: int = 8) -> None:
         super().__init__()
@@ -428,6 +449,7 @@ class ModulationFusion(nn.Module):
             self.project = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, aggregated: Tensor, x: Tensor) -> Tensor:
+        """Both maps and the result are (B, C, H, W)."""
         total = aggregated + x
         if not self.modulated:
             return total

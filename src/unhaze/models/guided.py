@@ -53,6 +53,7 @@ class GuidedSpec:
         switches: Arguments of the fusion module that differ from its defaults.
         depth: Name of the estimator it was made with; empty if none.
         depth_options: Arguments of the estimator that differ from its defaults, but for where its weights lie.
+        form: Which form of the fusion module it is; files that say nothing hold the first.
     """
 
     backbone: str
@@ -62,6 +63,7 @@ class GuidedSpec:
     switches: Mapping[str, Any] = field(default_factory=dict)
     depth: str = ""
     depth_options: Mapping[str, Any] = field(default_factory=dict)
+    form: int = 1
 
     @property
     def name(self) -> str:
@@ -380,6 +382,11 @@ def load_model(
         estimator = depth if isinstance(depth, DepthEstimator) else _estimator_for(spec, depth, depth_weights)
     _check_levels(spec, estimator)
     model = with_room(build_unfilled(lambda: _build(spec, estimator, "none", None)))
+    if model.spec != spec:
+        raise WeightsError(
+            f"{path} holds {spec.fusion} in form {spec.form}, of another version of unhaze; this one has form "
+            f"{model.fusions.form}, which those weights do not fit. Train it anew, or use that version."
+        )
     _fill(model, file, backbone_weights)
     return model.eval()
 
@@ -403,7 +410,7 @@ def _build(
         if site not in stages:
             raise UnknownNameError(f"stage of {spec.backbone}", site, stages)
     fusion = create_fusion(spec.fusion, [stages[site] for site in spec.sites], spec.levels, **spec.switches)
-    return GuidedDehazer(backbone, fusion, estimator, freeze=freeze, spec=spec)
+    return GuidedDehazer(backbone, fusion, estimator, freeze=freeze, spec=replace(spec, form=fusion.form))
 
 
 def _estimator_for(spec: GuidedSpec, name: str | None, weights: str | Path | None) -> DepthEstimator | None:

@@ -3,13 +3,15 @@
 "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?", Methods, "Overall Framework": the network is
 trained on colour alone first; then the fusion modules, which change nothing at first because of their zero
 convolutions, are trained with it (or alone, Table 4), by a cosine with restarts. Stage 1 is the recipe
-``supervised``; this is stage 2, and also the whole where the network starts fresh. Known gaps: the learning rates of
-Table 7 are lost in the text, and no code is public.
+``supervised``; this is stage 2, and also the whole where the network starts fresh. Known gaps: the numbers of the
+learning rates of Table 7 are lost in the text ("set according to each baseline" is not), it names no loss, and no code
+is public.
 """
 
 from __future__ import annotations
 
 import time
+from ast import literal_eval
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,18 +69,26 @@ class Config:
     Attributes:
         model: ``"<network>+<fusion>"``.
         backbone_weights: Weights of stage 1; empty for a fresh network.
+        fresh: Whether a fresh network will do. Presets of a second stage say no, because without the first they would
+            train something else.
+        sites: Stages at which depth is fused; those of P2, Table 7, if empty.
         depth: ``"stored"`` for the depth of the data set, ``"shuffled"`` for that of another picture of the batch (the
             control that shows whether depth matters), the name of an estimator, which sees each view, or ``"cached:"``
             and that name: what it finds in whole pictures, features included, run once per picture and kept.
         depth_weights: File or folder with the weights of the estimator.
+        depth_options: Arguments of the estimator, ``"name=value"``; ``features=path`` takes what the decoder of Depth
+            Anything makes of its maps in place of the maps of its transformer.
         freeze: ``"backbone"`` trains the fusion alone (P2, Table 4).
         switches: Parts of the fusion module to leave out, ``"name"``; see its class.
     """
 
     model: str = "dehazeformer-t+hgdf"
     backbone_weights: str = ""
+    fresh: bool = True
+    sites: tuple[str, ...] = ()
     depth: str = "stored"
     depth_weights: str = ""
+    depth_options: tuple[str, ...] = ()
     freeze: Freeze = "none"
     switches: tuple[str, ...] = ()
     seed: int = 1
@@ -106,6 +116,11 @@ def setup(config: Config) -> State:
     Raises:
         UsageError: A setting cannot work.
     """
+    if not (config.fresh or config.backbone_weights):
+        raise UsageError(
+            f"This is the second stage of {config.model}, which goes on from trained weights of the network; name them "
+            "with --set backbone_weights=FILE, or train a fresh network with --set fresh=True."
+        )
     prepare_process(config.seed, config.threads)
     model = _create(config)
     if model.fusions.compares and not _is_live(config):
@@ -231,13 +246,34 @@ def rehearse(config: Config) -> dict[str, float]:
 
 
 def _create(config: Config) -> GuidedDehazer:
-    estimator = None
+    estimator, options = None, _depth_options(config)
     if config.depth not in _FROM_DATA:
-        name = config.depth.removeprefix(CACHED)
-        estimator = create_depth(name, **({"weights": config.depth_weights} if config.depth_weights else {}))
+        given = {"weights": config.depth_weights} if config.depth_weights else {}
+        estimator = create_depth(config.depth.removeprefix(CACHED), **given, **options)
     switches: dict[str, Any] = dict.fromkeys(config.switches, False)
-    weights = config.backbone_weights or None
-    return create_model(config.model, estimator, freeze=config.freeze, backbone_weights=weights, **switches)
+    return create_model(
+        config.model,
+        estimator,
+        sites=config.sites or None,
+        freeze=config.freeze,
+        backbone_weights=config.backbone_weights or None,
+        depth_options=options,
+        **switches,
+    )
+
+
+def _depth_options(config: Config) -> dict[str, Any]:
+    """Arguments of the estimator, as numbers where they are numbers."""
+    options: dict[str, Any] = {}
+    for each in config.depth_options:
+        name, equals, text = each.partition("=")
+        if not equals:
+            raise UsageError(f"depth_options takes name=value, but has {each!r}.")
+        try:
+            options[name] = literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name] = text
+    return options
 
 
 def _is_live(config: Config) -> bool:

@@ -1,7 +1,8 @@
 """DCMPNet's training as the paper says: a dehazing network and a depth network that are to promote each other.
 
 Zhang, Zhou, Li, "Depth Information Assisted Collaborative Mutual Promotion Network for Single Image Dehazing", CVPR
-2024 (P1). The official code does something else, see :mod:`unhaze.recipes.mutual_promotion_official`.
+2024 (P1). The official code does something else, see :mod:`unhaze.recipes.mutual_promotion_official`, and an earlier
+one of the same authors something third, see :mod:`unhaze.recipes.mutual_promotion_2023`.
 
 One depth network serves both tasks, and every training step is two steps, one after the other, each with an optimiser
 of its own:
@@ -11,10 +12,14 @@ of its own:
 2. the dehazing network (Eq. 11 and 12), with weights that a perceptron makes of the difference of the depth maps of u*
    and u, the contrastive term, and the term of its U-Net (Eq. 5).
 
-Where the text is silent: the features of the clear image in Eq. 5 are a target without gradient; the weights have a
-mean of one; and the perceptrons are trained against the loss (``perception``), because one that is trained with it
-learns to look away from what is badly restored. A step is a step of the schedule; VGG19 may be the authors' weights
-(see ``unhaze.losses.vgg19``).
+Eq. 12 uses the depth network after its step. u* is computed once, with the depth network in LEGM's input as it was
+before that step, and serves both steps, which saves a forward pass; the weights of step 2 are of the new one.
+
+Where the text is silent: the features of the clear image in Eq. 5 are a target without gradient, its term is the sum
+over the three maps that the U-Net hands on, and each batch, hazy or clear, is normalised by its own statistics, which
+takes a part of their difference away; the weights have a mean of one; and the perceptrons are trained against the loss
+(``perception``), because one that is trained with it learns to look away from what is badly restored. A step is a step
+of the schedule; VGG19 may be the authors' weights (see ``unhaze.losses.vgg19``).
 
 A run is a function of its configuration: one that was killed and resumed gives the weights of one that was not, bit for
 bit, on the same machine with the same threads. N processes (``torchrun``) share each batch; batch normalisation in the
@@ -25,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -36,8 +41,7 @@ from unhaze.data.batch import Batch
 from unhaze.errors import UsageError
 from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss
 from unhaze.models.layers.device import choose_device
-from unhaze.training.distributed import average_values, join_processes, leave_processes
-from unhaze.training.pairs import batches, data_facts
+from unhaze.training.distributed import average_values, join_processes
 from unhaze.training.promotion import (
     PromotionConfig,
     State,
@@ -45,18 +49,27 @@ from unhaze.training.promotion import (
     clear_depth_of,
     describe,
     inspect,
-    open_pairs,
     parameters_of,
     set_rates,
     setup,
-    trained_network,
     write_networks,
 )
-from unhaze.training.record import RunRecord, check_values
+from unhaze.training.promotion_run import run_promotion
 from unhaze.training.steps import autocast, descend
-from unhaze.training.validation import score_network
 
-__all__ = ["Config", "State", "describe", "inspect", "main", "setup", "step", "train"]
+__all__ = [
+    "Config",
+    "State",
+    "dehazing_step",
+    "depth_step",
+    "describe",
+    "inspect",
+    "main",
+    "setup",
+    "step",
+    "train",
+    "unet_loss",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,27 +222,8 @@ def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Pa
         UsageError: As there.
         WeightsNotFoundError: Weights of the teacher or of VGG19 are missing.
     """
-    device = choose_device(config.device)
-    join_processes(device)
-    state = setup(config)
-    dataset, held_out = open_pairs(config, data)
-    settings, facts = asdict(config), data_facts(dataset, config.data)
-    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
-        if run.checkpoint is not None:
-            state.load_state_dict(run.checkpoint)
-        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
-            values = step(state, batch, config)
-            done, scores = state.steps_done, None
-            check_values(values, done)
-            if run.is_validation(done):
-                strips = Path(out) / "strips" / f"step-{done:07d}.png"
-                scores = score_network(trained_network(state).eval(), held_out, config.protocol, device, strips)
-                state.network.train()
-            run.record(done, values, scores)
-            if run.is_checkpoint(done):
-                run.save(done, state.state_dict())
-    leave_processes()
-    return state
+    join_processes(choose_device(config.device))
+    return run_promotion(setup(config), step, config, data, out, resume=resume)
 
 
 def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:

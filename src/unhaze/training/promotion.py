@@ -1,8 +1,9 @@
 """What both forms of DCMPNet's training have in common: settings, networks, the teacher, the state.
 
 Zhang, Zhou, Li, "Depth Information Assisted Collaborative Mutual Promotion Network for Single Image Dehazing", CVPR
-2024 (P1). The procedures are :mod:`unhaze.recipes.mutual_promotion`, which follows the paper, and
-:mod:`unhaze.recipes.mutual_promotion_official`, which follows its code; their settings and checkpoints have one form.
+2024 (P1). The procedures are :mod:`unhaze.recipes.mutual_promotion`, which follows the paper,
+:mod:`unhaze.recipes.mutual_promotion_official`, which follows its code, and
+:mod:`unhaze.recipes.mutual_promotion_2023`, which follows an earlier one; their settings and checkpoints have one form.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class LossConfig:
     Attributes:
         contrastive: Of the contrastive term, Eq. 11; 0 leaves it out, and VGG19 with it.
         unet: Of Eq. 5; in the variant of the paper alone.
-        depth: Of the depth map in the dehazing loss; in the official variant alone.
+        depth: In the official variant, of the depth map in the dehazing loss; in that of 2023, of the weighed term in
+            the depth loss.
     """
 
     contrastive: float = 1.0
@@ -115,7 +117,7 @@ class PromotionConfig:
     """Everything a run depends on, data apart.
 
     Attributes:
-        variant: ``"paper"`` or ``"official"``; each recipe has its own and takes no other.
+        variant: ``"paper"``, ``"official"`` or ``"official-2023"``; each recipe has its own and takes no other.
         network: Parts and sizes of the networks.
         teacher: Where the depth of clear pictures, M_u, comes from: ``"ra-depth"`` as published, any other estimator
             (``unhaze depth --list``), ``"cached:"`` and its name for what it finds in whole clear pictures, run once
@@ -135,7 +137,7 @@ class PromotionConfig:
         threads: Of torch; results differ in the last bits between numbers of threads.
     """
 
-    variant: Literal["paper", "official"] = "paper"
+    variant: Literal["paper", "official", "official-2023"] = "paper"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     teacher: str = "ra-depth"
     teacher_weights: str = ""
@@ -224,7 +226,7 @@ class State:
 def create_networks(config: PromotionConfig) -> tuple[Model, DenseDepthNetwork | None]:
     """The untrained dehazing network, and the depth network that the losses see."""
     chosen = asdict(config.network)
-    if config.variant == "official":
+    if config.variant != "paper":
         sizes = {name: value for name, value in chosen.items() if name not in SWITCHES}
         return DCMPNet(**sizes), DenseDepthNetwork(config.network.depth_channels, config.network.depth_growth)
     network = DCMPNetPaper(**chosen)
@@ -250,7 +252,7 @@ def setup(config: PromotionConfig, *, teacher: nn.Module | None = None, vgg19: V
     perceptrons = nn.ModuleDict()
     if config.variant == "paper" and depth is not None and config.perception != "off":
         perceptrons = nn.ModuleDict({"image": DifferencePerceptron(3), "depth": DifferencePerceptron(1)})
-    official, contrastive, inert = config.variant == "official", None, None
+    official, contrastive, inert = config.variant != "paper", None, None
     if config.loss.contrastive:
         features = load_vgg19(config.vgg19 or None, raw=official) if vgg19 is None else vgg19
         contrastive = ContrastiveLoss(features, FrozenProjections() if official else None)
@@ -297,7 +299,7 @@ def clear_depth_of(state: State, batch: Batch, config: PromotionConfig) -> tuple
         return batch.nearness, batch.depth_known
     known = torch.ones_like(batch.depth_known)
     with autocast(choose_device(config.device), config.precision):
-        if isinstance(state.teacher, RADepth) and config.variant == "official":
+        if isinstance(state.teacher, RADepth) and config.variant != "paper":
             # the code shows it images in [-1, 1], though it was trained on [0, 1]
             disparity, _ = state.teacher.decoder(state.teacher.encoder(2 * batch.clear - 1))
             return disparity.float(), known
@@ -331,7 +333,7 @@ def parameters_of(
 
 def open_pairs(config: PromotionConfig, data: str | Path) -> tuple[Dataset, list[Sample]]:
     """Pairs with the depth of their clear pictures, where the teacher does not look at each batch."""
-    has_depth_network = config.variant == "official" or config.network.de
+    has_depth_network = config.variant != "paper" or config.network.de
     if config.teacher.startswith(CACHED) and has_depth_network:
         source = cached_source(_estimator(config), config.data)
         return open_data(config.data, data, config.seed, source, depth_of="clear")
@@ -373,7 +375,7 @@ def write_networks(state: State, config: PromotionConfig, out: str | Path) -> Pa
         return path
     if depth is not None:
         save_weights(depth.state_dict(), out / "depth.safetensors", "dcmpnet-de", overwrite=True)
-    return save_weights(network.state_dict(), path, f"dcmpnet-{config.variant}", overwrite=True)
+    return save_weights(network.state_dict(), path, f"dcmpnet-{config.variant.partition('-')[0]}", overwrite=True)
 
 
 def describe(config: PromotionConfig) -> dict[str, Any]:
@@ -393,7 +395,7 @@ def describe(config: PromotionConfig) -> dict[str, Any]:
 
 def inspect(config: PromotionConfig, data: str | Path) -> dict[str, Any]:
     """What the training would find in its data, for a dry run; no estimator is run."""
-    wants_depth = config.teacher == "true" and (config.variant == "official" or config.network.de)
+    wants_depth = config.teacher == "true" and (config.variant != "paper" or config.network.de)
     return inspect_data(config.data, data, config.seed, depth_setting="teacher" if wants_depth else "")
 
 
@@ -408,7 +410,7 @@ def check(config: PromotionConfig) -> None:
     if config.data.crop % CROP_MULTIPLE or config.data.crop < CROP_MULTIPLE:
         raise UsageError(f"data.crop is {config.data.crop}, but must be a multiple of {CROP_MULTIPLE}.")
     _check_sizes(config.network)
-    if config.variant == "official" and not all(getattr(config.network, name) for name in SWITCHES):
+    if config.variant != "paper" and not all(getattr(config.network, name) for name in SWITCHES):
         raise UsageError("The official variant has no parts to leave out; take the preset dcmpnet-paper.")
     if config.teacher == f"{CACHED}ra-depth":
         raise UsageError(

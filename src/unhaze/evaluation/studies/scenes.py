@@ -47,7 +47,9 @@ class ClearScene:
 
 
 def haze_levels(count: int = 6, low: float = 0.04, high: float = 0.20) -> tuple[float, ...]:
-    """Scattering coefficients [1/m], evenly from ``low`` to ``high``; the defaults are the range of P2, Fig. 1.
+    """Scattering coefficients [1/m], evenly from ``low`` to ``high``; the defaults are our choice.
+
+    P2 shows features over levels of haze (Figs. 1 to 3), but its text gives neither their number nor their density.
 
     Args:
         count: How many, at least 1; one alone is ``high``.

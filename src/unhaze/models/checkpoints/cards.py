@@ -391,7 +391,7 @@ _CARDS: dict[str, NetworkCard] = {
         parity=1e-6,
     ),
     "dcmpnet-paper": _DCMPNET.network(
-        17_074_667, unpublished="this is the network of the paper's text, which differs from the official code"
+        17_084_081, unpublished="this is the network of the paper's text, which differs from the official code"
     ),
     "selfpromer-lq": _SELFPROMER.network(29_415_717, unpublished="the repository links to none", parity=2e-6),
     "selfpromer-hq": _SELFPROMER.network(23_952_741, unpublished="the repository links to none", parity=2e-6),

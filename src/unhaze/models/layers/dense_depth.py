@@ -53,6 +53,8 @@ class DilatedDenseBlock(nn.Module):
 class DenseDepthNetwork(nn.Module):
     """DE: four blocks on the way down to 1/16, four on the way up, no connections between them.
 
+    The paper's text says that it "follows a U-Net structure"; the official code, which is followed, has no connections.
+
     Args:
         channels: Width at 1/2, 1/4, 1/8 and 1/16.
         growth: Channels that every convolution of a block adds.

@@ -46,9 +46,18 @@ _PRESETS = {
     "drsformer-spa": "unhaze.recipes.presets.published:drsformer_spa",
     "dcmpnet-official": "unhaze.recipes.presets.dcmpnet:dcmpnet_official",
     "dcmpnet-paper": "unhaze.recipes.presets.dcmpnet:dcmpnet_paper",
+    "dcmpnet-paper-ots": "unhaze.recipes.presets.dcmpnet:dcmpnet_paper_ots",
+    "dcmpnet-official-2023": "unhaze.recipes.presets.dcmpnet:dcmpnet_official_2023",
     "dcmpnet-small": "unhaze.recipes.presets.dcmpnet:dcmpnet_small",
     "supervised-small": "unhaze.recipes.presets.small:supervised_small",
     "hgdf-small": "unhaze.recipes.presets.small:hgdf_small",
+    "mb_taylorformer-6k": "unhaze.recipes.presets.fused:mb_taylorformer_6k",
+    "mitnet-6k": "unhaze.recipes.presets.fused:mitnet_6k",
+    "sadnet-6k": "unhaze.recipes.presets.fused:sadnet_6k",
+    "oknet-6k": "unhaze.recipes.presets.fused:oknet_6k",
+    "deanet-6k": "unhaze.recipes.presets.fused:deanet_6k",
+    "coa-6k": "unhaze.recipes.presets.fused:coa_6k",
+    "sgdnet-6k": "unhaze.recipes.presets.fused:sgdnet_6k",
     "mb_taylorformer+hgdf-6k": "unhaze.recipes.presets.fused:mb_taylorformer_hgdf_6k",
     "dehazeformer+hgdf-6k": "unhaze.recipes.presets.fused:dehazeformer_hgdf_6k",
     "mitnet+hgdf-6k": "unhaze.recipes.presets.fused:mitnet_hgdf_6k",
@@ -58,6 +67,23 @@ _PRESETS = {
     "dnmgdt+hgdf-6k": "unhaze.recipes.presets.fused:dnmgdt_hgdf_6k",
     "coa+hgdf-6k": "unhaze.recipes.presets.fused:coa_hgdf_6k",
     "sgdnet+hgdf-6k": "unhaze.recipes.presets.fused:sgdnet_hgdf_6k",
+    "mb_taylorformer+hgdf-rw2ah": "unhaze.recipes.presets.fused:mb_taylorformer_hgdf_rw2ah",
+    "dehazeformer+hgdf-rw2ah": "unhaze.recipes.presets.fused:dehazeformer_hgdf_rw2ah",
+    "oknet+hgdf-rw2ah": "unhaze.recipes.presets.fused:oknet_hgdf_rw2ah",
+    "coa+hgdf-rw2ah": "unhaze.recipes.presets.fused:coa_hgdf_rw2ah",
+    "sgdnet+hgdf-rw2ah": "unhaze.recipes.presets.fused:sgdnet_hgdf_rw2ah",
+    "mb_taylorformer+hgdf-its": "unhaze.recipes.presets.fused:mb_taylorformer_hgdf_its",
+    "dehazeformer+hgdf-its": "unhaze.recipes.presets.fused:dehazeformer_hgdf_its",
+    "oknet+hgdf-its": "unhaze.recipes.presets.fused:oknet_hgdf_its",
+    "coa+hgdf-its": "unhaze.recipes.presets.fused:coa_hgdf_its",
+    "sgdnet+hgdf-its": "unhaze.recipes.presets.fused:sgdnet_hgdf_its",
+    "mb_taylorformer+hgdf-ots": "unhaze.recipes.presets.fused:mb_taylorformer_hgdf_ots",
+    "dehazeformer+hgdf-ots": "unhaze.recipes.presets.fused:dehazeformer_hgdf_ots",
+    "oknet+hgdf-ots": "unhaze.recipes.presets.fused:oknet_hgdf_ots",
+    "coa+hgdf-ots": "unhaze.recipes.presets.fused:coa_hgdf_ots",
+    "sgdnet+hgdf-ots": "unhaze.recipes.presets.fused:sgdnet_hgdf_ots",
+    "drsformer+hgdf-did": "unhaze.recipes.presets.fused:drsformer_hgdf_did",
+    "drsformer+hgdf-spa": "unhaze.recipes.presets.fused:drsformer_hgdf_spa",
 }
 _CATALOG = Catalog("preset", _PRESETS, group="unhaze.presets")
 
@@ -95,7 +121,8 @@ def override(config: ConfigT, changes: Mapping[str, str]) -> ConfigT:
 
     Args:
         config: A frozen dataclass; its fields may be frozen dataclasses, or tuples of them.
-        changes: Dotted names to values as text; ``stages.0.batch`` is the batch of the first stage.
+        changes: Dotted names to values as text; ``stages.0.batch`` is the batch of the first stage. Words may be
+            written without quotes: ``switches`` as ``spatial_gate,channel_gate``.
 
     Raises:
         UnknownNameError: A name leads nowhere; near names are listed.
@@ -119,12 +146,28 @@ def _with(value: Any, path: list[str], text: str, name: str, known: set[str]) ->
         return _parse(text, value, name)
     first, *rest = path
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if first in {each.name for each in dataclasses.fields(value)}:
+        kinds = {each.name: each.type for each in dataclasses.fields(value)}
+        if not rest and kinds.get(first) == "tuple[str, ...]":  # an empty one does not show what it holds
+            return dataclasses.replace(value, **{first: _words(text, name)})
+        if first in kinds:
             return dataclasses.replace(value, **{first: _with(getattr(value, first), rest, text, name, known)})
     elif isinstance(value, tuple) and first.isdigit() and int(first) < len(value):
         index = int(first)
         return (*value[:index], _with(value[index], rest, text, name, known), *value[index + 1 :])
     raise UnknownNameError("setting", name, known)
+
+
+def _words(text: str, name: str) -> tuple[str, ...]:
+    """``a,b`` or ``("a", "b")`` as strings; nothing, or ``()``, is none of them."""
+    if text.strip()[:1] not in ("(", "["):
+        return tuple(word.strip() for word in text.split(",") if word.strip())
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if not (isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)):
+        raise UsageError(f"{name} takes words, for example {name}=a,b; {text!r} is something else.")
+    return tuple(value)
 
 
 def _parse(text: str, old: Any, name: str) -> Any:
