@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-__all__ = ["ENGINES", "ENGINE_VARIABLE", "EngineInfo", "OnnxEngine", "installed_engines", "resolve_engine"]
+__all__ = [
+    "ENGINES",
+    "ENGINE_VARIABLE",
+    "EngineInfo",
+    "OnnxEngine",
+    "close_engines",
+    "installed_engines",
+    "resolve_engine",
+]
 
 ENGINES = ("auto", "onnxruntime", "openvino")
 ENGINE_VARIABLE = "UNHAZE_ENGINE"  # what auto means, for all commands and programs of a machine
@@ -156,6 +164,7 @@ class _OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
@@ -219,6 +228,12 @@ def _open(name: str, weights: Path, threads: int) -> _Session:
     status = weights.stat()
     with _OPENING:
         return _open_version(name, weights, threads, (status.st_size, status.st_mtime_ns))
+
+
+def close_engines() -> None:
+    """Forget the engines that were opened; each is freed with the last model that uses it, and opened again on use."""
+    with _OPENING:
+        _open_version.cache_clear()
 
 
 @lru_cache(maxsize=4)
