@@ -96,17 +96,17 @@ class Service:
             await self.jobs.close()
 
     async def drain(self) -> None:
-        """Refuse new work, and return when what is under way has ended."""
+        """Refuse new work, and return when what is under way has ended, uploads and downloads included."""
         self.is_draining = True
         await self.jobs.wait()
-        while self.work.busy or self.work.waiting:
+        while self.work.busy or self.app.active:
             await asyncio.sleep(0.02)
 
     def _add_routes(self, routes: FastAPI) -> None:
-        token = [{"bearer": []}] if self.settings.token else []
-        secured: dict[str, Any] = {"security": token} if token else {}
-        denied = (401,) if token else ()
-        if token:
+        has_token = self.settings.token is not None
+        secured: dict[str, Any] = {"security": [{"bearer": []}]} if has_token else {}
+        denied = (401,) if has_token else ()
+        if has_token:
             _declare_token(routes)
         for path, (name, kind) in _PAGE.items():
             routes.add_api_route(path, _page(name, kind), include_in_schema=False)
@@ -138,6 +138,7 @@ class Service:
                 **problems(408, 413, 415, 422, 503, *denied),
             },
         )
+        answers: dict[int | str, dict[str, Any]]
         for path, endpoint, summary, answers in (
             ("", self.job, "Where a job stands", {200: {"model": JobReport}}),
             ("/events", self.job_events, "Progress as server-sent events", {200: _content("text/event-stream")}),

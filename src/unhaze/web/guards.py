@@ -67,6 +67,11 @@ class Guard:
         self._hosts, self._origins = settings.known_hosts, frozenset(settings.allow_origins)
         self._clients: Counter[str] = Counter()
 
+    @property
+    def active(self) -> int:
+        """Requests under way, those of supervisors not counted."""
+        return self._clients.total()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":

@@ -52,12 +52,12 @@ def served_models() -> list[str]:
 
 def picture_parameters() -> list[dict[str, Any]]:
     """The options of one picture as parameters of OpenAPI."""
-    schemas = {
+    schemas: dict[str, tuple[dict[str, Any], Any]] = {
         "model": ({"type": "string", "enum": served_models(), "default": DEFAULT_MODEL}, "dcp"),
         "strength": ({"type": "number", "minimum": -1, "maximum": 1, "default": 1}, 0.8),
         "white": ({"type": "number", "exclusiveMinimum": 0, "maximum": 1e30, "minimum": 1e-30}, 4095),
     }
-    share = {"type": "number", "minimum": 0, "maximum": 1}
+    share: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
     found = []
     for option in fields(Options):
         if option.name in _OF_THE_PICTURE:

@@ -20,7 +20,6 @@ from unhaze.web.watching import forward_server_log, log_event
 
 __all__ = ["bind", "serve", "url_of"]
 
-_HEADER_SECONDS = 10.0  # that the head of a request may take
 _KEEP_ALIVE = 5  # [s] that a connection may be idle
 _MOST_CONNECTIONS = 500
 _LONGEST_HEAD = 16 << 10  # [bytes]
@@ -68,7 +67,7 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
     service = Service(settings)
     config = uvicorn.Config(
         service.app,
-        http=_Protocol,
+        http=_protocol(settings.header_seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -78,7 +77,7 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=_LONGEST_HEAD,
         backlog=_BACKLOG,
     )
@@ -127,6 +126,7 @@ class _Server(uvicorn.Server):
 class _Protocol(H11Protocol):
     """HTTP/1.1, for clients that send the head of a request in time."""
 
+    header_seconds = 0.0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -149,7 +149,7 @@ class _Protocol(H11Protocol):
         if is_answering or self.transport.is_closing():
             self._stop_watching()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(_HEADER_SECONDS, self._give_up)
+            self._deadline = self.loop.call_later(self.header_seconds, self._give_up)
 
     def _stop_watching(self) -> None:
         if self._deadline is not None:
@@ -160,6 +160,11 @@ class _Protocol(H11Protocol):
         self._deadline = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
+
+
+def _protocol(header_seconds: float) -> type[_Protocol]:
+    """The class, which uvicorn makes objects of by itself, with its limit."""
+    return type("Protocol", (_Protocol,), {"header_seconds": header_seconds})
 
 
 def url_of(settings: ServeSettings, listener: Any) -> str:

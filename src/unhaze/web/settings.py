@@ -37,7 +37,9 @@ class ServeSettings:
         max_bytes: Bytes of a request's body.
         max_seconds: Seconds that one picture may take, waiting not counted.
         max_wait: Seconds that a request waits for its turn.
-        upload_seconds: Seconds that an upload may take, plus one for every 64 kB that came.
+        header_seconds: Seconds that the head of a request may take.
+        upload_seconds: Seconds that an upload may take, plus one for every 64 kB that came; and that a client may take
+            to read a piece of an answer.
         queue: Requests that may wait for their turn.
         per_client: Requests of one client at once.
         jobs: Jobs that are kept, done ones included.
@@ -61,6 +63,7 @@ class ServeSettings:
     max_bytes: int = 100 << 20
     max_seconds: float = 60.0
     max_wait: float = 60.0
+    header_seconds: float = 10.0
     upload_seconds: float = 30.0
     queue: int = 32
     per_client: int = 16

@@ -121,3 +121,4 @@ def forward_server_log() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [_ServerLog()] if name != "uvicorn.error" else [], name == "uvicorn.error"
         logger.setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes what came in; the caller is told

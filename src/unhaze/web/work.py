@@ -123,17 +123,15 @@ class Work:
         task.add_done_callback(lambda _: turn.leave())
         leaving = asyncio.ensure_future((gone or asyncio.Event()).wait())
         try:
-            done, _ = await asyncio.wait(
-                {task, leaving}, timeout=self._settings.max_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if task in done:
+            await asyncio.wait([task, leaving], timeout=self._settings.max_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
                 return task.result()
         finally:
             leaving.cancel()
             abandoned.set()
             if not task.done():  # its thread stops at the end of the phase it is in, and nobody hears of it
                 task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        if leaving in done:
+        if gone is not None and gone.is_set():
             raise ProblemError(400, "The client has gone.")
         raise retry_later(
             503, f"The picture took longer than {self._settings.max_seconds:g} s; send a smaller one.", 10

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -33,6 +34,7 @@ __all__ = [
     "EngineInfo",
     "OnnxEngine",
     "close_engines",
+    "import_onnxruntime",
     "installed_engines",
     "resolve_engine",
 ]
@@ -89,6 +91,16 @@ def resolve_engine(name: str = "auto") -> str:
     if name not in installed:
         raise _missing(name)
     return name
+
+
+def import_onnxruntime() -> Any:
+    """The package onnxruntime, without its telemetry.
+
+    It would report to its maker, and keep an id in the folder of temporary files, unless this variable of the
+    environment says otherwise when it is loaded; who sets it decides.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return import_module("onnxruntime")
 
 
 class OnnxEngine:
@@ -159,8 +171,7 @@ class _Session(Protocol):
 
 class _OnnxRuntime:
     def __init__(self, weights: Path, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
