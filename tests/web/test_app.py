@@ -55,6 +55,7 @@ def test_options_mean_what_they_mean_on_the_command_line(server, hazy, tmp_path)
     assert query.body == wanted
     fields = {"strength": "0.6", "color_blend": "0.2", "format": "png", "metadata": "strip"}
     assert server.form("/v1/dehaze", hazy, **fields).body == wanted
+    assert server.form("/v1/dehaze?strength=0.1&format=png", hazy, **fields).body == wanted  # the form counts
 
 
 def test_a_model_is_chosen_by_name(server, hazy, tmp_path):

@@ -21,7 +21,7 @@ from unhaze.models.catalogue import model_info
 from unhaze.restore.options import DEFAULT_MODEL
 from unhaze.web.guards import Guard
 from unhaze.web.jobs import Jobs
-from unhaze.web.parameters import Wanted, picture_parameters, read_wanted, served_models
+from unhaze.web.parameters import picture_parameters, read_wanted, served_models
 from unhaze.web.problems import ProblemError, problem_of, problem_response
 from unhaze.web.schemas import HazeReport, JobReport, ModelList, job_route, picture_answers, picture_route, problems
 from unhaze.web.settings import ServeSettings
@@ -182,7 +182,7 @@ class Service:
         wants_report = _wants_report(request.headers.get("accept", "*/*"))
         read_wanted(request.query_params.multi_items(), self.settings.options)  # before anything is read
         async with receive_upload(request, what="a picture") as upload:
-            wanted = self._wanted(request, upload.fields)
+            wanted = read_wanted(request.query_params.multi_items(), self.settings.options, form=upload.fields)
             gone = asyncio.Event()
             listening = asyncio.create_task(_listen(request, gone))
             try:
@@ -208,13 +208,10 @@ class Service:
         self.jobs.check_room()
         read_wanted(request.query_params.multi_items(), self.settings.options, for_job=True)
         async with receive_upload(request, what="a zip archive") as upload:
-            wanted = self._wanted(request, upload.fields, for_job=True)
+            query = request.query_params.multi_items()
+            wanted = read_wanted(query, self.settings.options, form=upload.fields, for_job=True)
             job = await self.jobs.create(upload.file, wanted, self.watch.picture)
         return JSONResponse(job.as_dict(), 202, {"Location": f"/v1/jobs/{job.id}"})
-
-    def _wanted(self, request: Request, form: tuple[tuple[str, str], ...], *, for_job: bool = False) -> Wanted:
-        given = [*request.query_params.multi_items(), *form]
-        return read_wanted(given, self.settings.options, for_job=for_job)
 
     async def job(self, job_id: str) -> Response:
         """States: running, done, cancelled, failed."""
@@ -297,13 +294,20 @@ async def _tell_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):  # of the router
         sentences = {404: "There is nothing at this address.", 405: "This address does not know this method."}
         detail = sentences.get(error.status_code, "The request cannot be understood.")
-        return problem_response(ProblemError(error.status_code, detail, error.headers), request_id)
+        headers = {"Allow": _methods_at(request)} if error.status_code == 405 else error.headers
+        return problem_response(ProblemError(error.status_code, detail, headers), request_id)
     if isinstance(error, ClientDisconnect):
         return problem_response(ProblemError(400, "The client has gone."), request_id)
     problem = problem_of(error)
     if problem is None:
         raise error
     return problem_response(problem, request_id)
+
+
+def _methods_at(request: Request) -> str:
+    """Methods that an address knows, of all routes that lead to it; the router names those of one."""
+    here = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in here for method in route.methods}))
 
 
 async def _listen(request: Request, gone: asyncio.Event) -> None:

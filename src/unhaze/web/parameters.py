@@ -105,11 +105,18 @@ def _parameter(name: str, schema: dict[str, Any], description: str, example: Any
     }
 
 
-def read_wanted(given: Iterable[tuple[str, str]], base: Options, *, for_job: bool = False) -> Wanted:
+def read_wanted(
+    query: Iterable[tuple[str, str]],
+    base: Options,
+    *,
+    form: Iterable[tuple[str, str]] = (),
+    for_job: bool = False,
+) -> Wanted:
     """What the parameters of a request ask for.
 
     Args:
-        given: Names and values of the query and of a form; ``color_blend`` is the same as ``color-blend``.
+        query: Names and values of the query; ``color_blend`` is the same as ``color-blend``.
+        form: Those of the form, which count before the query.
         base: What holds where nothing is said.
         for_job: Whether side products may be asked for.
 
@@ -118,13 +125,16 @@ def read_wanted(given: Iterable[tuple[str, str]], base: Options, *, for_job: boo
     """
     parameters = {each["name"]: each["schema"] for each in (job_parameters() if for_job else picture_parameters())}
     values: dict[str, Any] = {}
-    for said, text in given:
-        name = said.replace("_", "-")
-        if name not in parameters:
-            raise UnknownNameError("option", said, parameters)
-        if name in values:
-            raise UsageError(f"{name} is given twice; leave one of them out.")
-        values[name] = _value(name, text, parameters[name])
+    for given in (query, form):
+        here: dict[str, Any] = {}
+        for said, text in given:
+            name = said.replace("_", "-")
+            if name not in parameters:
+                raise UnknownNameError("option", said, parameters)
+            if name in here:
+                raise UsageError(f"{name} is given twice; leave one of them out.")
+            here[name] = _value(name, text, parameters[name])
+        values |= here
     chosen = {name: values[name.replace("_", "-")] for name in _OF_THE_PICTURE if name.replace("_", "-") in values}
     format = values.get("format", "keep")
     sides = dict.fromkeys((["compare"] if values.get("compare") else []) + values.get("save", "").split(","))
