@@ -42,8 +42,10 @@ class Problem(BaseModel):
 class Haze(BaseModel):
     """How much haze a picture holds."""
 
-    density: float = Field(description="0 to 1: how much of the light comes from the haze, in the mean.")
-    beyond_sight: float = Field(description="0 to 1: share of the picture where nothing of the scene comes through.")
+    density: float = Field(description="Mean optical depth: 0 is clear, about 1 hazy, 2 dense fog.")
+    beyond_sight: float = Field(
+        description="0 to 1: share of the picture where less than 15 % of the light of the scene comes through."
+    )
     airlight: list[float] = Field(description="Colour of the haze: red, green, blue, 0 to 1, sRGB-encoded.")
     confidence: float = Field(description="0 to 1: how sure the model is, in the mean.")
 

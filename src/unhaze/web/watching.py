@@ -28,7 +28,7 @@ __all__ = ["RequestLog", "Watch", "forward_server_log", "log_event"]
 
 _log = logging.getLogger("unhaze.web")
 _SECONDS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
-_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3)
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Watch:
         self._pictures = Counter("unhaze_pictures", "Pictures, by what became of them.", ["result"], registry=registry)
         self._density = Histogram(
             "unhaze_haze_density",
-            "How much haze pictures held, 0 to 1.",
+            "Mean optical depth of the haze in pictures: 0 clear, 1 hazy, 2 dense fog.",
             buckets=_DENSITIES,
             registry=registry,
         )

@@ -116,7 +116,7 @@ function show(blob, answer) {
   compare.hidden = false;
   const density = Number(answer.get("X-Unhaze-Density"));
   const alone = answer.get("X-Unhaze-Left-Alone");
-  tell(`Haze: ${Math.round(100 * density)} %.` + (alone ? " The picture looks clear and was left almost as it was." : ""));
+  tell(`Haze: ${density.toFixed(2)} (0 clear, 1 hazy, 2 dense fog).` + (alone ? " The picture looks clear and was left almost as it was." : ""));
 }
 
 for (const id of ["before", "after"]) {
