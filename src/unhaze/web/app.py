@@ -138,12 +138,12 @@ class Service:
                 **problems(408, 413, 415, 422, 503, *denied),
             },
         )
-        answers: dict[int | str, dict[str, Any]]
-        for path, endpoint, summary, answers in (
-            ("", self.job, "Where a job stands", {200: {"model": JobReport}}),
-            ("/events", self.job_events, "Progress as server-sent events", {200: _content("text/event-stream")}),
-            ("/result", self.job_result, "The results as a zip archive", {200: _content("application/zip")}),
-        ):
+        of_a_job: tuple[tuple[str, Any, str, dict[str, Any]], ...] = (
+            ("", self.job, "Where a job stands", {"model": JobReport}),
+            ("/events", self.job_events, "Progress as server-sent events", _content("text/event-stream")),
+            ("/result", self.job_result, "The results as a zip archive", _content("application/zip")),
+        )
+        for path, endpoint, summary, answer in of_a_job:
             add(
                 f"/v1/jobs/{{job_id}}{path}",
                 endpoint,
@@ -151,7 +151,7 @@ class Service:
                 summary=summary,
                 openapi_extra=secured,
                 response_class=Response,
-                responses={**answers, **problems(404, 409, *denied)},
+                responses={200: answer, **problems(404, 409, *denied)},
             )
         add(
             "/v1/jobs/{job_id}",

@@ -12,8 +12,9 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack
+from logging import ERROR
 from pathlib import PurePosixPath
 from typing import IO, Any, Literal
 
@@ -24,6 +25,7 @@ from unhaze.web.archives import Archive, Member, open_archive
 from unhaze.web.parameters import Wanted
 from unhaze.web.problems import ProblemError, problem_of, retry_later
 from unhaze.web.settings import ServeSettings
+from unhaze.web.watching import log_event
 from unhaze.web.work import Work
 
 __all__ = ["Job", "Jobs"]
@@ -124,8 +126,10 @@ class Job:
         """Stop, and let the files go."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
+        if self.state == "running":  # stopped before it had begun
+            self.state = "cancelled"
+            self._tell()
         self._release()
         self._result.close()
 
@@ -151,15 +155,16 @@ class Job:
                         self.failures.append({"index": place, "error": why})
                         self.failed += 1
                     else:
-                        await asyncio.to_thread(_add, target, names, member, rendered)
+                        await _to_the_end(asyncio.to_thread(_add, target, names, member, rendered))
                         self.done += 1
                     on_picture(rendered)
                     self._tell()
                 report = json.dumps({**self.as_dict(), "state": "done", "links": {}}, indent=2)
                 target.writestr("unhaze.json", report)
             state = "done"
-        except OSError:  # the disk is full, for example
+        except Exception as error:  # the disk is full, for example
             state = "failed"
+            log_event("failure", level=ERROR, error=type(error).__name__, job="cannot be written")
         finally:
             self.state, self.ended = state, time.monotonic()
             self._release()
@@ -172,6 +177,16 @@ class Job:
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for a thread even if the job is stopped: it holds the archive of results."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _add(target: zipfile.ZipFile, names: set[str], member: Member, rendered: Rendered) -> None:

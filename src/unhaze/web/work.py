@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from unhaze.batch.workers import BatchOptions, Clock, Rendered, render
 from unhaze.images.files import ImageInfo, identify
@@ -123,7 +124,8 @@ class Work:
         task.add_done_callback(lambda _: turn.leave())
         leaving = asyncio.ensure_future((gone or asyncio.Event()).wait())
         try:
-            await asyncio.wait([task, leaving], timeout=self._settings.max_seconds, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [task, leaving]
+            await asyncio.wait(either, timeout=self._settings.max_seconds, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
         finally:
