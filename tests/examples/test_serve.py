@@ -121,22 +121,6 @@ def test_the_unit_is_valid_and_its_options_exist(tmp_path):
         assert "unhaze.service" not in done.stderr, done.stderr
 
 
-def test_the_probes_of_kubernetes_are_answered(start_server, hazy):  # noqa: F811
-    deployment, service = yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
-    pod = deployment["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    server = start_server(*entrypoint(), *container["args"], UNHAZE_TOKEN=TOKEN)
-    for kind in ("livenessProbe", "readinessProbe"):
-        probe = container[kind]["httpGet"]
-        headers = {each["name"]: each["value"] for each in probe["httpHeaders"]}
-        assert server.get(probe["path"], **headers).status == 200
-    assert server.get("/healthz", Host=service["metadata"]["name"]).status == 200  # what its neighbours call it
-    assert is_well(server, hazy)
-    assert container["securityContext"]["readOnlyRootFilesystem"]
-    assert pod["securityContext"]["runAsUser"] == int(steps("USER")[0])
-    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
-
-
 def test_the_extra_that_the_container_installs_is_there():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {re.split(r"[>=]", each)[0] for each in extras["serve"]} >= {"fastapi", "uvicorn", "python-multipart"}
