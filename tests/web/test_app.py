@@ -212,6 +212,9 @@ def test_health_and_metrics(server, hazy):
     text = server.get("/metrics").body.decode()
     ok = re.search(r'unhaze_requests_total\{method="POST",route="/v1/dehaze",status="200"\} (\S+)', text)
     assert float(ok[1]) >= 1
+    for word in ("GRANDMOTHER", "GRANDFATHER"):
+        assert server.ask(word, "/healthz").status == 405
+    assert "GRAND" not in server.get("/metrics").body.decode()  # callers do not make series
     for name in ("unhaze_request_seconds_bucket", "unhaze_waiting", "process_resident_memory_bytes"):
         assert name in text
     assert float(re.search(r"unhaze_haze_density_count (\S+)", text)[1]) >= 1

@@ -370,6 +370,26 @@ def test_one_client_has_so_many_requests_at_once(guarded, hazy):
             assert status_of(read_all(connection)) == 200
 
 
+def held_by(server, client, data, stack):
+    """An upload of a client behind a proxy that lacks its end."""
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), HUNG))
+    head = (
+        f"POST /v1/dehaze HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\nContent-Length: {len(data)}\r\n"
+    )
+    connection.sendall(f"{head}\r\n".encode() + data[:-1])
+    return connection
+
+
+@pytest.mark.slow
+def test_clients_behind_a_proxy_count_apart_where_it_is_trusted(start_server, hazy):
+    for arguments, statuses in ((("--trust-proxy", "127.0.0.1"), {200}), ((), {429})):
+        server = start_server("--per-client", "1", *arguments)
+        with contextlib.ExitStack() as stack:
+            held_by(server, "192.0.2.1", hazy, stack)
+            wait_until(lambda: server.post("/v1/dehaze", hazy, X_Forwarded_For="192.0.2.1").status == 429)  # noqa: B023
+            assert {server.post("/v1/dehaze", hazy, X_Forwarded_For="192.0.2.2").status} == statuses
+
+
 def test_an_upload_that_is_broken_off_leaves_nothing(server, hazy):
     before = len(server.log("request"))
     for _ in range(5):

@@ -218,7 +218,7 @@ class Service:
         return JSONResponse(self.jobs.find(job_id).as_dict())
 
     async def job_events(self, job_id: str) -> Response:
-        """An event ``progress`` for each picture, and ``end``; their data is what the job's own address gives."""
+        """Events ``progress``, then ``end``. Data is what the job's own address gives; failures come with the end."""
         return StreamingResponse(self.jobs.find(job_id).events(), media_type="text/event-stream")
 
     async def job_result(self, job_id: str) -> Response:

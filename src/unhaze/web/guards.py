@@ -30,6 +30,7 @@ OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/icon.svg", "/healthz", "
 """Paths that need no token: the page, which holds nothing secret, and what a supervisor asks."""
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _SLOWEST = 64 << 10  # [bytes/s] that an upload needs beyond its first seconds
 _DISCARDED = 8 << 20  # [bytes] of a refused body that are read, so that its sender comes to read the answer
 _DISCARDING = 2.0  # [s]
@@ -79,7 +80,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        told = scope["unhaze.request"] = RequestLog(secrets.token_hex(8), scope["method"], has_more_body=has_body)
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # a caller may make up any word
+        told = scope["unhaze.request"] = RequestLog(secrets.token_hex(8), method, has_more_body=has_body)
         client = scope["client"][0] if scope.get("client") else ""
         counted = scope["path"] not in _PROBES
         self._clients[client] += counted

@@ -95,6 +95,7 @@ class Job:
             if now != told:
                 told = now
                 kind = "progress" if self.state == "running" else "end"
+                now = now if kind == "end" else {**now, "failures": []}  # a long list would come again each time
                 yield f"event: {kind}\ndata: {json.dumps(now)}\n\n".encode()
             if self.state != "running":
                 return
