@@ -99,7 +99,7 @@ def test_accept_that_allows_nothing_is_refused(server, hazy):
         ("strength=1_0", "must be a number"),
         ("strength=", "must be a number"),
         ("quality=1.5", "must be a whole number"),
-        ("strenght=1", "did you mean strength?"),
+        ("strengths=1", "did you mean strength?"),
         ("strength=1&strength=0", "strength is given twice"),
         ("model=dcpp", "did you mean dcp"),
         ("model=dehazeformer-b", "There is no model named"),
