@@ -185,6 +185,55 @@ def test_a_head_of_too_much_is_refused(server):
     assert status_of(server.talk(b"\x16\x03\x01 nonsense\r\n\r\n")) == 400
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "OPTIONS *",
+            "GET http://evil.test/",
+            "CONNECT evil.test:443",
+            "GET /%ff%fe",
+            "GET /v1/jobs/%ff",
+            "get /healthz",
+        ),
+        *(
+            "POST /v1/dehaze?strength=%ff",
+            "POST /v1/dehaze?%00=%00",
+            "POST /v1/dehaze?strength",
+            "GET /?" + "a=b&" * 3000,
+        ),
+        *("TRACE /", "GET //", "GET /v1/jobs//result", "POST /healthz", "DELETE /v1/jobs/", "HEAD /"),
+    ],
+)
+def test_strange_requests_are_answered(server, line):
+    before = len(server.log("failure"))
+    answer = server.talk(f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert status_of(answer) == 200 if line.startswith("GET /?") else 400 <= status_of(answer) < 500
+    assert len(server.log("failure")) == before
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "Accept: \xff",
+            "Accept: ;;;q=x,",
+            "Origin: \xff",
+            "Origin: http://[",
+            "Authorization: \xff",
+            "Content-Type: \xff",
+        ),
+        *("Content-Type: multipart/form-data; boundary=" + "x" * 500, "Content-Length: 1", "Expect: nonsense"),
+        *("Content-Type: multipart/form-data; boundary=\xff", "Upgrade: websocket\r\nConnection: upgrade"),
+    ],
+)
+def test_strange_headers_are_answered(server, header):
+    before = len(server.log("failure"))
+    head = f"POST /v1/dehaze HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\nx"
+    assert 400 <= status_of(server.talk(head.encode("latin-1"))) < 500
+    assert len(server.log("failure")) == before
+
+
 def png_of(width, height, *more):
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

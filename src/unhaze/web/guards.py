@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from logging import ERROR
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -121,7 +120,7 @@ class Guard:
                 400, "The Host header names another host than this service; its operator can add it (--allow-host)."
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and origin not in self._origins and origin.partition("://")[2].lower() != host:
             raise ProblemError(403, "Pages of this origin may not call this service (--allow-origin).")
         is_preflight = scope["method"] == "OPTIONS" and origin in self._origins
         if settings.token is not None and path not in OPEN_PATHS and not is_preflight:
