@@ -23,7 +23,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MEGABYTES = 8  # a wheel that grows past this carries something it should not
-IN_WHEEL = ("unhaze/py.typed", "unhaze/default/*.onnx", "*.dist-info/entry_points.txt", "*.dist-info/licenses/LICENSE")
+IN_WHEEL = (
+    "unhaze/py.typed",
+    "unhaze/default/*.onnx",
+    "unhaze/web/page/index.html",
+    "*.dist-info/entry_points.txt",
+    "*.dist-info/licenses/LICENSE",
+)
 # what is needed to build, test and cite from the sdist alone
 IN_SDIST = ("pyproject.toml", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "constraints.txt", "Makefile")
 FORBIDDEN = re.compile(

@@ -7,11 +7,14 @@ folder, as somebody does who pastes them all.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +59,8 @@ EXEMPT = {
     ("docs/eval.md", "depth-anything-v2-small"),
     ("docs/depth.md", "ra-depth"),
     ("docs/metrics.md", "lpips"),
+    ("docs/serve.md", "docker"),
+    ("docs/serve.md", "--host 0.0.0.0"),
 }
 # commands within sentences that are complete, and the exit code they are said to have
 INLINE = {
@@ -160,7 +165,12 @@ def test_long_commands_do_what_the_page_says(page, world):
 
 
 def run_page(page, world, *, slow):
-    """Run all commands of a page in order; the long ones where ``slow``."""
+    """Run all commands of a page in order; the long ones where ``slow``. A service runs until the end of the page."""
+    with contextlib.ExitStack() as stack:
+        run_blocks(page, world, stack, slow=slow)
+
+
+def run_blocks(page, world, stack, *, slow):
     blocks = [block for block in blocks_of(page) if block.language in (*SHELLS, "python")]
     arguments = arguments_of([c for block in blocks if block.language in SHELLS for c in block.commands], world)
     for block in blocks:
@@ -173,6 +183,9 @@ def run_page(page, world, *, slow):
                 continue
             added = block.mark("add", command)
             wanted = block.mark("exit", command)
+            if arguments.get(command, [""])[0] == "serve":
+                stack.enter_context(serve(arguments[command], where))
+                continue
             run_command(
                 command, arguments, shlex.split(added.more) if added else [], wanted.code if wanted else 0, where
             )
@@ -216,6 +229,28 @@ def run_command(command, arguments, added, wanted, where):
             )
             assert done.returncode == wanted, f"{where}, in {shell}\n{done.stderr.decode()}"
         shutil.rmtree(before)
+
+
+@contextlib.contextmanager
+def serve(arguments, where):
+    """A service at its usual port, once no other page uses that; it ends with 0."""
+    pytest.importorskip("fastapi")
+
+    def is_free():
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", 8000)) != 0
+
+    wait_until(is_free)
+    with Path("serve.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "unhaze", *arguments], stderr=log)
+    try:
+        wait_until(lambda: "Serving at" in Path("serve.log").read_text(), process)
+        yield
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HUNG) == 0, where
+    finally:
+        process.kill()
+        process.wait()
 
 
 def watch(arguments, where):
@@ -303,6 +338,11 @@ CLAIMS = {
     ),
     '"*.tif" --strength 0.7': lambda: identify("scan-dehazed.tif").dtype == "uint16",
     "< hazy.jpg > clear.jpg": lambda: is_twin("hazy.jpg", "clear.jpg"),
+    "@photo.jpg http://127.0.0.1:8000/v1/dehaze -o clear.jpg": lambda: is_twin("photo.jpg", "clear.jpg"),
+    "-o dcp.jpg": lambda: is_twin("photo.jpg", "dcp.jpg"),
+    "-F format=png": lambda: identify("clear.png").format == "png",
+    "> haze.json": lambda: json.loads(Path("haze.json").read_text())["haze"]["density"] > 0,
+    "> job.json": lambda: json.loads(Path("job.json").read_text())["total"] == 2,
     "watch incoming/ -o clear/": lambda: is_twin("incoming/new.jpg", "clear/new.jpg"),
     "synth clear.jpg --beta": lambda: is_twin("clear.jpg", "clear-hazy.jpg"),
     "synth photo.jpg ": lambda: is_twin("photo.jpg", "photo-hazy.jpg"),

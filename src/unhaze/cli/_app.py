@@ -28,6 +28,7 @@ COMMANDS = {
     "run": ("unhaze.cli.run:run", "Remove haze from pictures: files, folders, patterns."),
     "watch": ("unhaze.cli.watch:watch", "Dehaze every picture that arrives in a folder."),
     "pipe": ("unhaze.cli.pipe:pipe", "Dehaze raw or y4m video frames in a pipe."),
+    "serve": ("unhaze.cli.serve:serve", "Serve dehazing over HTTP, and a page to use it."),
     "synth": ("unhaze.cli.synth:synth", "Add haze to clear pictures."),
     "depth": ("unhaze.cli.depth:depth", "Estimate depth, from the haze or with a network."),
     "eval": ("unhaze.cli.eval:eval_", "Score folders of results, or models, by a named protocol."),

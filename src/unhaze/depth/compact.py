@@ -21,6 +21,7 @@ from torch import Tensor
 from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
+from unhaze.restore.engines.onnx import import_onnxruntime
 from unhaze.types import DepthMap
 
 __all__ = ["CompactDepth", "compact"]
@@ -77,7 +78,7 @@ def _session(path: Path, process: int) -> Any:
         process: The process that asks: its threads do not live on in a fork.
     """
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise MissingError("onnxruntime is needed for the depth estimator compact; pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()

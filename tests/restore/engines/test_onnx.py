@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from tests.patience import HUNG
 
 from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
 from unhaze.restore.engines import onnx as onnx_engine
-from unhaze.restore.engines.onnx import ENGINE_VARIABLE, OnnxEngine, installed_engines, resolve_engine
+from unhaze.restore.engines.onnx import ENGINE_VARIABLE, OnnxEngine, close_engines, installed_engines, resolve_engine
 
 WEIGHTS = Path(str(files("unhaze.default") / "field-m.onnx"))
 
@@ -177,3 +178,25 @@ def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypa
 def test_onnxruntime_is_always_there():
     """It is a dependency of the core."""
     assert "onnxruntime" in installed_engines()
+
+
+def test_onnxruntime_neither_reports_nor_leaves_an_id(tmp_path):
+    """It has telemetry, on by default, whose session file lies in the folder of temporary files."""
+    code = "import unhaze, numpy, os; unhaze.dehaze(numpy.zeros((8, 8, 3), 'uint8'), engine='onnxruntime')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    environment |= {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    code += "; assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_engines_are_opened_again_after_they_were_closed():
+    engine = OnnxEngine(WEIGHTS, engine="onnxruntime", threads=1)
+    before = engine.run(view=view())
+    opened = engine._session()
+    close_engines()
+    again = OnnxEngine(WEIGHTS, engine="onnxruntime", threads=1)
+    assert again._session() is not opened
+    after = again.run(view=view())
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert engine.run(view=view()).keys() == before.keys()  # one that is in use stays

@@ -23,6 +23,7 @@ from unhaze.models.guided import GuidedDehazer
 from unhaze.models.layers.depth_view import DepthView, nearness
 from unhaze.models.layers.stage import Block, compose, record_stages
 from unhaze.models.networks import create_network
+from unhaze.restore.engines.onnx import import_onnxruntime
 from unhaze.types import DepthMap
 
 __all__ = [
@@ -194,7 +195,8 @@ def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
     """A session that gives the stages of a field network, and stage to name of its output."""
     try:
         import onnx
-        import onnxruntime
+
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise MissingDependencyError("onnx", "train", "read the stages of the field network") from error
     try:

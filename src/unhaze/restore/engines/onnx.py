@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-__all__ = ["ENGINES", "ENGINE_VARIABLE", "EngineInfo", "OnnxEngine", "installed_engines", "resolve_engine"]
+__all__ = [
+    "ENGINES",
+    "ENGINE_VARIABLE",
+    "EngineInfo",
+    "OnnxEngine",
+    "close_engines",
+    "import_onnxruntime",
+    "installed_engines",
+    "resolve_engine",
+]
 
 ENGINES = ("auto", "onnxruntime", "openvino")
 ENGINE_VARIABLE = "UNHAZE_ENGINE"  # what auto means, for all commands and programs of a machine
@@ -81,6 +91,16 @@ def resolve_engine(name: str = "auto") -> str:
     if name not in installed:
         raise _missing(name)
     return name
+
+
+def import_onnxruntime() -> Any:
+    """The package onnxruntime, without its telemetry.
+
+    It would report to its maker, and keep an id in the folder of temporary files, unless this variable of the
+    environment says otherwise when it is loaded; who sets it decides.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return import_module("onnxruntime")
 
 
 class OnnxEngine:
@@ -151,11 +171,11 @@ class _Session(Protocol):
 
 class _OnnxRuntime:
     def __init__(self, weights: Path, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
@@ -212,6 +232,12 @@ def _zeros(shape: Any) -> FloatArray:
 
 _OPENERS: dict[str, Callable[[Path, int], _Session]] = {"onnxruntime": _OnnxRuntime, "openvino": _OpenVino}
 _OPENING = Lock()
+
+
+def close_engines() -> None:
+    """Forget the engines that were opened; each is freed with the last model that uses it, and opened again on use."""
+    with _OPENING:
+        _open.cache_clear()
 
 
 @lru_cache(maxsize=4)

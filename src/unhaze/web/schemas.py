@@ -1,0 +1,173 @@
+"""What answers look like, for the OpenAPI document and for those who read it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unhaze.web.parameters import job_parameters, picture_parameters
+from unhaze.web.problems import PROBLEM_TYPE
+
+__all__ = ["HazeReport", "JobReport", "ModelList", "job_route", "picture_route", "problems"]
+
+_MEDIA = ("image/jpeg", "image/png", "image/tiff", "image/webp", "image/avif", "image/bmp")
+_BINARY = {"type": "string", "format": "binary"}
+_SENTENCES = {
+    400: "The Host header names another host.",
+    401: "A token is needed: send the header Authorization: Bearer TOKEN.",
+    403: "Pages of this origin may not call this service.",
+    404: "There is no job of this id; it may have been deleted, or its time is over.",
+    406: "Accept neither allows a picture nor application/json.",
+    408: "The request came too slowly; send it over a faster line.",
+    409: "The job is not done yet; wait for its end.",
+    413: "The picture has 20000 x 20000 pixels, more than the 100000000 that are taken here; make it smaller.",
+    415: "The picture is a PDF file, which is not read; convert it to PNG or TIFF.",
+    422: "strength is '3', but must be a number between -1 and 1.",
+    429: "Too many requests are waiting; send it again later.",
+    503: "The service is about to end and takes no new work; send it again later.",
+}
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One sentence: what is wrong, and what to do.")
+    request_id: str
+
+
+class Haze(BaseModel):
+    """How much haze a picture holds."""
+
+    density: float = Field(description="Mean optical depth: 0 is clear, about 1 hazy, 2 dense fog.")
+    beyond_sight: float = Field(
+        description="0 to 1: share of the picture where less than 15 % of the light of the scene comes through."
+    )
+    airlight: list[float] = Field(description="Colour of the haze: red, green, blue, 0 to 1, sRGB-encoded.")
+    confidence: float = Field(description="0 to 1: how sure the model is, in the mean.")
+
+
+class HazeReport(BaseModel):
+    """What was found in a picture."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "field-m",
+                    "width": 1920,
+                    "height": 1080,
+                    "haze": {
+                        "density": 0.52,
+                        "beyond_sight": 0.01,
+                        "airlight": [0.81, 0.83, 0.86],
+                        "confidence": 0.9,
+                    },
+                    "left_alone": None,
+                    "notes": [],
+                }
+            ]
+        }
+    )
+
+    model: str
+    width: int
+    height: int
+    haze: Haze
+    left_alone: str | None = Field(description="Why the picture is left almost as it is, if it is.")
+    notes: list[str] = Field(description="What storing the result would change or lose.")
+
+
+class ModelEntry(BaseModel):
+    """A model that a request may name."""
+
+    name: str
+    summary: str
+    kind: str
+    paper: str
+    license: str
+    is_default: bool
+
+
+class ModelList(BaseModel):
+    """What a request may name and choose."""
+
+    models: list[ModelEntry]
+    options: list[dict[str, Any]] = Field(description="The options of a picture, as parameters of OpenAPI.")
+    limits: dict[str, float] = Field(description="Bytes, pixels and seconds that are taken.")
+
+
+class Failure(BaseModel):
+    """A picture of a job that failed."""
+
+    index: int = Field(description="Its place among the pictures of the archive, from 0 on.")
+    error: str
+
+
+class JobReport(BaseModel):
+    """Where a job stands."""
+
+    id: str
+    state: Literal["running", "done", "cancelled", "failed"]
+    total: int
+    done: int
+    failed: int
+    ignored: int = Field(description="Files of the archive that are no pictures by their names.")
+    failures: list[Failure]
+    links: dict[str, str]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers of a route that are problems, with an example each."""
+    schema = Problem.model_json_schema()
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({400, 403, 429, *statuses}):
+        example = {
+            "type": "about:blank",
+            "title": "",
+            "status": status,
+            "detail": _SENTENCES[status],
+            "request_id": "5d3c0b1f9a7e2468",
+        }
+        found[status] = {
+            "description": _SENTENCES[status],
+            "content": {PROBLEM_TYPE: {"schema": schema, "example": example}},
+        }
+        if status in (429, 503):
+            header = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+            found[status]["headers"] = {"Retry-After": header}
+    return found
+
+
+def picture_route() -> dict[str, Any]:
+    """Parameters and body of the route that takes a picture."""
+    return {"parameters": picture_parameters(), "requestBody": _body("A picture.", picture_parameters(), *_MEDIA)}
+
+
+def job_route() -> dict[str, Any]:
+    """Parameters and body of the route that takes an archive."""
+    return {"parameters": job_parameters(), "requestBody": _body("A zip archive.", job_parameters(), "application/zip")}
+
+
+def picture_answers() -> dict[str, Any]:
+    """Media types of an answer with a picture."""
+    return {kind: {"schema": _BINARY} for kind in _MEDIA}
+
+
+def _body(what: str, parameters: list[dict[str, Any]], *types: str) -> dict[str, Any]:
+    texts = {each["name"]: {**each["schema"], "description": each["description"]} for each in parameters}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "additionalProperties": False,
+        "properties": {"file": {**_BINARY, "description": what}, **texts},
+    }
+    raw = {kind: {"schema": _BINARY} for kind in (*types, "application/octet-stream")}
+    return {
+        "description": f"{what} Options may stand in the query or in the form.",
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, **raw},
+    }

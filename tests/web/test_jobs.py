@@ -1,0 +1,98 @@
+"""Jobs that are stopped at any moment, and results that cannot be written."""
+
+import asyncio
+import errno
+import io
+import zipfile
+
+import pytest
+from tests.web.conftest import zipped
+
+from unhaze.restore.options import Options
+from unhaze.web import jobs as jobs_module
+from unhaze.web.jobs import Jobs
+from unhaze.web.parameters import Wanted
+from unhaze.web.problems import ProblemError
+from unhaze.web.settings import ServeSettings
+from unhaze.web.work import Work
+
+
+def run(main):
+    async def all_of_it():
+        settings = ServeSettings(workers=1)
+        work = Work(settings)
+        jobs = Jobs(settings, work)
+        try:
+            return await main(jobs)
+        finally:
+            await jobs.close()
+            while work.busy:
+                await asyncio.sleep(0.01)
+            work.close()
+
+    return asyncio.run(all_of_it())
+
+
+def archive_of(hazy, count=4):
+    return io.BytesIO(zipped({f"{number}.jpg": hazy for number in range(count)}))
+
+
+@pytest.mark.parametrize("moment", ["at once", "while it restores", "while it writes", "when it is done"])
+def test_a_job_is_stopped_at_any_moment(hazy, monkeypatch, moment):
+    async def main(jobs):
+        writing, loop = asyncio.Event(), asyncio.get_running_loop()
+        add = jobs_module._add
+
+        def tell_and_add(target, *rest):
+            with target.open("marker", "w") as file:  # the archive is in use while the job is stopped
+                loop.call_soon_threadsafe(writing.set)
+                file.write(b"x" * 1000)
+            add(target, *rest)
+
+        monkeypatch.setattr(jobs_module, "_add", tell_and_add)
+        job = await jobs.create(archive_of(hazy, 1), Wanted(Options()), lambda _: None)
+        if moment == "while it restores":
+            while not jobs._work.busy:
+                await asyncio.sleep(0)
+        elif moment == "while it writes":
+            await writing.wait()
+        elif moment == "when it is done":
+            await job.wait()
+            assert job.state == "done"
+        await jobs.remove(job.id)
+        assert (len(jobs), job.state) == (0, "done" if moment == "when it is done" else "cancelled")
+        with pytest.raises(ProblemError, match="no job"):
+            jobs.find(job.id)
+
+    run(main)
+
+
+def test_a_full_disk_ends_the_job(hazy, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main(jobs):
+        monkeypatch.setattr(jobs_module, "_add", full)
+        job = await jobs.create(archive_of(hazy), Wanted(Options()), lambda _: None)
+        last = [piece async for piece in job.events()][-1]
+        assert job.state == "failed"
+        assert last.startswith(b"event: end")
+        assert "result" not in job.as_dict()["links"]
+
+    run(main)
+
+
+def test_a_result_is_read_by_several_at_once(hazy):
+    async def main(jobs):
+        job = await jobs.create(archive_of(hazy), Wanted(Options(), sides=("compare",)), lambda _: None)
+        await job.wait()
+
+        async def read():
+            return b"".join([piece async for piece in job.result()])
+
+        first, second = await asyncio.gather(read(), read())
+        assert first == second
+        assert len(first) == job.size
+        assert len(zipfile.ZipFile(io.BytesIO(first)).namelist()) == 9
+
+    run(main)
