@@ -21,7 +21,8 @@ from unhaze.restore.machine import MOST_WORKERS
 from unhaze.restore.options import DEFAULT_TEMPORAL, Options
 
 if TYPE_CHECKING:
-    from unhaze.video.dehaze import VideoPlan, VideoResult
+    from unhaze.video.dehaze import VideoResult
+    from unhaze.video.plan import VideoPlan
 
 __all__ = ["dehaze_files", "video"]
 
@@ -70,8 +71,8 @@ def video(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Pace of the encoder: ultrafast to veryslow for H.264 and HEVC, a number for AV1 (0 slowest to 13) and "
-            "VP9 (0 to 8). Default veryfast, 8, 5.",
+            help="Pace of the encoder: ultrafast to veryslow for H.264 and HEVC, a number for AV1 (0 slowest to 13) "
+            "and VP9 (0 to 8). Default veryfast, 8, 5.",
             metavar="NAME",
         ),
     ] = None,
@@ -120,7 +121,7 @@ def video(
 
       unhaze video films/ -o clear/ --codec hevc
     """
-    from unhaze.video.dehaze import VideoPlan
+    from unhaze.video.plan import VideoPlan
 
     view: Literal["after", "split", "beside"] = "split" if compare else "after"
     if preview is not None:
@@ -267,7 +268,7 @@ class _Meter:
         """Frame number ``done`` of about ``total`` is written; it is shown at ``moment`` [s]."""
         if not self._live:
             return
-        from unhaze.video.containers import format_time
+        from unhaze.video.times import format_time
 
         now = time.perf_counter()
         if not self._first:  # a resumed video begins in its middle

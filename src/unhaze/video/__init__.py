@@ -8,7 +8,8 @@ from unhaze.lazy import loads_on_use
 
 if TYPE_CHECKING:
     from unhaze.video.containers import VideoInfo, VideoReader
-    from unhaze.video.dehaze import VideoPlan, VideoResult, dehaze_video, dehazed_frames
+    from unhaze.video.dehaze import VideoResult, dehaze_video, dehazed_frames
+    from unhaze.video.plan import VideoPlan
 
 __all__ = ["VideoInfo", "VideoPlan", "VideoReader", "VideoResult", "dehaze_video", "dehazed_frames"]
 
@@ -16,7 +17,7 @@ __getattr__ = loads_on_use(
     __name__,
     {
         "VideoInfo": "unhaze.video.containers",
-        "VideoPlan": "unhaze.video.dehaze",
+        "VideoPlan": "unhaze.video.plan",
         "VideoReader": "unhaze.video.containers",
         "VideoResult": "unhaze.video.dehaze",
         "dehaze_video": "unhaze.video.dehaze",

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from unhaze.errors import ImageDecodeError, MissingDependencyError, UnsupportedImageError, UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.video.pixels import FramePixels, plain_format
+from unhaze.video.times import format_time
 
 if TYPE_CHECKING:
     import av as av_module
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from unhaze.video.frames import Matrix
 
-__all__ = ["TimedFrame", "VideoInfo", "VideoReader", "format_time", "import_av", "parse_time"]
+__all__ = ["TimedFrame", "VideoInfo", "VideoReader", "import_av"]
 
 # numbers of ITU-T H.273, as FFmpeg uses them
 _MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 4: "bt601", 9: "bt2020"}
@@ -49,7 +50,9 @@ def import_av() -> Any:
         import av
     except ImportError as error:
         raise MissingDependencyError("PyAV", "video", "read and write video files") from error
-    av.logging.set_level(av.logging.PANIC)
+    # messages in Python would need its lock, for which threads of decoders wait while they are being ended: a deadlock
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.PANIC)
     return av
 
 
@@ -69,7 +72,7 @@ class VideoInfo:
         start: Time of the first frame [``time_base``].
         duration: Length that the header states [s]; ``None`` if it states none.
         primaries, transfer, matrix, color_range: Colour tags, numbers of ITU-T H.273 (range: 1 limited, 2 full).
-        pixel_aspect: Width of a pixel relative to its height.
+        pixel_aspect: Width of a pixel relative to its height; ``None`` if the file does not say.
         display_matrix: The nine numbers that turn the frames for display; ``None`` where they stand as they are.
         interlaced: Whether the lines of a frame come from two moments.
         stream: Number of the video stream in the file.
@@ -91,7 +94,7 @@ class VideoInfo:
     transfer: int
     matrix: int
     color_range: int
-    pixel_aspect: Fraction
+    pixel_aspect: Fraction | None
     display_matrix: tuple[int, ...] | None
     interlaced: bool
     stream: int
@@ -137,7 +140,7 @@ class VideoInfo:
             self.width,
             self.height,
             matrix=_MATRICES.get(self.matrix, "auto"),
-            full_range=self.full_range or "gray" in self.pixel_format and self.color_range != 1,
+            full_range=self.full_range or ("gray" in self.pixel_format and self.color_range != 1),
             centred=self.codec in _CENTRED_CODECS,
             max_pixels=max_pixels,
         )
@@ -165,7 +168,7 @@ class VideoReader:
 
     Attributes:
         info: What the file says.
-        broken: After the last frame: a sentence on where the file is damaged or ends too early; ``None`` if it is sound.
+        broken: After the last frame a sentence on where the file is damaged or ends too early; ``None`` if it is sound.
 
     Raises:
         MissingDependencyError: PyAV is not installed.
@@ -259,7 +262,7 @@ class VideoReader:
             transfer=int(frame.color_trc),
             matrix=int(frame.colorspace),
             color_range=int(frame.color_range),
-            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+            pixel_aspect=stream.sample_aspect_ratio or None,
             display_matrix=_display_matrix(frame),
             interlaced=interlaced,
             stream=stream.index,
@@ -306,7 +309,7 @@ class VideoReader:
                 if packet is not None and packet.is_corrupt:
                     self._note_damage(last)
                     continue
-                empty = packet is None or packet.dts is None and not packet.size
+                empty = packet is None or (packet.dts is None and not packet.size)
                 frames = self._context.decode(None if empty else packet)
             except self._av.FFmpegError:
                 self._note_damage(last)
@@ -357,8 +360,8 @@ class VideoReader:
             shown = (last + step - self.info.start) * self.info.time_base
             if self.info.duration - shown > max(_MISSING_END, 2 / self.info.rate):
                 self.broken = (
-                    f"{self.path} ends at {format_time(shown)}, though {format_time(self.info.duration)} was announced; "
-                    "it was cut off, and the frames up to there were kept."
+                    f"{self.path} ends at {format_time(shown)}, though {format_time(self.info.duration)} was "
+                    "announced; it was cut off, and the frames up to there were kept."
                 )
 
     def _note_damage(self, last: VideoFrame | None) -> None:
@@ -392,7 +395,8 @@ def _open(av: Any, name: str) -> InputContainer:
         return opened
     except av.InvalidDataError as error:
         raise ImageDecodeError(
-            f"{name} cannot be read as a video: it is damaged, was cut off before its index was written, or is no video."
+            f"{name} cannot be read as a video: it is damaged, was cut off before its index was written, or is "
+            "no video."
         ) from error
     except (FileNotFoundError, av.FileNotFoundError) as error:
         raise UsageError(f"There is no file {name}; check its name.") from error
@@ -417,36 +421,3 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
         if side.type.name == "DISPLAYMATRIX":
             return tuple(int(each) for each in np.frombuffer(bytes(side), np.int32))
     return None
-
-
-def parse_time(text: str) -> Fraction:
-    """Seconds from ``"70"``, ``"70.5"``, ``"1:10"`` or ``"00:01:10.5"``.
-
-    Raises:
-        UsageError: It is no time.
-
-    >>> parse_time("00:01:10.5")
-    Fraction(141, 2)
-    """
-    parts = text.strip().split(":")
-    try:
-        values = [Fraction(part) for part in parts]
-    except (ValueError, ZeroDivisionError):
-        values = []
-    if not 1 <= len(values) <= 3 or any(value < 0 for value in values) or "/" in text:
-        raise UsageError(f"{text!r} is no time; write seconds (70.5) or hours, minutes and seconds (00:01:10.5).")
-    seconds = Fraction(0)
-    for value in values:
-        seconds = 60 * seconds + value
-    return seconds
-
-
-def format_time(seconds: Fraction | float, digits: Literal[0, 1, 2, 3] = 2) -> str:
-    """A time as hours, minutes and seconds.
-
-    >>> format_time(70.5)
-    '00:01:10.50'
-    """
-    whole, rest = divmod(round(seconds * 10**digits), 10**digits)
-    fraction = f".{rest:0{digits}d}" if digits else ""
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{fraction}"

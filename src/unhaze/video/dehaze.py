@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,9 +26,10 @@ from unhaze.errors import ImageError, OutputError, OutputExistsError, UnhazeErro
 from unhaze.images.atomic import atomic_output
 from unhaze.restore.dehazer import Dehazer
 from unhaze.restore.options import DEFAULT_TEMPORAL, Options
-from unhaze.video.containers import TimedFrame, VideoReader, parse_time
+from unhaze.video.containers import TimedFrame, VideoReader
 from unhaze.video.encoding import choose_encoding, container_for, describe
 from unhaze.video.muxing import KEEPS_DISPLAY_MATRIX, Cut, write_video
+from unhaze.video.plan import VideoPlan, View
 from unhaze.video.segments import FramesFormat, Workshop, segment_length
 from unhaze.video.smoothing import TemporalSmoother, check_temporal
 from unhaze.video.stream import DehazeStream, WholeFrames
@@ -42,57 +43,10 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-__all__ = ["VideoPlan", "VideoResult", "View", "dehaze_video", "dehazed_frames", "default_output"]
+__all__ = ["VideoPlan", "VideoResult", "View", "default_output", "dehaze_video", "dehazed_frames"]
 
-View = Literal["after", "split", "beside"]
 _SUFFIXES = {"after": "-dehazed", "split": "-compare", "beside": "-preview"}
 _LINE = 2  # width of the line between before and after [px]
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoPlan:
-    """How a video is made, the restoration itself apart.
-
-    Attributes:
-        codec: One of :data:`unhaze.video.encoding.CODECS`; ``None`` for that of the input.
-        crf: Constant quality of the encoder; lower is better and larger.
-        preset: Pace of the encoder.
-        start: Where to begin [s], or as ``"00:01:10"``.
-        duration: How much to take [s]; ``None`` for the rest.
-        view: ``"after"``; ``"split"``: left half as it was, right half dehazed; ``"beside"``: both, side by side.
-        temporal: 0 to 0.98, how much of the haze of a frame comes from the frames before; ``None`` for the default.
-        deinterlace: Whether to make whole pictures of interlaced frames.
-        resume: Whether to go on where an earlier run stopped.
-        overwrite: Whether the output may be replaced.
-        jobs: Frames worked on at once; by default one for each processor core.
-
-    Raises:
-        UsageError: A value is not one of those that exist.
-    """
-
-    codec: str | None = None
-    crf: float | None = None
-    preset: str | None = None
-    start: Fraction | float | str | None = None
-    duration: Fraction | float | str | None = None
-    view: View = "after"
-    temporal: float | None = None
-    deinterlace: bool = False
-    resume: bool = False
-    overwrite: bool = False
-    jobs: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.view not in get_args(View):
-            raise UnknownNameError("view", self.view, get_args(View))
-        for name in ("start", "duration"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, parse_time(value) if isinstance(value, str) else Fraction(value))
-        if self.duration is not None and self.duration <= 0:  # type: ignore[operator]
-            raise UsageError("The duration is 0; give more than that.")
-        if self.temporal is not None:
-            check_temporal(self.temporal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +180,15 @@ def _make(source: Path, target: Path, plan: VideoPlan, dehazer: Dehazer, progres
             work.rescue()
             raise
         work.workshop.remove()
+        if plan.resume:
+            _stopped(target).unlink(missing_ok=True)
         seconds = time.perf_counter() - began
         return VideoResult(target, work.workshop.frames, seconds, reader.broken, (*work.encoding.notes, *notes))
+
+
+def _stopped(target: Path) -> Path:
+    """Where the video of an interrupted run lies."""
+    return target.with_name(f"{target.stem}.stopped{target.suffix}")
 
 
 class _Work:
@@ -252,7 +213,7 @@ class _Work:
         width, height = info.width * (2 if plan.view == "beside" else 1), info.height
         aspect = info.pixel_aspect
         if self._turns % 2:
-            width, height, aspect = height, width, 1 / aspect
+            width, height, aspect = height, width, aspect and 1 / aspect
         self._form = FramesFormat(width, height, info.rate, info.time_base, aspect, describe(info))
         self._written = self.pixels if plan.view != "beside" else self.pixels.widened(2)
         self._length = segment_length(info.rate)
@@ -334,7 +295,7 @@ class _Work:
         if not self.workshop.pieces:
             self.workshop.remove()
             return
-        stopped = self.target.with_name(f"{self.target.stem}.stopped{self.target.suffix}")
+        stopped = _stopped(self.target)
         last = self.workshop.pieces[-1].times[-1]
         end = (last + 1 / self.reader.info.rate / self.reader.info.time_base) * self.reader.info.time_base
         with atomic_output(stopped, overwrite=True) as temporary:

@@ -5,6 +5,7 @@ What is copied is copied packet by packet, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,10 +27,10 @@ KEEPS_DISPLAY_MATRIX = ("mp4", "mov", "matroska")
 # what the container or the encoder says of itself, and would say wrongly of the new file
 _OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "bps", "alpha_mode", "handler")
 # what MP4 and QuickTime have places of their own for; any other key needs the table of free keys
-_PLACED_TAGS = frozenset(
-    "title artist album album_artist date comment genre copyright grouping lyrics description synopsis composer "
-    "creation_time make model location location-eng encoder keywords track disc show episode_id network year "
-    "timecode".split()
+_PLACED_TAGS = (
+    *("title", "artist", "album", "album_artist", "date", "comment", "genre", "copyright", "grouping", "lyrics"),
+    *("description", "synopsis", "composer", "creation_time", "make", "model", "location", "location-eng", "encoder"),
+    *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
 )
 _LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
 
@@ -162,10 +163,8 @@ def _try(
         first.close()
         if old is not None:
             old.close()
-        try:
+        with contextlib.suppress(av.FFmpegError, OSError, ValueError):  # the first error tells more
             new.close()
-        except (av.FFmpegError, OSError, ValueError):
-            pass  # the first error tells more
     return None
 
 

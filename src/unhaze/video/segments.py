@@ -59,7 +59,7 @@ class FramesFormat:
         width, height: Their size [px].
         rate: Mean frame rate [1/s].
         time_base: Unit of their times [s].
-        pixel_aspect: Width of a pixel relative to its height.
+        pixel_aspect: Width of a pixel relative to its height, if that is known.
         tags: Colour tags, by the names of the encoder's context.
     """
 
@@ -67,7 +67,7 @@ class FramesFormat:
     height: int
     rate: Fraction
     time_base: Fraction
-    pixel_aspect: Fraction
+    pixel_aspect: Fraction | None
     tags: Mapping[str, int]
 
 
@@ -272,7 +272,8 @@ class _PieceWriter:
         self._stream.time_base = form.time_base
         context = self._stream.codec_context
         context.pix_fmt = encoding.pixel_format
-        context.sample_aspect_ratio = form.pixel_aspect
+        if form.pixel_aspect is not None:
+            context.sample_aspect_ratio = form.pixel_aspect
         for name, value in form.tags.items():
             setattr(context, name, value)
         if encoding.encoder != "libsvtav1":
