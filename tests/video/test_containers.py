@@ -228,8 +228,18 @@ KEPT = [
 ]
 
 
+# half of the table in the default tests, every kind of file and every codec among them
+SLOW = {
+    *("mp4 h264 422", "mp4 h264 444", "mp4 h264 422 10 bits", "mp4 h264 29.97", "mp4 h264 odd size"),
+    *("mp4 h264 pixel aspect", "mp4 h264 BT.601 tags", "mp4 hevc", "mp4 hevc 422 10 bits", "mp4 hevc 444 12 bits"),
+    *("mp4 av1", "mp4 vp9", "mov prores 422 HQ", "mov png", "mkv ffv1", "mkv ffv1 444 12 bits", "mkv ffv1 RGB"),
+    *("mkv ffv1 odd size, 420", "mkv h264 variable rate, flac", "mkv h264 pixel aspect", "webm vp9 444"),
+    *("avi mjpeg", "avi ffv1", "ts hevc", "mp4 h264 free keys", "mp4 h264 metadata", "mkv rawvideo"),
+}
+
+
 @needs_ffmpeg
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[pytest.mark.slow] * (row in SLOW)) for row in ROWS])
 def test_all_but_the_haze_stays(row, folder, raw, dehazer, tmp_path):
     ending, options, inputs = ROWS[row]
     for each in folder.iterdir():
@@ -245,11 +255,16 @@ def test_all_but_the_haze_stays(row, folder, raw, dehazer, tmp_path):
             skipped = {"profile"} - ({"profile"} if old["codec_name"] == "prores" else set())
             skipped |= {"avg_frame_rate"} if "variable" in row else set()
             kept = {key: value for key, value in kept.items() if key not in skipped}
-        assert {key: new.get(key) for key in kept} == kept
+        if ending == "avi":  # the header of AVI counts something else for each program; frames are counted below
+            del kept["nb_frames"]
+        found = {key: new.get(key) for key in kept}
+        for each in (kept, found):  # square pixels may be said or not
+            each["sample_aspect_ratio"] = each["sample_aspect_ratio"] or "1:1"
+        assert found == kept
         assert new.get("tags", {}).get("language") == old.get("tags", {}).get("language")
     assert after["times"] == before["times"]
     assert after["copied"] == before["copied"]
-    ours = {"encoder", "major_brand", "minor_version", "compatible_brands"}
+    ours = {"encoder", "software", "major_brand", "minor_version", "compatible_brands"}
     told = {key: value for key, value in before["format"].get("tags", {}).items() if key.lower() not in ours}
     assert {key: value for key, value in after["format"].get("tags", {}).items() if key in told} == told
     for old, new in zip(before["chapters"], after["chapters"], strict=True):

@@ -95,7 +95,7 @@ def test_frames_are_those_that_pictures_become(scene, dehazer, tmp_path):
 
 
 def test_strength_0_changes_nothing(scene, tmp_path):
-    source = write(tmp_path / "in.mkv", scene, 5, "ffv1", "yuv444p10le")
+    source = write(tmp_path / "in.mkv", scene, 5, "ffv1", "yuv422p10le")
     assert run("video", source, "--strength", "0").exit_code == 0
     assert content(tmp_path / "in-dehazed.mkv") == content(source)
 
@@ -110,10 +110,10 @@ def test_the_field_is_smoothed_unless_that_is_switched_off(scene, tmp_path):
     assert default[3] != alone[3]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_what_was_made_survives_and_goes_on(how, scene, tmp_path):
     """A piece has 60 frames here; stopped within the second one, resumed, and compared with a run of its own."""
-    source = write(tmp_path / "in.mkv", scene, 180)
+    source = write(tmp_path / "in.mkv", scene, 120)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     command = [sys.executable, "-m", "unhaze", "video", str(source), "--jobs", "1"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -130,13 +130,11 @@ def test_what_was_made_survives_and_goes_on(how, scene, tmp_path):
     stopped = tmp_path / "in-dehazed.stopped.mkv"
     if how != signal.SIGKILL:
         assert "--resume" in told
-        assert 60 <= len(content(stopped)) < 180
+        assert 60 <= len(content(stopped)) < 120
         assert len(sounds(stopped)) > 0
     assert run("video", source).exit_code == 1, "what lies there is not thrown away unasked"
-    first = (parts / "00001.mkv").stat().st_mtime_ns
     result = run("video", source, "--resume")
     assert result.exit_code == 0, result.stderr
-    assert first
     assert not parts.exists()
     assert not stopped.exists()
     assert run("video", source, "-o", tmp_path / "whole.mkv").exit_code == 0

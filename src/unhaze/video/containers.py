@@ -18,7 +18,7 @@ import numpy as np
 from unhaze.errors import ImageDecodeError, MissingDependencyError, UnsupportedImageError, UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.video.pixels import FramePixels, plain_format
-from unhaze.video.times import format_time
+from unhaze.video.times import format_time, parse_time
 
 if TYPE_CHECKING:
     import av as av_module
@@ -243,9 +243,12 @@ class VideoReader:
                 f"{self.path} is interlaced: each frame mixes the lines of two moments; add --deinterlace to make "
                 "whole pictures of them (deinterlace=True in Python)."
             )
-        length = stream.duration * stream.time_base if stream.duration else None
+        self._announced = _length_of(stream)
+        length = self._announced
         if length is None and self._container.duration:
             length = Fraction(self._container.duration, self._av.time_base)
+            if len(self._container.streams) == 1:  # else it may be that of the sound
+                self._announced = length
         return VideoInfo(
             path=self.path,
             container=self._container.format.name,
@@ -356,11 +359,11 @@ class VideoReader:
                 pts = last + 1
             last = pts
             yield TimedFrame(frame, pts)
-        if self.info.duration is not None and last is not None and self.broken is None:
+        if self._announced is not None and last is not None and self.broken is None:
             shown = (last + step - self.info.start) * self.info.time_base
-            if self.info.duration - shown > max(_MISSING_END, 2 / self.info.rate):
+            if self._announced - shown > max(_MISSING_END, 2 / self.info.rate):
                 self.broken = (
-                    f"{self.path} ends at {format_time(shown)}, though {format_time(self.info.duration)} was "
+                    f"{self.path} ends at {format_time(shown)}, though {format_time(self._announced)} was "
                     "announced; it was cut off, and the frames up to there were kept."
                 )
 
@@ -414,6 +417,17 @@ def _video_stream(container: InputContainer, path: Path) -> Any:
     if found[0].codec_context is None:
         raise UnsupportedImageError(f"{path} is coded in a way that cannot be decoded here.")
     return found[0]
+
+
+def _length_of(stream: Any) -> Fraction | None:
+    """The length of the video stream itself [s], as the file states it."""
+    if stream.duration:
+        return Fraction(stream.duration * stream.time_base)
+    stated = stream.metadata.get("DURATION")  # of Matroska
+    try:
+        return None if stated is None else parse_time(stated)
+    except UsageError:
+        return None
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

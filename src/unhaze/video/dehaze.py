@@ -286,6 +286,7 @@ class _Work:
                 time_base=info.time_base,
                 cut=cut,
                 display_matrix=None if self._turns else info.display_matrix,
+                codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
             )
 
     def rescue(self) -> None:
@@ -311,6 +312,7 @@ class _Work:
                     end,
                 ),
                 display_matrix=None if self._turns else self.reader.info.display_matrix,
+                codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
             )
         if not whole:
             self.workshop.remove()

@@ -76,6 +76,12 @@ class Encoding:
     options: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def quicktime_tag(self) -> str | None:
+        """Four letters by which QuickTime tells the variants of ProRes; ``None`` for other codecs."""
+        tags = ("apco", "apcs", "apcn", "apch", "ap4h", "ap4x")
+        return tags[int(self.options["profile"])] if self.encoder == "prores_ks" else None
+
 
 def container_for(suffix: str) -> str:
     """FFmpeg's name of the kind of file for an ending.
@@ -124,7 +130,8 @@ def choose_encoding(
     chosen = _fitting(layout, formats)
     if chosen is None and wanted == "prores" and not layout.startswith("gray"):
         chosen = "yuva444p10le" if info.has_alpha else "yuv444p10le" if "444" in layout else "yuv422p10le"
-        notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
+        if info.codec != "prores":  # which decodes to 12 bits and is written from 10 by every program
+            notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
     if chosen is None:
         raise UnsupportedImageError(
             f"{wanted} cannot hold frames of {info.path} ({layout}) without loss of depth or colour; choose another "
@@ -193,6 +200,6 @@ def describe(info: VideoInfo) -> dict[str, Any]:
     return {
         "color_primaries": info.primaries,
         "color_trc": info.transfer,
-        "colorspace": info.matrix,
+        "colorspace": info.matrix if info.codec != "vp8" else 2,  # which has one matrix and no place to say so
         "color_range": 2 if info.full_range else info.color_range,
     }

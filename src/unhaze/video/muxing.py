@@ -25,7 +25,17 @@ KEEPS_DISPLAY_MATRIX = ("mp4", "mov", "matroska")
 """Kinds of files that say how frames are turned for display; for others the frames themselves are turned."""
 
 # what the container or the encoder says of itself, and would say wrongly of the new file
-_OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "bps", "alpha_mode", "handler")
+_OWN_TAGS = (
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "duration",
+    "bps",
+    "alpha_mode",
+    "handler",
+    "software",
+)
 # what MP4 and QuickTime have places of their own for; any other key needs the table of free keys
 _PLACED_TAGS = (
     *("title", "artist", "album", "album_artist", "date", "comment", "genre", "copyright", "grouping", "lyrics"),
@@ -33,6 +43,9 @@ _PLACED_TAGS = (
     *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
 )
 _LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
+
+
+_Marks = tuple[Sequence[int] | None, str | None]  # display matrix, and tag of the codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ def write_video(
     time_base: Fraction,
     cut: Cut | None = None,
     display_matrix: Sequence[int] | None = None,
+    codec_tag: str | None = None,
 ) -> list[str]:
     """Join the pieces, and copy everything else of ``source``.
 
@@ -75,6 +89,7 @@ def write_video(
         time_base: Unit of the times of frames.
         cut: The part that is shown.
         display_matrix: How the frames are turned for display.
+        codec_tag: Four letters by which QuickTime tells variants of a codec; ``None`` where the codec says it itself.
 
     Returns:
         Sentences on what could not be copied.
@@ -87,7 +102,9 @@ def write_video(
     left_out: set[str] = set()
     notes: list[str] = []
     while True:
-        refused = _try(workshop, info, target, kind, source, time_base, cut or Cut(), display_matrix, left_out, notes)
+        refused = _try(
+            workshop, info, target, kind, source, time_base, cut or Cut(), (display_matrix, codec_tag), left_out, notes
+        )
         if refused is None:
             return notes
         following = [each for each in _LEFT_OUT_FIRST if each not in left_out and each in refused.kinds]
@@ -116,7 +133,7 @@ def _try(
     source: Path | None,
     time_base: Fraction,
     cut: Cut,
-    display_matrix: Sequence[int] | None,
+    marks: _Marks,
     left_out: set[str],
     notes: list[str],
 ) -> _Refused | None:
@@ -133,7 +150,7 @@ def _try(
         video: Any = None
         for each in old.streams if old is not None and info is not None else []:
             if info is not None and each.index == info.stream:
-                video = _add_video(new, first.streams.video[0], each, time_base, display_matrix)
+                video = _add_video(new, first.streams.video[0], each, time_base, marks)
                 continue
             kinds.add(each.type)
             if each.type in left_out:
@@ -145,7 +162,7 @@ def _try(
                 note = f"{name} of the input was not copied: {kind} cannot hold it."
                 notes += [note] if note not in notes else []
         if video is None:
-            video = _add_video(new, first.streams.video[0], None, time_base, display_matrix)
+            video = _add_video(new, first.streams.video[0], None, time_base, marks)
         if old is not None and old.chapters():
             new.set_chapters(_cut_chapters(old.chapters(), cut))
         try:
@@ -187,8 +204,13 @@ def _container_options(kind: str, metadata: dict[str, str]) -> dict[str, str]:
     return {}
 
 
-def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, display_matrix: Sequence[int] | None) -> Any:
+def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Marks) -> Any:
+    display_matrix, codec_tag = marks
     stream = new.add_stream_from_template(piece, opaque=True)
+    if piece.codec_context.name == "rawvideo":  # where the tag is the only sign of what the samples are
+        stream.codec_context.codec_tag = piece.codec_context.codec_tag
+    elif codec_tag is not None:
+        stream.codec_context.codec_tag = codec_tag
     stream.time_base = time_base
     if old is not None:
         stream.metadata.update(_kept(old.metadata))

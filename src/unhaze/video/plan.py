@@ -54,7 +54,9 @@ class VideoPlan:
         for name in ("start", "duration"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, parse_time(value) if isinstance(value, str) else Fraction(value))
+                # 0.2 means one fifth, not the float beside it, which would leave out the frame at that time
+                seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
+                object.__setattr__(self, name, seconds)
         if self.duration is not None and self.duration <= 0:  # type: ignore[operator]
             raise UsageError("The duration is 0; give more than that.")
         if self.temporal is not None:
