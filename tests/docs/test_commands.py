@@ -82,7 +82,6 @@ FRAGMENTS = {
     "unhaze models info newnet-s",
     "unhaze pipe --input-format rgb24 --size 1280x720",
     "unhaze pipe --strength 0.5",
-    "unhaze video DCIM/ -o clear/ --skip-existing",
     "unhaze video in.mp4 --preview 00:01:10+5",
     "unhaze video in.mp4 --strength 0.5",
     "unhaze video in.mp4 --temporal 0",

@@ -190,7 +190,7 @@ def probe(path: Path) -> dict:
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     both = found["packets_and_frames"]
     pictures = [stream["index"] for stream in found["streams"] if stream["codec_type"] == "video"]
-    found["times"] = [each["pts_time"] for each in both if each.get("media_type") == "video"]
+    found["times"] = [each.get("pts_time") for each in both if each.get("media_type") == "video"]
     found["copied"] = sorted(
         (each["stream_index"], each.get("pts_time", ""), each["data_hash"])
         for each in both
@@ -327,3 +327,67 @@ def converter_for(info, video):
     full = video.get("color_range") == "pc" or kind.kind == "gray"
     matrix = {"bt709": "bt709", "bt2020nc": "bt2020"}.get(video.get("color_space"), "bt601")
     return FrameConverter(replace(info, pixel_format=kind, full_range=full), matrix)
+
+
+SPECIAL = {
+    # the time code of the pictures is a stream of its own, which QuickTime files get from their tags
+    "time code": ("mov", f"{X264} -pix_fmt yuv420p -timecode 01:00:00:00", ""),
+    "cover": (
+        "mp4",
+        f"{X264} -pix_fmt yuv420p -map 0 -map 1 -c:v:1 png -disposition:v:1 attached_pic",
+        "-i {}/cover.png",
+    ),
+    "two videos": (
+        "mkv",
+        f"{X264} -pix_fmt yuv420p -map 0 -map 1",
+        "-f lavfi -i testsrc2=size=64x48:rate=25:duration=0.4",
+    ),
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("row", SPECIAL)
+def test_other_streams_stay(row, folder, raw, dehazer, tmp_path):
+    cv2.imwrite(str(folder / "cover.png"), np.full((48, 64, 3), 90, np.uint8))
+    ending, options, inputs = SPECIAL[row]
+    (tmp_path / "cover.png").write_bytes((folder / "cover.png").read_bytes())
+    source, target = make(tmp_path, raw, ending, options, inputs), tmp_path / f"out.{ending}"
+    dehaze_video(source, target, dehazer=dehazer)
+    before, after = probe(source), probe(target)
+    assert len(before["streams"]) == 2
+    for old, new in zip(before["streams"], after["streams"], strict=True):
+        for key in ("codec_name", "codec_tag_string", "disposition", "nb_frames"):
+            assert new.get(key) == old.get(key)
+        assert new["tags"].get("timecode") == old["tags"].get("timecode")
+    if row != "time code":
+        assert copies(source, 1) == copies(target, 1)
+        assert copies(source, 0) != copies(target, 0)
+
+
+def copies(path: Path, stream: int) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams[stream]) if packet.size]
+
+
+@needs_ffmpeg
+def test_alpha_of_webm_and_rotation_of_a_telephone(raw, dehazer, tmp_path):
+    source, target = tmp_path / "in.webm", tmp_path / "out.webm"
+    filters = "format=yuva420p,geq=lum=lum(X\\,Y):cb=cb(X\\,Y):cr=cr(X\\,Y):a=X*4"
+    picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x48", "-r", "25", "-i", "-", "-vf", filters]
+    ffmpeg(*picture, "-c:v", "libvpx-vp9", "-cpu-used", "8", "-auto-alt-ref", "0", source, stdin=raw)
+    dehaze_video(source, target, dehazer=dehazer)
+    alphas = [
+        np.frombuffer(
+            ffmpeg("-c:v", "libvpx-vp9", "-i", path, "-vf", "alphaextract", "-f", "rawvideo", "-pix_fmt", "gray", "-"),
+            np.uint8,
+        ).astype(int)
+        for path in (source, target)
+    ]
+    assert alphas[0].std() > 50
+    assert np.abs(alphas[0] - alphas[1]).mean() < 2
+    lying = make(tmp_path, raw, "mp4", f"{X264} -pix_fmt yuv420p")
+    ffmpeg("-i", lying, "-c", "copy", "-metadata:s:v", "rotate=90", tmp_path / "turned.mp4")
+    dehaze_video(tmp_path / "turned.mp4", dehazer=dehazer)
+    sides = [probe(tmp_path / name)["streams"][0]["side_data_list"] for name in ("turned.mp4", "turned-dehazed.mp4")]
+    assert sides[0] == sides[1]
+    assert sides[0][0]["rotation"] == 90

@@ -6,6 +6,7 @@ What is copied is copied packet by packet, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -42,6 +43,7 @@ _PLACED_TAGS = (
     *("description", "synopsis", "composer", "creation_time", "make", "model", "location", "location-eng", "encoder"),
     *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
 )
+_COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 _LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
 
 
@@ -109,7 +111,11 @@ def write_video(
             return notes
         following = [each for each in _LEFT_OUT_FIRST if each not in left_out and each in refused.kinds]
         if not following:
-            if isinstance(refused.error, av.FFmpegError) and refused.error.errno in (28, 122, 27):
+            if isinstance(refused.error, av.FFmpegError) and refused.error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EFBIG,
+            ):
                 raise OutputError(f"There is no space left to write {target.name}; free some, and use --resume.")
             raise UnsupportedImageError(
                 f"A file of the kind {kind} cannot hold this video ({refused.error}); name another one with -o, such "
@@ -153,7 +159,7 @@ def _try(
                 video = _add_video(new, first.streams.video[0], each, time_base, marks)
                 continue
             kinds.add(each.type)
-            if each.type in left_out:
+            if each.type in left_out or _is_timecode(each, kind):
                 continue
             try:
                 streams[each.index] = _add_copy(new, each)
@@ -173,8 +179,10 @@ def _try(
         _merge(new, _pictures(workshop, video, time_base, cut), copied)
         new.close()
     except av.FFmpegError as error:
+        if error.errno == errno.EINVAL and (kinds - left_out) & {"data", "subtitle"}:
+            return _Refused(error, kinds & {"data", "subtitle"})
         raise OutputError(
-            f"{target.name} cannot be written: {error.strerror or error}; the finished parts are kept for --resume."
+            f"The video cannot be written: {error.strerror or error}; the finished parts are kept for --resume."
         ) from error
     finally:
         first.close()
@@ -221,6 +229,11 @@ def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Mark
     return stream
 
 
+def _is_timecode(stream: Any, kind: str) -> bool:
+    """Whether a stream is the time code of the pictures, which QuickTime files get from their tags once more."""
+    return kind in ("mov", "mp4") and stream.type == "data" and "timecode" in stream.metadata
+
+
 def _add_copy(new: Any, old: Any) -> Any:
     stream = new.add_stream_from_template(old, opaque=True)
     stream.metadata.update(_kept(old.metadata))
@@ -257,14 +270,17 @@ def _copied(av: Any, old: Any, streams: dict[int, Any], cut: Cut) -> Iterator[An
             packet = next(packets)
         except (StopIteration, av.FFmpegError):  # where the file is damaged, what is before is kept
             return
-        if packet.dts is None and packet.pts is None:
+        if not packet.size:
             continue
+        if packet.dts is None and packet.pts is None:  # a cover picture, which has no time
+            packet.pts = packet.dts = 0
         time = (packet.dts if packet.pts is None else packet.pts) * packet.time_base
         if cut.end is not None and time >= cut.end:
             if time > cut.end + 10:  # streams lie beside one another in a file, but not exactly
                 return
             continue
-        if cut.start is not None:
+        is_cover = bool(int(packet.stream.disposition) & _COVER)
+        if cut.start is not None and not is_cover:
             if time < cut.start:
                 continue
             shift = round(cut.start / packet.time_base)

@@ -135,7 +135,7 @@ class FramePixels:
             self.name,
             self.width * factor,
             self.height,
-            matrix=old.matrix,  # type: ignore[arg-type]  # "auto" was resolved for this height
+            matrix=old.matrix,
             full_range=old.info.full_range,
             centred=kind.centred[0] and kind.subsampling == (2, 2),
             max_pixels=None,
