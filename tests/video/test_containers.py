@@ -358,7 +358,7 @@ def test_other_streams_stay(row, folder, raw, dehazer, tmp_path):
     for old, new in zip(before["streams"], after["streams"], strict=True):
         for key in ("codec_name", "codec_tag_string", "disposition", "nb_frames"):
             assert new.get(key) == old.get(key)
-        assert new["tags"].get("timecode") == old["tags"].get("timecode")
+        assert new.get("tags", {}).get("timecode") == old.get("tags", {}).get("timecode")
     if row != "time code":
         assert copies(source, 1) == copies(target, 1)
         assert copies(source, 0) != copies(target, 0)

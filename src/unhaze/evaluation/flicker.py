@@ -150,7 +150,7 @@ def _view(pixels: NDArray[Any]) -> FloatArray:
 
 def _motion(now: NDArray[np.uint8], before: NDArray[np.uint8]) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Where each pixel of ``now`` was in ``before`` (h, w, 2) [px], and where that can be trusted (h, w)."""
-    search: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     backward, forward = search.calc(now, before, None), search.calc(before, now, None)
     returned = _warped(forward, backward)
     apart = ((backward + returned) ** 2).sum(axis=2)

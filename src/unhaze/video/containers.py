@@ -21,7 +21,6 @@ from unhaze.video.pixels import FramePixels, plain_format
 from unhaze.video.times import format_time, parse_time
 
 if TYPE_CHECKING:
-    import av as av_module
     from av import VideoFrame
     from av.container import InputContainer
 
@@ -106,7 +105,7 @@ class VideoInfo:
         if self.display_matrix is None:
             return 0
         a, b = self.display_matrix[:2]
-        return round(np.degrees(np.arctan2(b, a)) / 90) % 4 * 90
+        return round(float(np.degrees(np.arctan2(b, a))) / 90) % 4 * 90
 
     @property
     def full_range(self) -> bool:
@@ -177,8 +176,9 @@ class VideoReader:
     """
 
     def __init__(self, path: str | Path, *, deinterlace: bool = False) -> None:
-        self._av: av_module = import_av()
-        self.path, self.broken = Path(path), None  # type: ignore[var-annotated]
+        self._av = import_av()
+        self.path = Path(path)
+        self.broken: str | None = None
         self._deinterlace = deinterlace
         self._container = _open(self._av, str(path))
         try:
@@ -189,7 +189,7 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-        self.broken: str | None = None
+        self.broken = None
 
     def __enter__(self) -> Self:
         return self
@@ -431,7 +431,8 @@ def _length_of(stream: Any) -> Fraction | None:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    for side in frame.side_data:
+    sides: Any = frame.side_data  # whose annotations call it a mapping of strings
+    for side in sides:
         if side.type.name == "DISPLAYMATRIX":
             return tuple(int(each) for each in np.frombuffer(bytes(side), np.int32))
     return None

@@ -304,4 +304,4 @@ def _merge(new: Any, *sources: Iterator[Any]) -> None:
 
 
 def _time_of(packet: Any) -> Fraction:
-    return Fraction(packet.pts if packet.dts is None else packet.dts) * packet.time_base
+    return Fraction(packet.pts if packet.dts is None else packet.dts) * Fraction(packet.time_base)

@@ -100,7 +100,9 @@ class TemporalSmoother:
         """Go on as if the frames had been seen of which :attr:`state` is the outcome."""
         from unhaze.restore.haze_field import HazeField
 
-        parts = {name: array if array.ndim else array.item() for name, array in state.items() if name[0] != "_"}
+        parts: dict[str, Any] = {
+            name: array if array.ndim else array.item() for name, array in state.items() if name[0] != "_"
+        }
         self._last = _Frame(HazeField(**parts), state["_small"], state["_gray"]) if state else None
 
 
