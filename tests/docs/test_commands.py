@@ -61,6 +61,7 @@ EXEMPT = {
     ("docs/metrics.md", "lpips"),
     ("docs/serve.md", "docker"),
     ("docs/serve.md", "--host 0.0.0.0"),
+    ("docs/video.md", "--preview"),
 }
 # commands within sentences that are complete, and the exit code they are said to have
 INLINE = {
@@ -71,7 +72,7 @@ INLINE = {
     "unhaze doctor": 0,
     "unhaze models list": 0,
     "unhaze models info aodnet-base": 0,
-    "unhaze run in.mp4": 1,
+    "unhaze run in.mp4": 0,
     "unhaze run one two -o out": 0,
     "unhaze run photo.jpg": 0,
     "unhaze train --list": 0,
@@ -86,7 +87,9 @@ FRAGMENTS = {
     "unhaze models info newnet-s",
     "unhaze pipe --input-format rgb24 --size 1280x720",
     "unhaze pipe --strength 0.5",
-    "unhaze pipe --temporal 0",
+    "unhaze video in.mp4 --preview 00:01:10+5",
+    "unhaze video in.mp4 --strength 0.5",
+    "unhaze video in.mp4 --temporal 0",
     "unhaze pipe --temporal 0.8",
     "unhaze train ... --resume auto",
     "unhaze train hgdf-small --data pictures/",

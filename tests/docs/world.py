@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,9 @@ def make_world(root: Path) -> None:
             save(root / folder / f"{number}.png", scene(number, _LARGE, haze))
         save(root / f"real/{number}.jpg", scene(number, _LARGE, 0.5))
     make_data_sets(root)
-    if HAS_FFMPEG:
-        make_video(root / "in.mp4")
+    make_video(root / "in.mp4")
+    (root / "films").mkdir()
+    shutil.copy(root / "in.mp4", root / "films/flight.mp4")
 
 
 def make_data_sets(root: Path) -> None:
@@ -54,8 +54,20 @@ def make_data_sets(root: Path) -> None:
 
 def make_video(path: Path) -> None:
     """Half a second of picture and sound."""
-    sources = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=8:duration=0.5", "-f", "lavfi", "-i", "sine=duration=0.5"]
-    subprocess.run(["ffmpeg", "-v", "error", *sources, str(path)], check=True, stdin=subprocess.DEVNULL)
+    import av
+
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=8)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("aac", rate=8000)
+        for number in range(4):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(scene(number, (64, 48)))))
+        wave = np.sin(np.arange(4000) / 9).astype(np.float32)[None].repeat(2, axis=0)
+        tone = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
+        tone.sample_rate = 8000
+        container.mux(sound.encode(tone))
+        for stream in (picture, sound):
+            container.mux(stream.encode(None))
 
 
 def make_weights(root: Path) -> None:

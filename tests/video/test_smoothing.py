@@ -205,3 +205,23 @@ def test_fog_that_comes_in_does_not_pop(street):
         means = [each.mean() for each in dehazer.stream(frames, temporal=DEFAULT_TEMPORAL)]
     steps = np.abs(np.diff([frame.mean() for frame in frames]))
     assert np.abs(np.diff(means)).max() < 2 * steps.max()
+
+
+def test_the_state_can_be_kept_and_taken_up(hazy_photo):
+    """As if nothing had happened in between, bit for bit; a stream that begins has no state."""
+    from unhaze import Dehazer
+
+    frames = [np.ascontiguousarray(hazy_photo[0][100:196, 3 * number :][:, :128]) for number in range(4)]
+    smoother, resumed = TemporalSmoother(0.9), TemporalSmoother(0.9)
+    assert smoother.state == {}
+    with Dehazer(threads=1) as dehazer:
+        fields = [dehazer.solve(frame) for frame in frames]
+    for field, frame in zip(fields[:2], frames[:2], strict=True):
+        smoother(field, frame)
+    resumed.restore({name: array.copy() for name, array in smoother.state.items()})
+    for field, frame in zip(fields[2:], frames[2:], strict=True):
+        one, other = smoother(field, frame), resumed(field, frame)
+        assert (one.slope == other.slope).all()
+        assert (one.airlight == other.airlight).all()
+        assert one.lift == other.lift
+        assert (one.slope != field.slope).any()

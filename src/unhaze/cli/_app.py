@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "app", "exit_code", "main"]
 # name -> (module:function or typer application, what the overview says)
 COMMANDS = {
     "run": ("unhaze.cli.run:run", "Remove haze from pictures: files, folders, patterns."),
+    "video": ("unhaze.cli.video:video", "Dehaze video files, sound and all."),
     "watch": ("unhaze.cli.watch:watch", "Dehaze every picture that arrives in a folder."),
     "pipe": ("unhaze.cli.pipe:pipe", "Dehaze raw or y4m video frames in a pipe."),
     "serve": ("unhaze.cli.serve:serve", "Serve dehazing over HTTP, and a page to use it."),

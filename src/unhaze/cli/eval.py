@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,13 @@ def eval_(
         Path | None,
         typer.Option(help="A data set: hazy/ beside gt/ or clear/, or pictures alone (no targets).", metavar="FOLDER"),
     ] = None,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Print how much a video flickers, before and after dehazing, and stop; several are taken in turn.",
+            metavar="FILE",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the report; scores found in it are not computed again.")
     ] = Path("unhaze-eval"),
@@ -98,6 +106,9 @@ def eval_(
     if list_protocols:
         _print_protocols(as_json)
         return
+    if video:
+        _print_flicker(video, (model or [None])[0], options, limit)
+        return
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
@@ -130,6 +141,17 @@ def eval_(
     without = sum(bool(scores.errors) for scores in outcome.scores.values())
     if outcome.failures or without:
         raise typer.Exit(1)
+
+
+def _print_flicker(files: list[Path], model: str | None, options: Options, limit: int | None) -> None:
+    from unhaze.evaluation.flicker import flicker_table, measure_flicker
+    from unhaze.restore.dehazer import Dehazer
+
+    with Dehazer.from_options(replace(options, model=model)) as dehazer:
+        for path in files:
+            if len(files) > 1:
+                print(f"{path}:\n")
+            print(flicker_table(measure_flicker(path, dehazer, limit=limit)), end="")
 
 
 def _folder_runs(folders: list[str]) -> tuple[Run, ...]:

@@ -59,7 +59,9 @@ def pipe(
     ] = None,
     matrix: Annotated[
         str,
-        typer.Option(help="Colour matrix of y4m frames; auto is bt709 from 720 lines on.", metavar="auto|bt601|bt709"),
+        typer.Option(
+            help="Colour matrix of y4m frames; auto is bt709 from 720 lines on.", metavar="auto|bt601|bt709|bt2020"
+        ),
     ] = "auto",
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,

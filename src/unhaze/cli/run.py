@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -127,6 +128,12 @@ def run(
         return
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
+    plain = not (dry_run or json_output or report or save or shard or files_from or format != "keep")
+    if plain and (films := [name for name in named if _is_film(name)]):
+        code = _run_films(films, settings, recursive=recursive)
+        named = [name for name in named if name not in films]
+        if code or not named:
+            raise typer.Exit(code)
     listed = [] if files_from is None else _read_list(files_from, null=null)
     planned = plan(
         named,
@@ -148,6 +155,23 @@ def run(
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _is_film(name: str) -> bool:
+    """Whether a name is that of a video file that can be opened here."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES - {".y4m"} and Path(name).is_file() and bool(find_spec("av"))
+
+
+def _run_films(films: Sequence[str], settings: Settings, *, recursive: bool) -> int:
+    """Do what ``unhaze video`` does with them; returns the exit code."""
+    from unhaze.cli.video import dehaze_files
+    from unhaze.video.plan import VideoPlan
+
+    plan = VideoPlan(
+        view="split" if settings.compare else "after", overwrite=settings.existing == "overwrite", jobs=settings.jobs
+    )
+    skip = settings.existing == "skip"
+    return dehaze_files(films, settings.output, plan, settings.options, recursive=recursive, skip=skip)
 
 
 def _read_list(name: str, *, null: bool) -> list[str]:

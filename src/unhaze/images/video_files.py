@@ -1,7 +1,8 @@
-"""Telling a video file from a picture, and the command that dehazes one. Nothing of a video is decoded here.
+"""Telling a video file from a picture, and the commands that dehaze one. Nothing of a video is decoded here.
 
-The command names ffmpeg, which opens the file and makes the new one, with ``unhaze pipe`` between the two halves. It is
-written here once; messages, help and documentation repeat it word for word (a test).
+Beside ``unhaze video`` there is a line that names ffmpeg, which opens the file and makes the new one, with
+``unhaze pipe`` between the two halves. It is written here once; help and documentation repeat it word for word, which a
+test holds.
 """
 
 from __future__ import annotations
@@ -90,12 +91,10 @@ def video_sentence(name: str, suffix: str) -> str:
         suffix: Its ending; empty if it came without a name.
     """
     source = Path(name) if suffix else Path("in.mp4")
-    ending = source.suffix if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
-    target = source.with_name(f"{source.stem}-dehazed{ending}")
+    command = f"unhaze video {shlex.quote(str(source))}"
     if suffix.lower() == ".y4m":
+        target = source.with_name(f"{source.stem}-dehazed{source.suffix}")
         command = f"unhaze pipe < {shlex.quote(str(source))} > {shlex.quote(str(target))}"
-    else:
-        command = video_command(str(source), str(target))
     return f"{name} is a video, not a picture; dehaze it with: {command}"
 
 

@@ -17,7 +17,7 @@ Sources: the y4m description of mjpegtools (``yuv4mpeg(5)``); ITU-R BT.601-7 and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO, Literal, get_args
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 InputFormat = Literal["auto", "y4m", "rgb24", "bgr24", "gray", "rgb48le", "gray16le"]
-Matrix = Literal["auto", "bt601", "bt709"]
+Matrix = Literal["auto", "bt601", "bt709", "bt2020"]
 
 INPUT_FORMATS: tuple[str, ...] = get_args(InputFormat)
 MATRICES: tuple[str, ...] = get_args(Matrix)
@@ -56,8 +56,8 @@ _AHEAD = 64 << 20  # [bytes] taken before they arrive: a header may claim a fram
 _MAX_SIDE = 32_767  # of cv2.warpAffine
 _HD_LINES = 720
 
-# (Kr, Kb): the weights of red and blue in luma; BT.601-7 section 2.5.1 and BT.709-6 section 3.2
-_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+# (Kr, Kb): the weights of red and blue in luma; BT.601-7 section 2.5.1, BT.709-6 section 3.2, BT.2020-2 table 4
+_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,10 @@ class FrameConverter:
             (H, W, 3) RGB or (H, W) grey; uint8 for 8-bit streams and uint16 over the whole range 0-65535 otherwise,
             whatever the range and the bit depth of the stream. Colours beyond RGB are clipped.
         """
-        planes = self._split(frame.data)
+        return self.from_planes(self._split(frame.data))
+
+    def from_planes(self, planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The picture, as :meth:`to_pixels` gives it, of planes with the shapes of :meth:`PixelFormat.plane_shapes`."""
         kind = self.info.pixel_format.kind
         if kind == "rgb":
             return planes[0]
@@ -320,7 +323,8 @@ class FrameConverter:
             return cv2.cvtColor(planes[0], cv2.COLOR_BGR2RGB)
         if kind == "gray":
             return planes[0] if self._is_plain else self._expand_luma(planes[0])
-        return self._to_rgb(*planes)
+        luma, blue, red = planes
+        return self._to_rgb(luma, blue, red)
 
     def to_frame(self, pixels: NDArray[Any], like: Frame) -> Frame:
         """A picture as a stored frame.
@@ -328,6 +332,14 @@ class FrameConverter:
         Args:
             pixels: (H, W, 3), or (H, W) of grey frames, of the type that :meth:`to_pixels` gives.
             like: The frame that the picture was made of; lends its header.
+
+        Raises:
+            ImageValueError: The picture has another shape or type.
+        """
+        return Frame(b"".join(plane.tobytes() for plane in self.to_planes(pixels)), like.header)
+
+    def to_planes(self, pixels: NDArray[Any]) -> list[NDArray[Any]]:
+        """The planes, with the shapes of :meth:`PixelFormat.plane_shapes`, of a picture as for :meth:`to_frame`.
 
         Raises:
             ImageValueError: The picture has another shape or type.
@@ -340,7 +352,7 @@ class FrameConverter:
                 f"A picture of shape {pixels.shape} and type {pixels.dtype} does not fit a stream of shape {shape} "
                 f"and type {self._pixel_type}."
             )
-        return Frame(b"".join(plane.tobytes() for plane in self._to_planes(pixels)), like.header)
+        return self._to_planes(pixels)
 
     @property
     def _pixel_type(self) -> np.dtype[Any]:
@@ -426,9 +438,10 @@ class FrameConverter:
         if form.kind == "gray":
             black, width = self._luma
             return [self._stored(working * np.float32(width / self._peak) + np.float32(black))]
-        luma = cv2.transform(working, self._encode_matrix[:1])
+        # OpenCV rounds to 8 bits as it stores, to the same values as below and in a third of the time
+        luma = cv2.transform(pixels if self._top == 255 else working, self._encode_matrix[:1])
         chroma = cv2.transform(_downsample(working, form), self._encode_matrix[1:])
-        return [self._stored(plane) for plane in (luma, *cv2.split(chroma))]
+        return [luma if luma.dtype == np.uint8 else self._stored(luma), *map(self._stored, cv2.split(chroma))]
 
     def _stored(self, values: NDArray[Any]) -> NDArray[Any]:
         return _store(values, self._top).astype(self.info.pixel_format.dtype, copy=False)

@@ -7,7 +7,8 @@ the haze follows at once; at a scene cut the smoothing begins anew.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -86,6 +87,23 @@ class TemporalSmoother:
             field = _mix(before.field, field, local.mean(), local)
         self._last = _Frame(field, small, gray)
         return field
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What the next frame is smoothed with, as named arrays: to be kept in a file; empty before the first frame."""
+        if self._last is None:
+            return {}
+        parts = {each.name: np.asarray(getattr(self._last.field, each.name)) for each in fields(self._last.field)}
+        return {**parts, "_small": self._last.small, "_gray": self._last.gray}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on as if the frames had been seen of which :attr:`state` is the outcome."""
+        from unhaze.restore.haze_field import HazeField
+
+        parts: dict[str, Any] = {
+            name: array if array.ndim else array.item() for name, array in state.items() if name[0] != "_"
+        }
+        self._last = _Frame(HazeField(**parts), state["_small"], state["_gray"]) if state else None
 
 
 @dataclass(frozen=True, slots=True)

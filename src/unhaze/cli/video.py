@@ -1,0 +1,284 @@
+"""``unhaze video``: dehaze video files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from unhaze.cli import _console
+from unhaze.cli import _options as opt
+from unhaze.cli._work import log_engine
+from unhaze.errors import MissingError, UnhazeError, UsageError
+from unhaze.images.video_files import VIDEO_SUFFIXES
+from unhaze.restore.machine import MOST_WORKERS
+from unhaze.restore.options import DEFAULT_TEMPORAL, Options
+
+if TYPE_CHECKING:
+    from unhaze.video.dehaze import VideoResult
+    from unhaze.video.plan import VideoPlan
+
+__all__ = ["dehaze_files", "video"]
+
+_OURS = ("-dehazed", "-compare", "-preview", ".stopped")  # what a folder holds after an earlier run is no input
+
+
+@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
+def video(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Video files, or folders of such.", metavar="INPUT", show_default=False)
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file, for a single video, whose ending decides on the container; or a folder, which repeats the "
+            "tree of an input folder. Default is beside each input, as NAME-dehazed.",
+            metavar="PATH",
+        ),
+    ] = None,
+    preview: Annotated[
+        str | None,
+        typer.Option(
+            help="Write only a few seconds, before and after side by side, to NAME-preview: 00:01:10+5 is five "
+            "seconds from 1 min 10 s on.",
+            metavar="TIME+SECONDS",
+        ),
+    ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Write NAME-compare: the left half as it was, the right half dehazed."),
+    ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="How to code the pictures; default is as in the input.", metavar="h264|hevc|av1|vp9|prores|ffv1"
+        ),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            help="Quality: lower is better and larger. Default 18 for H.264, 20 for HEVC, 24 for AV1 and VP9."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Pace of the encoder: ultrafast to veryslow for H.264 and HEVC, a number for AV1 (0 slowest to 13) "
+            "and VP9 (0 to 8). Default veryfast, 8, 5.",
+            metavar="NAME",
+        ),
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 00:01:10.", metavar="TIME")] = None,
+    duration: Annotated[str | None, typer.Option(help="Take only so much.", metavar="TIME")] = None,
+    temporal: Annotated[
+        float | None,
+        typer.Option(
+            help="How much of the haze of a frame is taken from the frames before, 0 to 0.98, where nothing moves; "
+            f"more flickers less. Default {DEFAULT_TEMPORAL:g}, but 0 for a network. Begins anew at scene cuts.",
+            show_default=False,
+            metavar="X",
+        ),
+    ] = None,
+    deinterlace: Annotated[
+        bool, typer.Option("--deinterlace", help="Make whole pictures of interlaced frames, as old cameras write.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run was stopped.")] = False,
+    options: Options = opt.DEFAULTS,
+    recursive: opt.Recursive = True,
+    skip_existing: opt.SkipExisting = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="How many frames to work on at once; default is the number of processors.",
+            min=1,
+            max=MOST_WORKERS,
+            show_default=False,
+            metavar="N",
+        ),
+    ] = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Remove haze from video files and keep everything else: sound, subtitles, times, rotation, metadata.
+
+    The result of in.mp4 is in-dehazed.mp4. Ctrl-C leaves what is done as in-dehazed.stopped.mp4, and --resume goes on.
+
+    Try:
+
+      unhaze video in.mp4 --preview 00:00:10+5
+
+      unhaze video in.mp4
+
+      unhaze video films/ -o clear/ --codec hevc
+    """
+    from unhaze.video.plan import VideoPlan
+
+    view: Literal["after", "split", "beside"] = "split" if compare else "after"
+    if preview is not None:
+        if compare or start is not None or duration is not None:
+            raise UsageError("--preview says what is shown and how; leave out --compare, --start and --duration.")
+        start, plus, duration = preview.partition("+")
+        view, duration = "beside", duration if plus else "5"
+    plan = VideoPlan(
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        start=start,
+        duration=duration,
+        view=view,
+        temporal=temporal,
+        deinterlace=deinterlace,
+        resume=resume,
+        overwrite=skip_existing is False,
+        jobs=jobs,
+    )
+    raise typer.Exit(dehaze_files(inputs, output, plan, options, recursive=recursive, skip=skip_existing is True))
+
+
+def dehaze_files(
+    inputs: Sequence[str], output: str | None, plan: VideoPlan, options: Options, *, recursive: bool, skip: bool
+) -> int:
+    """Dehaze several videos, one after the other; returns the exit code."""
+    from unhaze.restore.dehazer import Dehazer
+    from unhaze.video.containers import import_av
+
+    import_av()  # its absence must be told before anything is made ready
+    pairs = list(_pairs(inputs, output, plan, recursive=recursive))
+    if not pairs:
+        _console.log.error(f"No videos were found in {', '.join(inputs)}.")
+        return 1
+    _refuse_twice(pairs)
+    failures: list[UnhazeError] = []
+    with Dehazer.from_options(replace(options, threads=1)) as dehazer:
+        log_engine(dehazer)
+        for source, target in pairs:
+            if skip and target.exists():
+                _console.log.info(f"{target} exists; nothing was written.")
+                continue
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                result = _dehaze(source, target, plan, dehazer)
+            except (UsageError, MissingError):  # the same for every video
+                raise
+            except UnhazeError as error:
+                failures.append(error)
+                _console.log.error(f"unhaze: {error}")
+                continue
+            _tell(result)
+            if result.broken:
+                failures.append(UnhazeError(result.broken))
+                _console.log.error(f"unhaze: {result.broken}")
+    if len(pairs) > 1:
+        _console.log.info(f"{len(pairs) - len(failures)} done, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+def _pairs(
+    inputs: Iterable[str], output: str | None, plan: VideoPlan, *, recursive: bool
+) -> Iterable[tuple[Path, Path]]:
+    """Every video and where its result goes."""
+    from unhaze.video.dehaze import default_output
+
+    named = list(inputs)
+    folder = None if output is None else Path(output)
+    single = len(named) == 1 and not Path(named[0]).is_dir()
+    if folder is not None and single and folder.suffix and not folder.is_dir():
+        yield Path(named[0]), folder
+        return
+    if folder is not None and folder.suffix and not folder.is_dir():
+        raise UsageError(f"{output} is one file, but there are several videos; name a folder with -o.")
+    for name in named:
+        path = Path(name)
+        found = [path]
+        if path.is_dir():
+            candidates = path.rglob("*") if recursive else path.glob("*")
+            found = sorted(
+                each
+                for each in candidates
+                if each.suffix.lower() in VIDEO_SUFFIXES
+                and each.is_file()
+                and not each.stem.endswith(_OURS)
+                and not each.parent.name.endswith(".parts")
+            )
+        for each in found:
+            if folder is None:
+                yield each, default_output(each, plan.view)
+            else:
+                below = each.relative_to(path).parent if path.is_dir() else Path()
+                name_there = each.name if plan.view == "after" else default_output(each, plan.view).name
+                yield each, folder / below / name_there
+
+
+def _refuse_twice(pairs: Sequence[tuple[Path, Path]]) -> None:
+    seen: dict[Path, Path] = {}
+    for source, target in pairs:
+        if target in seen and seen[target] != source:
+            raise UsageError(f"{seen[target]} and {source} would both become {target}; process them one by one.")
+        seen[target] = source
+
+
+def _dehaze(source: Path, target: Path, plan: VideoPlan, dehazer: Any) -> VideoResult:
+    from unhaze.video.dehaze import dehaze_video
+    from unhaze.video.segments import parts_folder
+
+    try:
+        with _Meter() as meter:
+            return dehaze_video(source, target, plan=plan, dehazer=dehazer, progress=meter)
+    except KeyboardInterrupt:
+        parts = parts_folder(target)
+        if parts.is_dir():
+            stopped = target.with_name(f"{target.stem}.stopped{target.suffix}")
+            _console.log.error(f"Stopped; {stopped} plays what is done. Go on with the same command and --resume.")
+        raise
+
+
+def _tell(result: VideoResult) -> None:
+    for note in result.notes:
+        _console.log.info(f"{result.path}: {note}")
+    pace = result.frames / max(result.seconds, 1e-9)
+    frames = "frame" if result.frames == 1 else "frames"
+    _console.log.info(f"{result.path}: {result.frames} {frames}, {pace:.1f} frames/s")
+
+
+class _Meter:
+    """Shows on a terminal how far a video is: the present time, the pace and the time that is left."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty() and _console.log.isEnabledFor(20)
+        self._began, self._shown, self._first = time.perf_counter(), 0.0, 0
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live and self._shown:
+            print("\r\x1b[K", end="", flush=True, file=sys.stderr)
+
+    def __call__(self, done: int, total: int | None, moment: Fraction) -> None:
+        """Frame number ``done`` of about ``total`` is written; it is shown at ``moment`` [s]."""
+        if not self._live:
+            return
+        from unhaze.video.times import format_time
+
+        now = time.perf_counter()
+        if not self._first:  # a resumed video begins in its middle
+            self._first, self._began = done, now
+        if now - self._shown < 0.5 or done == self._first:
+            return
+        self._shown = now
+        pace = (done - self._first) / (now - self._began)
+        left = "" if total is None else f", {format_time(max(0, total - done) / pace, 0)} left"
+        share = "" if total is None else f" ({min(100, 100 * done // total)} %)"
+        print(
+            f"\r\x1b[K{format_time(moment, 1)}{share}, {pace:.1f} frames/s{left}", end="", flush=True, file=sys.stderr
+        )

@@ -1,0 +1,438 @@
+"""Video files, opened with PyAV: what they hold, and their frames with exact times.
+
+Times are whole multiples of the time base of the stream, as the file states them; nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from unhaze.errors import ImageDecodeError, MissingDependencyError, UnsupportedImageError, UsageError
+from unhaze.images.budget import DEFAULT_MAX_PIXELS
+from unhaze.video.pixels import FramePixels, plain_format
+from unhaze.video.times import format_time, parse_time
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+
+    from unhaze.video.frames import Matrix
+
+__all__ = ["TimedFrame", "VideoInfo", "VideoReader", "import_av"]
+
+# numbers of ITU-T H.273, as FFmpeg uses them
+_MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 4: "bt601", 9: "bt2020"}
+_UNKNOWN = (2, 3)  # unspecified, reserved
+_RGB_MATRIX = 0
+_HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}
+_FULL_RANGE = 2
+_CENTRED_CODECS = ("mjpeg", "mpeg1video", "png")
+_PROBED = 3  # frames looked at before any is worked on: the flag of interlaced ones may be missing on the first
+_MISSING_END = Fraction(1, 2)  # a video shorter than its header says by more than this was cut off [s]
+
+
+def import_av() -> Any:
+    """PyAV, quiet.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependencyError("PyAV", "video", "read and write video files") from error
+    # messages in Python would need its lock, for which threads of decoders wait while they are being ended: a deadlock
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.PANIC)
+    return av
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is the same for all frames of a video file.
+
+    Attributes:
+        path: The file.
+        container: Names that FFmpeg has for the kind of file, separated by commas.
+        codec: What the pictures are coded with, such as ``"h264"``.
+        profile: Its profile, where it has any.
+        width, height: Size of the frames as they are stored [px].
+        pixel_format: Layout of the decoded samples.
+        rate: Mean frame rate [1/s].
+        time_base: Unit of all times of frames [s].
+        start: Time of the first frame [``time_base``].
+        duration: Length that the header states [s]; ``None`` if it states none.
+        primaries, transfer, matrix, color_range: Colour tags, numbers of ITU-T H.273 (range: 1 limited, 2 full).
+        pixel_aspect: Width of a pixel relative to its height; ``None`` if the file does not say.
+        display_matrix: The nine numbers that turn the frames for display; ``None`` where they stand as they are.
+        interlaced: Whether the lines of a frame come from two moments.
+        stream: Number of the video stream in the file.
+        has_alpha: Whether the frames say how much of each pixel can be seen.
+    """
+
+    path: Path
+    container: str
+    codec: str
+    profile: str | None
+    width: int
+    height: int
+    pixel_format: str
+    rate: Fraction
+    time_base: Fraction
+    start: int
+    duration: Fraction | None
+    primaries: int
+    transfer: int
+    matrix: int
+    color_range: int
+    pixel_aspect: Fraction | None
+    display_matrix: tuple[int, ...] | None
+    interlaced: bool
+    stream: int
+    has_alpha: bool
+
+    @property
+    def rotation(self) -> int:
+        """Degrees by which the frames are turned clockwise for display: 0, 90, 180 or 270."""
+        if self.display_matrix is None:
+            return 0
+        a, b = self.display_matrix[:2]
+        return round(float(np.degrees(np.arctan2(b, a))) / 90) % 4 * 90
+
+    @property
+    def full_range(self) -> bool:
+        """Whether samples use their whole range."""
+        return self.color_range == _FULL_RANGE or self.pixel_format.startswith("yuvj")
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames there are."""
+        return None if self.duration is None else max(1, round(self.duration * self.rate))
+
+    def pixels(self, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> FramePixels:
+        """What turns these frames into pictures.
+
+        Raises:
+            UnsupportedImageError: Their colours or their layout are not handled.
+            ImageTooLargeError: They have more pixels than the limit.
+        """
+        if self.transfer in _HDR:
+            raise UnsupportedImageError(
+                f"{self.path} is an HDR video ({_HDR[self.transfer]}), which is not handled; turn it into SDR before, "
+                "with the camera's own program or the tonemap filter of ffmpeg."
+            )
+        if self.matrix not in (*_MATRICES, *_UNKNOWN, _RGB_MATRIX):
+            raise UnsupportedImageError(
+                f"{self.path} stores colours in a way that is not handled (matrix {self.matrix} of ITU-T H.273); "
+                "convert it to BT.709 before."
+            )
+        return FramePixels(
+            plain_format(self.pixel_format),
+            self.width,
+            self.height,
+            matrix=_MATRICES.get(self.matrix, "auto"),
+            full_range=self.full_range or ("gray" in self.pixel_format and self.color_range != 1),
+            centred=self.codec in _CENTRED_CODECS,
+            max_pixels=max_pixels,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TimedFrame:
+    """A decoded frame and when it is shown.
+
+    Attributes:
+        frame: The samples.
+        pts: When it is shown, in units of the time base of the stream.
+    """
+
+    frame: VideoFrame
+    pts: int
+
+
+class VideoReader:
+    """Reads the frames of the first video stream of a file; a context manager.
+
+    Args:
+        path: The file; or an address that FFmpeg opens, such as ``rtsp://...``.
+        deinterlace: Whether to make whole pictures of interlaced frames, one of each.
+
+    Attributes:
+        info: What the file says.
+        broken: After the last frame a sentence on where the file is damaged or ends too early; ``None`` if it is sound.
+
+    Raises:
+        MissingDependencyError: PyAV is not installed.
+        ImageDecodeError: The file is empty, damaged, or no video.
+        UnsupportedImageError: It is interlaced, and ``deinterlace`` was not given.
+    """
+
+    def __init__(self, path: str | Path, *, deinterlace: bool = False) -> None:
+        self._av = import_av()
+        self.path = Path(path)
+        self.broken: str | None = None
+        self._deinterlace = deinterlace
+        self._container = _open(self._av, str(path))
+        try:
+            self._stream = _video_stream(self._container, self.path)
+            self._stream.thread_type = "AUTO"
+            self._context = self._decoder()
+            self.info = self._probe()
+        except BaseException:
+            self.close()
+            raise
+        self.broken = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._container.close()
+
+    def frames(
+        self, *, after: int | None = None, start: Fraction | None = None, end: Fraction | None = None
+    ) -> Iterator[TimedFrame]:
+        """Yield the frames in the order they are shown; once for each reader.
+
+        Args:
+            after: Leave out frames up to this time [time base].
+            start: Leave out frames before this time, counted from the first frame [s].
+            end: Leave out frames from this time on [s].
+
+        A file that is damaged gives all frames that can be decoded; :attr:`broken` then says where the first was lost.
+        """
+        origin, base = self.info.start, self.info.time_base
+        first = origin if start is None else origin + -(-start // base)
+        last = None if end is None else origin + -(-end // base)
+        if after is not None:
+            first = max(first, after + 1)
+        self._rewind(first)
+        for timed in self._in_order(self._whole_pictures(self._decoded())):
+            if last is not None and timed.pts >= last:
+                return
+            if timed.pts >= first:
+                yield timed
+
+    def _probe(self) -> VideoInfo:
+        stream, frames = self._stream, []
+        for frame in self._decoded():
+            frames.append(frame)
+            if len(frames) == _PROBED:
+                break
+        if not frames:
+            raise ImageDecodeError(f"{self.path} holds no frame that can be decoded; it is damaged or was cut off.")
+        self.broken = None
+        frame, context = frames[0], stream.codec_context
+        interlaced = any(each.interlaced_frame for each in frames)
+        if interlaced and not self._deinterlace:
+            raise UnsupportedImageError(
+                f"{self.path} is interlaced: each frame mixes the lines of two moments; add --deinterlace to make "
+                "whole pictures of them (deinterlace=True in Python)."
+            )
+        self._announced = _length_of(stream)
+        length = self._announced
+        if length is None and self._container.duration:
+            length = Fraction(self._container.duration, self._av.time_base)
+            if len(self._container.streams) == 1:  # else it may be that of the sound
+                self._announced = length
+        return VideoInfo(
+            path=self.path,
+            container=self._container.format.name,
+            codec=context.codec.canonical_name,
+            profile=context.profile,
+            width=frame.width,
+            height=frame.height,
+            pixel_format=frame.format.name,
+            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            time_base=stream.time_base,
+            start=frame.pts or 0,
+            duration=length,
+            primaries=int(frame.color_primaries),
+            transfer=int(frame.color_trc),
+            matrix=int(frame.colorspace),
+            color_range=int(frame.color_range),
+            pixel_aspect=stream.sample_aspect_ratio or None,
+            display_matrix=_display_matrix(frame),
+            interlaced=interlaced,
+            stream=stream.index,
+            has_alpha="a" in plain_format(frame.format.name).removeprefix("gray"),
+        )
+
+    def _decoder(self) -> Any:
+        """The decoder; of VP8 and VP9 with alpha the one that sees it, which is not FFmpeg's own."""
+        context = self._stream.codec_context
+        name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.codec.canonical_name)
+        if self._stream.metadata.get("alpha_mode") != "1" or name is None:
+            return context
+        with_alpha = self._av.CodecContext.create(name, "r")
+        with_alpha.extradata = context.extradata
+        return with_alpha
+
+    def _rewind(self, first: int) -> None:
+        """Open the file anew, and go to a frame before ``first`` from which decoding can begin."""
+        self._container.close()
+        self._container = _open(self._av, str(self.path))
+        self._stream = _video_stream(self._container, self.path)
+        self._stream.thread_type = "AUTO"
+        self._context = self._decoder()
+        # files of other kinds have no index that could be trusted: there all is decoded
+        if first > self.info.start and any(kind in self.info.container for kind in ("mp4", "matroska")):
+            try:
+                self._container.seek(first, stream=self._stream)
+            except self._av.FFmpegError:
+                self._rewind(self.info.start)
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """Frames as they come out of the decoder; damage is noted in :attr:`broken`."""
+        last = None
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except self._av.FFmpegError:
+                self._note_damage(last)
+                packet = None  # the decoder still holds frames
+            try:
+                if packet is not None and packet.is_corrupt:
+                    self._note_damage(last)
+                    continue
+                empty = packet is None or (packet.dts is None and not packet.size)
+                frames = self._context.decode(None if empty else packet)
+            except self._av.FFmpegError:
+                self._note_damage(last)
+                frames = []
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._note_damage(last)
+                    continue
+                last = frame
+                yield frame
+            if packet is None:
+                return
+
+    def _whole_pictures(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Deinterlaced, where that is wanted and needed."""
+        if not (self._deinterlace and self.info.interlaced):
+            yield from frames
+            return
+        graph: Any = None
+        times: list[int | None] = []
+        for frame in frames:
+            if graph is None:
+                graph = self._av.filter.Graph()
+                source = graph.add_buffer(template=self._stream, time_base=self.info.time_base)
+                bwdif = graph.add("bwdif", "mode=send_frame:deint=all")
+                sink = graph.add("buffersink")
+                source.link_to(bwdif)
+                bwdif.link_to(sink)
+                graph.configure()
+            times.append(frame.pts)
+            graph.push(frame)
+            yield from _pulled(self._av, graph, times)
+        if graph is not None:
+            graph.push(None)
+            yield from _pulled(self._av, graph, times)
+
+    def _in_order(self, frames: Iterator[VideoFrame]) -> Iterator[TimedFrame]:
+        """Frames with times that rise; those without a time follow the one before at the mean rate."""
+        step = max(1, round(1 / (self.info.rate * self.info.time_base)))
+        last: int | None = None
+        for frame in frames:
+            pts = frame.pts if frame.pts is not None else self.info.start if last is None else last + step
+            if last is not None and pts <= last:
+                pts = last + 1
+            last = pts
+            yield TimedFrame(frame, pts)
+        if self._announced is not None and last is not None and self.broken is None:
+            shown = (last + step - self.info.start) * self.info.time_base
+            if self._announced - shown > max(_MISSING_END, 2 / self.info.rate):
+                self.broken = (
+                    f"{self.path} ends at {format_time(shown)}, though {format_time(self._announced)} was "
+                    "announced; it was cut off, and the frames up to there were kept."
+                )
+
+    def _note_damage(self, last: VideoFrame | None) -> None:
+        if self.broken is None:
+            start = getattr(getattr(self, "info", None), "start", 0)
+            time = Fraction(0) if last is None or last.pts is None else (last.pts - start) * self._stream.time_base
+            self.broken = (
+                f"{self.path} is damaged after {format_time(time)}; the frames that could be decoded were kept."
+            )
+
+
+def _pulled(av: Any, graph: Any, times: list[int | None]) -> Iterator[VideoFrame]:
+    """What a filter that gives one frame for each has ready; frames get the times of those they were made of."""
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        if not times:
+            return
+        frame.pts = times.pop(0)
+        yield frame
+
+
+def _open(av: Any, name: str) -> InputContainer:
+    path = Path(name)
+    try:
+        if "://" not in name and "%" not in name and path.is_file() and path.stat().st_size == 0:
+            raise ImageDecodeError(f"{name} is empty.")
+        opened: InputContainer = av.open(name, metadata_errors="replace")
+        return opened
+    except av.InvalidDataError as error:
+        raise ImageDecodeError(
+            f"{name} cannot be read as a video: it is damaged, was cut off before its index was written, or is "
+            "no video."
+        ) from error
+    except (FileNotFoundError, av.FileNotFoundError) as error:
+        raise UsageError(f"There is no file {name}; check its name.") from error
+    except (OSError, av.FFmpegError) as error:
+        if error.errno == errno.EISDIR:
+            raise UsageError(f"{name} is a folder; name a video.") from error
+        raise ImageDecodeError(f"{name} cannot be opened: {error.strerror or error}.") from error
+
+
+def _video_stream(container: InputContainer, path: Path) -> Any:
+    attached = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
+    found = [each for each in container.streams.video if not int(each.disposition) & attached]
+    if not found:
+        raise ImageDecodeError(f"{path} holds no video stream.")
+    if found[0].codec_context is None:
+        raise UnsupportedImageError(f"{path} is coded in a way that cannot be decoded here.")
+    return found[0]
+
+
+def _length_of(stream: Any) -> Fraction | None:
+    """The length of the video stream itself [s], as the file states it."""
+    if stream.duration:
+        return Fraction(stream.duration * stream.time_base)
+    stated = stream.metadata.get("DURATION")  # of Matroska
+    try:
+        return None if stated is None else parse_time(stated)
+    except UsageError:
+        return None
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    sides: Any = frame.side_data  # whose annotations call it a mapping of strings
+    for side in sides:
+        if side.type.name == "DISPLAYMATRIX":
+            return tuple(int(each) for each in np.frombuffer(bytes(side), np.int32))
+    return None

@@ -1,0 +1,205 @@
+"""Which encoder writes a video, and with what settings: that of the input, or one the user names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from unhaze.errors import UnknownNameError, UnsupportedImageError, UsageError
+from unhaze.video.containers import import_av
+from unhaze.video.pixels import plain_format
+
+if TYPE_CHECKING:
+    from unhaze.video.containers import VideoInfo
+
+__all__ = ["CODECS", "Encoding", "choose_encoding", "container_for"]
+
+CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
+"""What can be asked for by name; the codec of the input may be another one."""
+
+_ENCODERS = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "vp8": "libvpx",
+    "prores": "prores_ks",
+}
+# constant quality and pace where the user names none; H.264 at 18 can hardly be told from its source
+_CRF = {"libx264": 18, "libx264rgb": 18, "libx265": 20, "libsvtav1": 24, "libvpx-vp9": 24, "libvpx": 10}
+_HIGHEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63, "libvpx": 63}
+_NAMED_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+)
+_QUALITY_SCALE = 118  # FF_QP2LAMBDA: unit of the quality of FFmpeg's own encoders
+_PRORES_PROFILES = {"Proxy": 0, "LT": 1, "Standard": 2, "HQ": 3, "4444": 4, "XQ": 5}
+_CONTAINERS = {
+    ".3gp": "3gp",
+    ".avi": "avi",
+    ".flv": "flv",
+    ".m2ts": "mpegts",
+    ".m4v": "mp4",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mp4": "mp4",
+    ".mpg": "vob",
+    ".mts": "mpegts",
+    ".ts": "mpegts",
+    ".webm": "webm",
+    ".wmv": "asf",
+    ".y4m": "yuv4mpegpipe",
+    ".nut": "nut",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How frames are coded.
+
+    Attributes:
+        encoder: Name of FFmpeg's encoder.
+        pixel_format: Layout of the frames that it is given.
+        options: What the encoder is told.
+        notes: Sentences for the user on what could not stay as it was.
+    """
+
+    encoder: str
+    pixel_format: str
+    options: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def quicktime_tag(self) -> str | None:
+        """Four letters by which QuickTime tells the variants of ProRes; ``None`` for other codecs."""
+        tags = ("apco", "apcs", "apcn", "apch", "ap4h", "ap4x")
+        return tags[int(self.options["profile"])] if self.encoder == "prores_ks" else None
+
+
+def container_for(suffix: str) -> str:
+    """FFmpeg's name of the kind of file for an ending.
+
+    Raises:
+        UsageError: Videos have no such ending.
+    """
+    try:
+        return _CONTAINERS[suffix.lower()]
+    except KeyError:
+        raise UsageError(
+            f"A video cannot be written to a file that ends in {suffix or 'nothing'!r}; "
+            "name one that ends in .mp4, .mov, .mkv, .webm, .avi or .ts."
+        ) from None
+
+
+def choose_encoding(
+    info: VideoInfo, codec: str | None = None, crf: float | None = None, preset: str | None = None
+) -> Encoding:
+    """The encoder for the frames of ``info``.
+
+    Args:
+        info: The input.
+        codec: One of ``CODECS``; ``None`` for that of the input.
+        crf: Constant quality, lower is better; ``None`` for one that can hardly be told from the source.
+        preset: Pace of the encoder.
+
+    Raises:
+        UsageError: There is no such codec or preset, or the codec has no such setting.
+        UnsupportedImageError: The encoder cannot hold frames of this depth or chroma sampling.
+    """
+    if codec is not None and codec not in CODECS:
+        raise UnknownNameError("video codec", codec, CODECS)
+    av, wanted, notes = import_av(), codec or info.codec, []
+    name = _ENCODERS.get(wanted, wanted)
+    layout = plain_format(info.pixel_format)
+    if name == "libx264" and (layout.startswith("gbr") or layout == "rgb24"):
+        name = "libx264rgb"
+    try:
+        known = av.Codec(name, "w")
+    except ValueError:
+        notes.append(f"{wanted} can be read but not written, so the result is H.264; --codec names another.")
+        name = "libx264"
+        known = av.Codec(name, "w")
+    formats = [each.name for each in known.video_formats or []]
+    chosen = _fitting(layout, formats)
+    if chosen is None and wanted == "prores" and not layout.startswith("gray"):
+        chosen = "yuva444p10le" if info.has_alpha else "yuv444p10le" if "444" in layout else "yuv422p10le"
+        if info.codec != "prores":  # which decodes to 12 bits and is written from 10 by every program
+            notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
+    if chosen is None:
+        raise UnsupportedImageError(
+            f"{wanted} cannot hold frames of {info.path} ({layout}) without loss of depth or colour; choose another "
+            "codec, such as --codec ffv1 with -o NAME.mkv."
+        )
+    encoding = Encoding(name, chosen, _options(name, info, crf, preset, wanted), tuple(notes))
+    if name == "libx264rgb":
+        return replace(encoding, pixel_format="rgb24")
+    return encoding
+
+
+def _fitting(layout: str, formats: list[str]) -> str | None:
+    """The layout among ``formats`` that holds all of ``layout``."""
+    if not formats or layout in formats:
+        return layout
+    same = {
+        "rgb24": ("bgr0", "gbrp", "bgr24"),
+        "rgba": ("bgra", "gbrap", "argb"),
+        "gbrp": ("rgb24", "bgr0"),
+        "gbrap": ("rgba", "bgra"),
+        "rgb48le": ("rgb48be", "gbrp16le"),
+        "rgba64le": ("rgba64be", "gbrap16le"),
+        "gray16le": ("gray16be",),
+        "gbrp16le": ("rgb48le", "rgb48be"),
+    }
+    others = [*same.get(layout, ()), layout.replace("yuv", "yuvj")]
+    return next((each for each in others if each in formats), None)
+
+
+def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, codec: str) -> dict[str, str]:
+    if crf is not None and name not in _CRF:
+        raise UsageError(f"{codec} has no --crf; leave it out, or choose h264, hevc, av1 or vp9 with --codec.")
+    if crf is not None and not 0 <= crf <= _HIGHEST_CRF[name]:
+        raise UsageError(f"--crf is {crf:g}, but must lie between 0 and {_HIGHEST_CRF[name]} for {codec}.")
+    options = {"crf": f"{_CRF[name] if crf is None else crf:g}"} if name in _CRF else {}
+    if name in ("libx264", "libx264rgb", "libx265"):
+        if preset is not None and preset not in _NAMED_PRESETS:
+            raise UnknownNameError("preset", preset, _NAMED_PRESETS)
+        options["preset"] = preset or "veryfast"
+        if name == "libx265":
+            options["x265-params"] = "log-level=none"
+    elif name in ("libsvtav1", "libvpx-vp9", "libvpx"):
+        pace = preset or ("8" if name == "libsvtav1" else "5")
+        if not pace.isdecimal() or int(pace) > 13:
+            raise UsageError(f"--preset is {preset!r}, but for {codec} a number: 0 is slowest, 8 fast.")
+        if name == "libsvtav1":
+            options["preset"] = pace
+        else:
+            options |= {"cpu-used": pace, "deadline": "good", "row-mt": "1", "b": "0"}
+            if info.has_alpha:
+                options["auto-alt-ref"] = "0"  # frames that are never shown have no alpha
+    elif preset is not None:
+        raise UsageError(f"{codec} has no --preset; leave it out.")
+    if name == "prores_ks":
+        profile = 4 if info.has_alpha or "444" in info.pixel_format else _PRORES_PROFILES.get(info.profile or "", 3)
+        options |= {"profile": str(profile), "vendor": "apl0"} | ({"alpha_bits": "16"} if info.has_alpha else {})
+    elif name == "ffv1":
+        options |= {"level": "3", "slicecrc": "1"}
+    elif name in ("mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "msmpeg4v3", "wmv2", "flv", "h263"):
+        options |= {"flags": "+qscale", "global_quality": str(2 * _QUALITY_SCALE), "strict": "-1"}
+    return options
+
+
+def describe(info: VideoInfo) -> dict[str, Any]:
+    """Settings of the encoder's context that say what the samples mean."""
+    return {
+        "color_primaries": info.primaries,
+        "color_trc": info.transfer,
+        "colorspace": info.matrix if info.codec != "vp8" else 2,  # which has one matrix and no place to say so
+        "color_range": 2 if info.full_range else info.color_range,
+    }

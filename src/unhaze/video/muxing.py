@@ -1,0 +1,307 @@
+"""The new video from its pieces and from all of the old file that is no picture: sound, subtitles, data, chapters.
+
+What is copied is copied packet by packet, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unhaze.errors import OutputError, UnsupportedImageError
+from unhaze.video.containers import import_av
+
+if TYPE_CHECKING:
+    from unhaze.video.containers import VideoInfo
+    from unhaze.video.segments import Workshop
+
+__all__ = ["KEEPS_DISPLAY_MATRIX", "Cut", "write_video"]
+
+KEEPS_DISPLAY_MATRIX = ("mp4", "mov", "matroska")
+"""Kinds of files that say how frames are turned for display; for others the frames themselves are turned."""
+
+# what the container or the encoder says of itself, and would say wrongly of the new file
+_OWN_TAGS = (
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "duration",
+    "bps",
+    "alpha_mode",
+    "handler",
+    "software",
+)
+# what MP4 and QuickTime have places of their own for; any other key needs the table of free keys
+_PLACED_TAGS = (
+    *("title", "artist", "album", "album_artist", "date", "comment", "genre", "copyright", "grouping", "lyrics"),
+    *("description", "synopsis", "composer", "creation_time", "make", "model", "location", "location-eng", "encoder"),
+    *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
+)
+_COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
+_LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
+
+
+_Marks = tuple[Sequence[int] | None, str | None]  # display matrix, and tag of the codec
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which part of the old file the new one shows.
+
+    Attributes:
+        start: Time in the old file that becomes the start of the new one [s]; ``None`` keeps all times as they are.
+        end: Where the part ends [s]; ``None`` for the end of the file.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    @property
+    def shift(self) -> Fraction:
+        """What is taken from all times [s]."""
+        return self.start or Fraction(0)
+
+
+def write_video(
+    workshop: Workshop,
+    info: VideoInfo | None,
+    target: Path,
+    kind: str,
+    *,
+    source: Path | None,
+    time_base: Fraction,
+    cut: Cut | None = None,
+    display_matrix: Sequence[int] | None = None,
+    codec_tag: str | None = None,
+) -> list[str]:
+    """Join the pieces, and copy everything else of ``source``.
+
+    Args:
+        workshop: Holds the pieces.
+        info: The input.
+        target: File to write.
+        kind: FFmpeg's name of the kind of file.
+        source: Where everything else comes from; ``None`` where there is nothing else.
+        time_base: Unit of the times of frames.
+        cut: The part that is shown.
+        display_matrix: How the frames are turned for display.
+        codec_tag: Four letters by which QuickTime tells variants of a codec; ``None`` where the codec says it itself.
+
+    Returns:
+        Sentences on what could not be copied.
+
+    Raises:
+        OutputError: The file cannot be written.
+        UnsupportedImageError: Files of this kind cannot hold the video.
+    """
+    av = import_av()
+    left_out: set[str] = set()
+    notes: list[str] = []
+    while True:
+        refused = _try(
+            workshop, info, target, kind, source, time_base, cut or Cut(), (display_matrix, codec_tag), left_out, notes
+        )
+        if refused is None:
+            return notes
+        following = [each for each in _LEFT_OUT_FIRST if each not in left_out and each in refused.kinds]
+        if not following:
+            if isinstance(refused.error, av.FFmpegError) and refused.error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EFBIG,
+            ):
+                raise OutputError(f"There is no space left to write {target.name}; free some, and use --resume.")
+            raise UnsupportedImageError(
+                f"A file of the kind {kind} cannot hold this video ({refused.error}); name another one with -o, such "
+                "as a file that ends in .mkv."
+            ) from refused.error
+        left_out.add(following[0])
+        notes.append(f"The {following[0]} streams could not be copied: {kind} cannot hold them.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    error: Exception
+    kinds: set[str]
+
+
+def _try(
+    workshop: Workshop,
+    info: VideoInfo | None,
+    target: Path,
+    kind: str,
+    source: Path | None,
+    time_base: Fraction,
+    cut: Cut,
+    marks: _Marks,
+    left_out: set[str],
+    notes: list[str],
+) -> _Refused | None:
+    """Write the file without the kinds of streams in ``left_out``; why that failed, if its header was refused."""
+    av = import_av()
+    old = None if source is None else av.open(str(source), metadata_errors="replace")
+    first = av.open(str(workshop.pieces[0].path))
+    metadata = {} if old is None else _kept(old.metadata)
+    new = av.open(str(target), "w", format=kind, container_options=_container_options(kind, metadata))
+    streams: dict[int, Any] = {}
+    kinds: set[str] = set()
+    try:
+        new.metadata.update(metadata)
+        video: Any = None
+        for each in old.streams if old is not None and info is not None else []:
+            if info is not None and each.index == info.stream:
+                video = _add_video(new, first.streams.video[0], each, time_base, marks)
+                continue
+            kinds.add(each.type)
+            if each.type in left_out or _is_timecode(each, kind):
+                continue
+            try:
+                streams[each.index] = _add_copy(new, each)
+            except (ValueError, av.FFmpegError):
+                name = "a stream without a name" if each.type is None else f"{each.type} stream {each.index}"
+                note = f"{name} of the input was not copied: {kind} cannot hold it."
+                notes += [note] if note not in notes else []
+        if video is None:
+            video = _add_video(new, first.streams.video[0], None, time_base, marks)
+        if old is not None and old.chapters():
+            new.set_chapters(_cut_chapters(old.chapters(), cut))
+        try:
+            new.start_encoding()
+        except (av.FFmpegError, ValueError, OSError) as error:
+            return _Refused(error, kinds)
+        copied = iter(()) if old is None else _copied(av, old, streams, cut)
+        _merge(new, _pictures(workshop, video, time_base, cut), copied)
+        new.close()
+    except av.FFmpegError as error:
+        if error.errno == errno.EINVAL and (kinds - left_out) & {"data", "subtitle"}:
+            return _Refused(error, kinds & {"data", "subtitle"})
+        raise OutputError(
+            f"The video cannot be written: {error.strerror or error}; the finished parts are kept for --resume."
+        ) from error
+    finally:
+        first.close()
+        if old is not None:
+            old.close()
+        with contextlib.suppress(av.FFmpegError, OSError, ValueError):  # the first error tells more
+            new.close()
+    return None
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    kept = {}
+    for key, value in metadata.items():
+        if key.lower() not in _OWN_TAGS and not key.upper().startswith(
+            ("_STATISTICS", "NUMBER_OF_", "DURATION", "BPS")
+        ):
+            kept[key] = value
+    return kept
+
+
+def _container_options(kind: str, metadata: dict[str, str]) -> dict[str, str]:
+    if kind in ("mp4", "mov"):
+        free = any(key.lower() not in _PLACED_TAGS for key in metadata)
+        return {"movflags": "+use_metadata_tags"} if free else {}
+    if kind == "mpegts":
+        return {"mpegts_copyts": "1"}
+    return {}
+
+
+def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Marks) -> Any:
+    display_matrix, codec_tag = marks
+    stream = new.add_stream_from_template(piece, opaque=True)
+    if piece.codec_context.name == "rawvideo":  # where the tag is the only sign of what the samples are
+        stream.codec_context.codec_tag = piece.codec_context.codec_tag
+    elif codec_tag is not None:
+        stream.codec_context.codec_tag = codec_tag
+    stream.time_base = time_base
+    if old is not None:
+        stream.metadata.update(_kept(old.metadata))
+        stream.metadata.update({key: value for key, value in old.metadata.items() if key == "alpha_mode"})
+        stream.disposition = old.disposition
+    if display_matrix is not None:
+        stream.set_display_matrix(display_matrix)
+    return stream
+
+
+def _is_timecode(stream: Any, kind: str) -> bool:
+    """Whether a stream is the time code of the pictures, which QuickTime files get from their tags once more."""
+    return kind in ("mov", "mp4") and stream.type == "data" and "timecode" in stream.metadata
+
+
+def _add_copy(new: Any, old: Any) -> Any:
+    stream = new.add_stream_from_template(old, opaque=True)
+    stream.metadata.update(_kept(old.metadata))
+    stream.disposition = old.disposition
+    return stream
+
+
+def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:
+    kept = []
+    for chapter in chapters:
+        unit = Fraction(chapter["time_base"])
+        start, end = (round((chapter[key] * unit - cut.shift) / unit) for key in ("start", "end"))
+        last = end if cut.end is None else min(end, round((cut.end - cut.shift) / unit))
+        if max(start, 0) < last or cut.start is None:
+            kept.append({**chapter, "start": start if cut.start is None else max(start, 0), "end": last})
+    return kept
+
+
+def _pictures(workshop: Workshop, stream: Any, time_base: Fraction, cut: Cut) -> Iterator[Any]:
+    shift = round(cut.shift / time_base)
+    for packet in workshop.packets():
+        packet.stream, packet.time_base = stream, time_base
+        packet.pts -= shift
+        packet.dts -= shift
+        yield packet
+
+
+def _copied(av: Any, old: Any, streams: dict[int, Any], cut: Cut) -> Iterator[Any]:
+    if not any(stream.type != "attachment" for stream in streams.values()):
+        return
+    packets = old.demux([old.streams[index] for index in streams])
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):  # where the file is damaged, what is before is kept
+            return
+        if not packet.size:
+            continue
+        if packet.dts is None and packet.pts is None:  # a cover picture, which has no time
+            packet.pts = packet.dts = 0
+        time = (packet.dts if packet.pts is None else packet.pts) * packet.time_base
+        if cut.end is not None and time >= cut.end:
+            if time > cut.end + 10:  # streams lie beside one another in a file, but not exactly
+                return
+            continue
+        is_cover = bool(int(packet.stream.disposition) & _COVER)
+        if cut.start is not None and not is_cover:
+            if time < cut.start:
+                continue
+            shift = round(cut.start / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = streams[packet.stream.index]
+        yield packet
+
+
+def _merge(new: Any, *sources: Iterator[Any]) -> None:
+    """Write packets of several sources in the order of their times."""
+    waiting = [(source, next(source, None)) for source in sources]
+    while left := [(source, packet) for source, packet in waiting if packet is not None]:
+        earliest = min(left, key=lambda each: _time_of(each[1]))[0]
+        waiting = []
+        for source, packet in left:
+            if source is earliest:
+                new.mux(packet)
+                packet = next(source, None)
+            waiting.append((source, packet))
+
+
+def _time_of(packet: Any) -> Fraction:
+    return Fraction(packet.pts if packet.dts is None else packet.dts) * Fraction(packet.time_base)

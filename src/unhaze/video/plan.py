@@ -1,0 +1,63 @@
+"""What a user may choose about a video, the restoration itself apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from unhaze.errors import UnknownNameError, UsageError
+from unhaze.video.smoothing import check_temporal
+from unhaze.video.times import parse_time
+
+__all__ = ["VideoPlan", "View"]
+
+View = Literal["after", "split", "beside"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPlan:
+    """How a video is made, the restoration itself apart.
+
+    Attributes:
+        codec: One of :data:`unhaze.video.encoding.CODECS`; ``None`` for that of the input.
+        crf: Constant quality of the encoder; lower is better and larger.
+        preset: Pace of the encoder.
+        start: Where to begin [s], or as ``"00:01:10"``.
+        duration: How much to take [s]; ``None`` for the rest.
+        view: ``"after"``; ``"split"``: left half as it was, right half dehazed; ``"beside"``: both, side by side.
+        temporal: 0 to 0.98, how much of the haze of a frame comes from the frames before; ``None`` for the default.
+        deinterlace: Whether to make whole pictures of interlaced frames.
+        resume: Whether to go on where an earlier run stopped.
+        overwrite: Whether the output may be replaced.
+        jobs: Frames worked on at once; by default one for each processor core.
+
+    Raises:
+        UsageError: A value is not one of those that exist.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    preset: str | None = None
+    start: Fraction | float | str | None = None
+    duration: Fraction | float | str | None = None
+    view: View = "after"
+    temporal: float | None = None
+    deinterlace: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.view not in get_args(View):
+            raise UnknownNameError("view", self.view, get_args(View))
+        for name in ("start", "duration"):
+            value = getattr(self, name)
+            if value is not None:
+                # 0.2 means one fifth, not the float beside it, which would leave out the frame at that time
+                seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
+                object.__setattr__(self, name, seconds)
+        if self.duration is not None and self.duration <= 0:  # type: ignore[operator]
+            raise UsageError("The duration is 0; give more than that.")
+        if self.temporal is not None:
+            check_temporal(self.temporal)

@@ -1,0 +1,327 @@
+"""A video in pieces: what was coded survives the end of the program, and goes on where it stopped.
+
+    NAME.parts/job.json       what is being made, of which file, with which options
+    NAME.parts/00001.mkv      the first frames; plays in any player, also while it is being written
+    NAME.parts/00001.json     their exact times; written last, so a piece without it is not whole
+    NAME.parts/00001.npz      what the haze of the next frame is smoothed with
+
+Every piece is coded anew and has the same number of frames, whether or not the work was interrupted between two of
+them; that is why a resumed video equals one made in one go. Matroska rounds times to milliseconds, so the exact ones
+lie beside it. Frames are numbered for the encoder, and the numbers become times at the end: the time of decoding of
+the k-th packet is that of presentation of the frame k less the delay of the encoder, which rises as it must.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unhaze.errors import OutputError, UnsupportedImageError
+from unhaze.video.containers import import_av
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from numpy.typing import NDArray
+
+    from unhaze.video.encoding import Encoding
+
+    State = Mapping[str, NDArray[Any]]
+
+__all__ = ["FramesFormat", "Piece", "Workshop", "parts_folder", "segment_length"]
+
+_SECONDS = 6  # of a piece: what is lost at most when the power fails
+_FEWEST, _MOST = 24, 600  # frames of a piece
+
+
+def segment_length(rate: Fraction) -> int:
+    """How many frames a piece has."""
+    return min(max(round(_SECONDS * rate), _FEWEST), _MOST)
+
+
+def parts_folder(target: Path) -> Path:
+    """Where the pieces of a video lie until it is whole."""
+    return target.with_name(f"{target.name}.parts")
+
+
+@dataclass(frozen=True, slots=True)
+class FramesFormat:
+    """What the encoder must know of the frames.
+
+    Attributes:
+        width, height: Their size [px].
+        rate: Mean frame rate [1/s].
+        time_base: Unit of their times [s].
+        pixel_aspect: Width of a pixel relative to its height, if that is known.
+        tags: Colour tags, by the names of the encoder's context.
+    """
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_aspect: Fraction | None
+    tags: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the video that was written.
+
+    Attributes:
+        path: The file.
+        times: When its frames are shown [time base], in their order.
+        packets: For each packet, in the order of the file, the numbers of the frames that give its times of
+            presentation and decoding, counted from the first frame of the video; the latter may be negative.
+    """
+
+    path: Path
+    times: list[int]
+    packets: list[tuple[int, int]]
+
+
+class Workshop:
+    """Writes the pieces of one video into their folder.
+
+    Args:
+        target: The video that will be.
+        job: What tells this work from others: source and options, of plain values.
+        resume: Whether to go on with what lies there; else the folder must not exist.
+        overwrite: Whether to begin anew where one exists.
+
+    Attributes:
+        pieces: Those that are whole.
+
+    Raises:
+        OutputError: The folder is there and ``resume`` was not given, or it is of other work, or it cannot be made.
+    """
+
+    def __init__(self, target: Path, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        self._av = import_av()
+        self.folder = parts_folder(target)
+        self.pieces: list[Piece] = []
+        self._writer: _PieceWriter | None = None
+        known = json.loads(json.dumps(job))
+        if self.folder.exists():
+            if resume:
+                self._take_up(known)
+            elif overwrite:
+                shutil.rmtree(self.folder)
+            else:
+                raise OutputError(
+                    f"{self.folder} holds what an earlier run left when it was stopped; add --resume to go on from "
+                    "there, or --overwrite to begin anew."
+                )
+        try:
+            self.folder.mkdir(parents=False, exist_ok=True)
+            _write_text(self.folder / "job.json", json.dumps(known, indent=1))
+        except OSError as error:
+            raise OutputError(
+                f"The folder {self.folder} cannot be made ({error.strerror or error}); choose another place with -o."
+            ) from error
+
+    def _take_up(self, job: Any) -> None:
+        try:
+            before = json.loads((self.folder / "job.json").read_text())
+        except (OSError, ValueError):
+            before = None
+        if before is not None and before != job:
+            changed = sorted(key for key in {*before, *job} if before.get(key) != job.get(key))
+            raise OutputError(
+                f"{self.folder} was begun with other settings ({', '.join(changed)}); give those again, or begin anew "
+                "with --overwrite."
+            )
+        number = 1
+        while (piece := self._read(number)) is not None:
+            self.pieces.append(piece)
+            number += 1
+        for path in self.folder.iterdir():  # of a piece that never became whole
+            if path.suffix in (".mkv", ".nut", ".npz", ".part") and path.stem.split(".")[0] > f"{number - 1:05d}":
+                path.unlink()
+
+    def _read(self, number: int) -> Piece | None:
+        try:
+            stored = json.loads((self.folder / f"{number:05d}.json").read_text())
+            path = self.folder / stored["file"]
+            packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
+            return Piece(path, list(stored["times"]), packets) if path.is_file() else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
+    def frames(self) -> int:
+        """How many frames the whole pieces hold."""
+        return sum(len(piece.times) for piece in self.pieces)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was kept with the last whole piece."""
+        path = self.folder / f"{len(self.pieces):05d}.npz"
+        if not self.pieces or not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+
+    def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat) -> None:
+        """Code the next frame, shown at ``pts``."""
+        try:
+            if self._writer is None:
+                stem = self.folder / f"{len(self.pieces) + 1:05d}"
+                self._writer = _PieceWriter(stem, self.frames, encoding, form)
+            self._writer.add(frame, pts)
+        except (OSError, self._av.FFmpegError) as error:
+            raise self._explained(error) from error
+
+    @property
+    def begun(self) -> int:
+        """How many frames the piece under way holds."""
+        return 0 if self._writer is None else len(self._writer.times)
+
+    def finish_piece(self, state: State | None = None, *, whole: bool = True) -> None:
+        """Close the piece under way.
+
+        Args:
+            state: To be kept for the frame after it.
+            whole: Whether to go on after it; else it counts for this process only.
+        """
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        try:
+            piece = writer.close()
+            self.pieces.append(piece)
+            if not whole:
+                return
+            if state:
+                part = self.folder / f"{len(self.pieces):05d}.part"
+                with part.open("wb") as file:
+                    np.savez(file, **state)  # type: ignore[arg-type]
+                part.replace(part.with_suffix(".npz"))
+            stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets}
+            _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps(stored))
+        except (OSError, self._av.FFmpegError) as error:
+            raise self._explained(error) from error
+
+    def abandon(self) -> None:
+        """Leave the piece under way as it is."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.leave()
+
+    def remove(self) -> None:
+        """The video is whole: its pieces are of no more use."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def packets(self) -> Iterator[Any]:
+        """The packets of all pieces in order, each with ``pts``, ``dts`` and ``duration`` in the time base."""
+        times = [time for piece in self.pieces for time in piece.times]
+        step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else 1
+        for piece in self.pieces:
+            with self._av.open(str(piece.path)) as container:
+                numbers = iter(piece.packets)
+                for packet in container.demux(video=0):
+                    if packet.dts is None and not packet.size:
+                        continue
+                    shown, decoded = next(numbers)
+                    following = times[shown + 1] if shown + 1 < len(times) else times[shown] + step
+                    packet.pts = times[shown]
+                    packet.dts = times[decoded] if decoded >= 0 else times[0] + decoded * step
+                    packet.duration = following - times[shown]
+                    yield packet
+
+    def _explained(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or error
+        return OutputError(
+            f"{self.folder} cannot be written: {reason}; what was made so far is kept. Free some space, and go on with "
+            "--resume."
+        )
+
+
+class _PieceWriter:
+    """One piece while it is written."""
+
+    def __init__(self, stem: Path, first: int, encoding: Encoding, form: FramesFormat) -> None:
+        av = import_av()
+        self.times: list[int] = []
+        self._packets: list[tuple[int, int]] = []
+        self._first, self._form = first, form
+        self._unit = 1 / form.rate
+        for kind, suffix in (("matroska", ".mkv"), ("nut", ".nut")):
+            self.path = stem.with_suffix(suffix)
+            # what lies in the buffers of the program is lost with it, so they are emptied with every packet
+            self._container = av.open(str(self.path), "w", format=kind, container_options={"flush_packets": "1"})
+            try:
+                self._stream: Any = self._container.add_stream(
+                    encoding.encoder,
+                    rate=form.rate,
+                    options=encoding.options,
+                    time_base=self._unit,
+                    width=form.width,
+                    height=form.height,
+                )
+                break
+            except ValueError:  # this kind of file cannot hold the codec
+                self._container.close()
+                self.path.unlink(missing_ok=True)
+        self._stream.time_base = form.time_base
+        context = self._stream.codec_context
+        context.pix_fmt = encoding.pixel_format
+        if form.pixel_aspect is not None:
+            context.sample_aspect_ratio = form.pixel_aspect
+        for name, value in form.tags.items():
+            setattr(context, name, value)
+        if encoding.encoder != "libsvtav1":
+            context.thread_type = "AUTO"
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            self._container.close()
+            self.path.unlink(missing_ok=True)
+            raise UnsupportedImageError(
+                f"The encoder {encoding.encoder} does not take frames of {form.width} x {form.height} "
+                f"({encoding.pixel_format}): {error}; choose another codec with --codec."
+            ) from error
+
+    def add(self, frame: VideoFrame, pts: int) -> None:
+        frame.pts, frame.time_base = len(self.times), self._unit
+        self.times.append(pts)
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: list[Any]) -> None:
+        step = max(1, round(self._unit / self._form.time_base))
+        for packet in packets:
+            number = round(packet.pts * packet.time_base / self._unit)
+            decoded = number if packet.dts is None else round(packet.dts * packet.time_base / self._unit)
+            self._packets.append((self._first + number, self._first + decoded))
+            packet.time_base = self._form.time_base
+            packet.pts = self.times[number] - self.times[0]
+            packet.dts = self.times[decoded] - self.times[0] if decoded >= 0 else decoded * step
+            self._container.mux(packet)
+
+    def close(self) -> Piece:
+        self._mux(self._stream.encode(None))
+        self._container.close()
+        if sorted(number for number, _ in self._packets) != list(range(self._first, self._first + len(self.times))):
+            raise OutputError(f"The encoder lost frames of {self.path}; choose another codec with --codec.")
+        return Piece(self.path, self.times, self._packets)
+
+    def leave(self) -> None:
+        """Close the file with what it holds."""
+        try:
+            self._container.close()
+        except (OSError, ValueError, import_av().FFmpegError):
+            return  # a full disk, most likely; what is there plays all the same
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
