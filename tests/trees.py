@@ -59,6 +59,16 @@ LAYOUTS = [
     ("i-haze", "all", [("# I-HAZY NTIRE 2018/hazy/02_indoor_hazy.bmp", "# I-HAZY NTIRE 2018/GT/02_indoor_GT.bmp")]),
     ("dense-haze", "all", [("hazy/01_hazy.png", "GT/01_GT.png")]),
     ("nh-haze", "all", [("NH-HAZE/01_hazy.png", "NH-HAZE/01_GT.png"), ("NH-HAZE/02_hazy.png", "NH-HAZE/02_GT.png")]),
+    (
+        "bedde",
+        "test",
+        [
+            ("BeDDE/beijing/fog/beijing_1.png", "BeDDE/beijing/gt/beijing_clear.png"),
+            ("BeDDE/beijing/fog/beijing_2.png", "BeDDE/beijing/gt/beijing_clear.png"),
+            ("BeDDE/wuhan/fog/wuhan_1.png", "BeDDE/wuhan/gt/wuhan_clear.png"),
+        ],
+    ),
+    ("bedde", "test", [("wuhan/fog/wuhan_7.png", "wuhan/gt/wuhan_clear.png")]),
     ("nh-haze", "test", [("test/hazy/51.png", "test/clean/51.png")]),
     ("did-data", "train", [("train/DID-Data/input/1.png", "train/DID-Data/target/1.png")]),
     ("did-data", "test", [("test/rain/7.png", "test/norain/7.png")]),

@@ -26,7 +26,7 @@ def test_a_layout_is_found_and_paired(tmp_path, name, split, pairs):
         np.testing.assert_array_equal(sample.clear, pixels_of(clear))
     assert dataset.report.pairs == dataset.report.hazy == len(pairs)
     assert not dataset.report.problems
-    published = getattr(dataset_info(name), "parts", None)
+    published = getattr(dataset_info(name), "parts", getattr(dataset_info(name), "pairs", None))
     assert any("published" in remark for remark in dataset.report.remarks) == (published is not None)
 
 
@@ -78,6 +78,20 @@ def test_the_splits_of_a_challenge_go_by_number(tmp_path, split, numbers):
     build(tmp_path, [(f"{n:02}_hazy.png", f"{n:02}_GT.png") for n in range(1, 56)], size=(4, 4))
     dataset = create_dataset("nh-haze", tmp_path, split, strict=True)
     assert [pair.name for pair in dataset.pairs] == [f"{n:02}_hazy" for n in numbers]
+
+
+def test_the_cities_of_bedde(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no folder in it has a folder fog"):
+        create_dataset("bedde", tmp_path / "empty")
+    build(tmp_path, [("wuhan/fog/wuhan_1.png", "wuhan/gt/wuhan_clear.png")], size=(4, 4))
+    with pytest.raises(UsageError, match="1 pairs were found, but 208"):
+        create_dataset("bedde", tmp_path, strict=True)
+    with pytest.raises(UsageError, match="no split train"):
+        create_dataset("bedde", tmp_path, "train")
+    write(tmp_path / "wuhan/gt/second.png", picture(1))
+    with pytest.raises(UsageError, match="holds 2 pictures, but a city has one"):
+        create_dataset("bedde", tmp_path)
 
 
 def test_a_missing_clear_picture_is_named_and_counted(tmp_path):

@@ -19,7 +19,7 @@ from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
 from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name, work_off
 from unhaze.errors import OutputError, UnhazeError, UsageError
-from unhaze.images.video_files import find_videos, videos_sentence
+from unhaze.images.video_files import VIDEO_SUFFIXES, find_videos, videos_sentence
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:

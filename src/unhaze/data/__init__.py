@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["create_dataset", "dataset_info", "list_datasets"]
 
 _ENTRIES = {
+    "bedde": "unhaze.data.layouts.bedde:BEDDE",
     "dense-haze": "unhaze.data.layouts.ntire:DENSE_HAZE",
     "did-data": "unhaze.data.layouts.rain:DID_DATA",
     "folders": "unhaze.data.layouts.folders:FOLDERS",

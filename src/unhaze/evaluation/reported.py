@@ -51,7 +51,7 @@ class Paper:
         title: Full title.
         authors: In the paper's order; empty where the text at hand does not name them.
         venue: Where it appeared; may be empty.
-        protocol: Protocol of unhaze that follows this paper.
+        protocol: Protocol of unhaze that follows this paper; empty where none does.
     """
 
     id: str

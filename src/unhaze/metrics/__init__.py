@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         SSIMZeroPadded,
     )
     from unhaze.metrics.metric import Metric, MetricInfo
-    from unhaze.metrics.no_reference import FADE, NIQE, PIQE
+    from unhaze.metrics.no_reference import FADE, NIQE, PIQE, Entropy
 
 __all__ = [
     "CIEDE2000",
@@ -50,6 +50,7 @@ __all__ = [
     "SSIMY",
     "ChromaShift",
     "Clipped",
+    "Entropy",
     "LightnessChange",
     "Metric",
     "MetricInfo",
@@ -71,6 +72,7 @@ __getattr__ = loads_on_use(
         "CIEDE2000": "unhaze.metrics.full_reference",
         "ChromaShift": "unhaze.metrics.damage",
         "Clipped": "unhaze.metrics.damage",
+        "Entropy": "unhaze.metrics.no_reference",
         "FADE": "unhaze.metrics.no_reference",
         "LPIPS": "unhaze.metrics.full_reference",
         "LightnessChange": "unhaze.metrics.damage",
@@ -107,6 +109,7 @@ _CATALOG = Catalog(
         "niqe": "unhaze.metrics.no_reference:NIQE",
         "piqe": "unhaze.metrics.no_reference:PIQE",
         "fade": "unhaze.metrics.no_reference:FADE",
+        "entropy": "unhaze.metrics.no_reference:Entropy",
         "clipped": "unhaze.metrics.damage:Clipped",
         "chroma_shift": "unhaze.metrics.damage:ChromaShift",
         "lightness_change": "unhaze.metrics.damage:LightnessChange",

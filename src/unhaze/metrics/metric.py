@@ -29,7 +29,7 @@ class MetricInfo:
         color_space: What of the picture it looks at.
         source: The paper, and the code whose convention is followed.
         range: Smallest and largest possible value.
-        unit: ``"dB"``, ``"%"`` or empty.
+        unit: ``"dB"``, ``"%"``, ``"bit"`` or empty.
     """
 
     name: str

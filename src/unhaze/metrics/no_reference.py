@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from unhaze.metrics.functional.entropy import entropy
 from unhaze.metrics.functional.fade import fade_details
 from unhaze.metrics.functional.niqe import niqe_details
 from unhaze.metrics.functional.piqe import piqe
@@ -13,7 +14,7 @@ from unhaze.metrics.metric import Metric, MetricInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FADE", "NIQE", "PIQE"]
+__all__ = ["FADE", "NIQE", "PIQE", "Entropy"]
 
 
 def _info(name: str, color_space: str, source: str, limits: tuple[float, float]) -> MetricInfo:
@@ -69,3 +70,23 @@ class FADE(Metric):
     def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
         """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return fade_details(preds).value
+
+
+class Entropy(Metric):
+    """How evenly the grey values are used."""
+
+    info = MetricInfo(
+        name="entropy",
+        higher_is_better=True,
+        needs_target=False,
+        needs_hazy=False,
+        differentiable=False,
+        color_space="grey, 8 bit (MATLAB rgb2gray)",
+        source="Shannon, Bell System Technical Journal 1948; MATLAB entropy",
+        range=(0.0, 8.0),
+        unit="bit",
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        return entropy(preds)

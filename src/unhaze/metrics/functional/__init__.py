@@ -6,6 +6,7 @@ import unhaze.metrics._torch  # noqa: F401, a clear error without torch
 from unhaze.metrics.functional._common import as_batch
 from unhaze.metrics.functional.ciede2000 import ciede2000, ciede2000_map
 from unhaze.metrics.functional.damage import chroma_shift, clipped, lightness_change, ring
+from unhaze.metrics.functional.entropy import entropy
 from unhaze.metrics.functional.fade import FadeDetails, fade, fade_details
 from unhaze.metrics.functional.lpips import lpips
 from unhaze.metrics.functional.ms_ssim import ms_ssim
@@ -24,6 +25,7 @@ __all__ = [
     "ciede2000",
     "ciede2000_map",
     "clipped",
+    "entropy",
     "fade",
     "fade_details",
     "lightness_change",
