@@ -246,9 +246,10 @@ def rehearse(config: Config) -> dict[str, float]:
 
 
 def _create(config: Config) -> GuidedDehazer:
-    estimator, options = None, _depth_options(config)
+    estimator = None
+    options = _depth_options(config)
     if config.depth not in _FROM_DATA:
-        given = {"weights": config.depth_weights} if config.depth_weights else {}
+        given: dict[str, Any] = {"weights": config.depth_weights} if config.depth_weights else {}
         estimator = create_depth(config.depth.removeprefix(CACHED), **given, **options)
     switches: dict[str, Any] = dict.fromkeys(config.switches, False)
     return create_model(

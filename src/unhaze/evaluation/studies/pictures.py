@@ -8,6 +8,7 @@ not move keeps its colour from left to right.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,7 +74,7 @@ def feature_sheet(
     depth = torch.from_numpy(scene.depth)[None, None]
     height, width = scene.clear.shape[:2]
     titles = ["clear", *(f"beta {beta:g} 1/m" for beta in betas)]
-    rows = [
+    rows: list[NDArray[Any]] = [
         np.hstack([_label(title, width) for title in titles]),
         np.hstack([(255 * np.clip(picture, 0, 1) + 0.5).astype(np.uint8) for picture in pictures]),
     ]
