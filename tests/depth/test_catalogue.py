@@ -18,9 +18,15 @@ OWN = {
     "ra-depth (encoder)": {"untrained": True, "longest": 96, "features": "encoder"},
     "dcmpnet-de": {"untrained": True, "longest": 96},
     "compact": {},
+    "compact-v2": {},
 }
 # what each one's numbers mean, decided here and not where it is implemented
-KINDS = {"ra-depth": "inverse_relative", "dcmpnet-de": "inverse_relative", "compact": "relative"}
+KINDS = {
+    "ra-depth": "inverse_relative",
+    "dcmpnet-de": "inverse_relative",
+    "compact": "relative",
+    "compact-v2": "inverse_relative",
+}
 
 
 @pytest.fixture(scope="module", params=OWN)
@@ -83,7 +89,7 @@ def test_the_card_says_what_the_estimator_says(estimator):
 
 
 def test_every_estimator_has_a_card():
-    assert {"compact", "dcmpnet-de", "file", "ra-depth"} <= set(list_depth())
+    assert {"compact", "compact-v2", "dcmpnet-de", "file", "ra-depth"} <= set(list_depth())
     for name in list_depth():
         card = depth_info(name)
         assert card.name == name

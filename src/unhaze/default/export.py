@@ -7,9 +7,9 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from unhaze.default.constants import LARGEST_GAIN, MULTIPLE
 from unhaze.default.network import FieldNetwork
 from unhaze.errors import MissingDependencyError
 
-__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field", "round_weights"]
+__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field", "round_weights", "write_onnx"]
 
 FIELD_INPUT = "view"
 FIELD_OUTPUTS = ("transmission", "airlight", "gain", "log_depth", "confidence")
 _OPSET = 18
 _LARGEST_SIDE = 4096
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 _LEAST_HALVED = 64  # weights with fewer values stay float32: nothing to gain
 
 
@@ -42,8 +43,8 @@ class FieldExport(nn.Module):
         return transmission, output.airlight, output.gain.clamp(0.0, LARGEST_GAIN), output.log_depth, confidence
 
 
-def round_weights(network: FieldNetwork) -> FieldNetwork:
-    """A copy whose larger weights have float16 values, still stored as float32: what ``export_field`` writes."""
+def round_weights(network: NetworkT) -> NetworkT:
+    """A copy whose larger weights have float16 values, still stored as float32: what ``write_onnx`` writes."""
     rounded = copy.deepcopy(network)
     with torch.no_grad():
         for parameter in rounded.parameters():
@@ -53,13 +54,20 @@ def round_weights(network: FieldNetwork) -> FieldNetwork:
 
 
 def export_field(network: FieldNetwork, path: str | Path) -> Path:
-    """Write ``network`` as one ONNX file with free height and width, multiples of ``MULTIPLE``.
+    """Write ``network`` as one ONNX file; see :func:`write_onnx`."""
+    return write_onnx(FieldExport(round_weights(network)), path, FIELD_OUTPUTS)
+
+
+def write_onnx(network: nn.Module, path: str | Path, outputs: Sequence[str]) -> Path:
+    """Write a network of one view as one ONNX file with free height and width, multiples of ``MULTIPLE``.
 
     Weights are stored as float16 and widened when the file is loaded; the network runs in float32.
 
     Args:
-        network: Not changed.
+        network: Takes (1, 3, H, W) as ``view``; the exporter gives that name to something else otherwise. Its weights
+            are rounded already.
         path: The file to write.
+        outputs: Names of what it returns.
 
     Returns:
         ``path``.
@@ -72,17 +80,16 @@ def export_field(network: FieldNetwork, path: str | Path) -> Path:
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "train", "export a network") from error
     path = Path(path)
-    wrapped = FieldExport(round_weights(network)).eval()
     rows = torch.export.Dim("rows", min=1, max=_LARGEST_SIDE // MULTIPLE)
     columns = torch.export.Dim("columns", min=1, max=_LARGEST_SIDE // MULTIPLE)
     example = torch.zeros(1, 3, 6 * MULTIPLE, 8 * MULTIPLE)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")  # about versions of operators; parity is tested instead
         program = torch.onnx.export(
-            wrapped,
+            network.eval(),
             (example,),
             input_names=[FIELD_INPUT],
-            output_names=list(FIELD_OUTPUTS),
+            output_names=list(outputs),
             opset_version=_OPSET,
             dynamic_shapes=({2: MULTIPLE * rows, 3: MULTIPLE * columns},),
             dynamo=True,

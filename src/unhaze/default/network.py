@@ -24,7 +24,15 @@ from unhaze.errors import MissingDependencyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LIGHT_GRID", "FieldNetwork", "FieldOutput", "count_parameters", "imagenet_encoder_weights"]
+__all__ = [
+    "LIGHT_GRID",
+    "FieldNetwork",
+    "FieldOutput",
+    "FieldTrunk",
+    "count_parameters",
+    "imagenet_encoder_weights",
+    "start_small",
+]
 
 LIGHT_GRID = (5, 6)  # rows and columns of the points between which the airlight is interpolated
 
@@ -59,8 +67,8 @@ class FieldOutput(NamedTuple):
     confidence: Tensor
 
 
-class FieldNetwork(nn.Module):
-    """Haze field of a view.
+class FieldTrunk(nn.Module):
+    """What the field network and the depth network have in common: encoder, decoder and summary, without heads.
 
     Args:
         widths: Channels of the decoder at strides 2, 4, 8, 16 and 32.
@@ -87,6 +95,30 @@ class FieldNetwork(nn.Module):
         self.dec4 = _Join(c8, e4, c4, _ResidualBlock(c4), context)
         self.haze2 = _ConvAct(4, c2 // 2, stride=2)  # picture and darkest neighbour, untouched by the encoder
         self.dec2 = _Join(c4, e2 + c2 // 2, c2, _ConvAct(c2, c2), context)
+
+    def decode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 2 and 16, and the summary, of ``image`` (B, 3, H, W) RGB in [0, 1], sides of 32 n."""
+        x2, x4, x8, x16, x32 = self.encoder(image)
+        summary = self.context((x8, x32))
+        y32 = self.attention32(self.bottom(x32))
+        y16 = self.attention16(self.dec16(y32, x16, summary))
+        y8 = self.dec8(y16, x8, summary)
+        y4 = self.dec4(y8, x4, summary)
+        haze2 = self.haze2((torch.cat([image, _dark_channel(image)], dim=1) - 0.5) * 4)
+        return self.dec2(y4, torch.cat([x2, haze2], dim=1), summary), y16, summary
+
+
+class FieldNetwork(FieldTrunk):
+    """Haze field of a view; arguments as for :class:`FieldTrunk`."""
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int, int] = (20, 32, 56, 96, 160),
+        attention: tuple[int, int] = (2, 1),
+        context: int = 128,
+    ) -> None:
+        super().__init__(widths, attention, context)
+        c2, c16 = widths[0], widths[3]
         self.head = nn.Conv2d(c2, 3, 3, padding=1)
         self.global_density = nn.Linear(context, 1)
         self.light = nn.Conv2d(c16, 4, 1)  # a colour from each place, and how much it counts
@@ -97,14 +129,7 @@ class FieldNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> FieldOutput:
         """Predict the haze of ``image`` (B, 3, H, W) RGB in [0, 1], H and W multiples of 32."""
-        x2, x4, x8, x16, x32 = self.encoder(image)
-        summary = self.context((x8, x32))
-        y32 = self.attention32(self.bottom(x32))
-        y16 = self.attention16(self.dec16(y32, x16, summary))
-        y8 = self.dec8(y16, x8, summary)
-        y4 = self.dec4(y8, x4, summary)
-        haze2 = self.haze2((torch.cat([image, _dark_channel(image)], dim=1) - 0.5) * 4)
-        y2 = self.dec2(y4, torch.cat([x2, haze2], dim=1), summary)
+        y2, y16, summary = self.decode(image)
         density, log_depth, confidence = self.head(y2).float().split(1, dim=1)
         scale = self.global_density(summary).float()[..., None, None]
         gain = self.gain(summary).float()[:, 0]
@@ -225,8 +250,8 @@ def _dark_channel(image: Tensor) -> Tensor:
     return 1 - F.max_pool2d(1 - image.amin(dim=1, keepdim=True), _DARK_WINDOW, 1, _DARK_WINDOW // 2)
 
 
-def _start_neutral(network: FieldNetwork) -> None:
-    """Begin with an even haze of bright grey: a sane picture from the first step on."""
+def start_small(network: FieldTrunk) -> None:
+    """Draw the weights of a new network; branches that are added begin near zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -235,6 +260,11 @@ def _start_neutral(network: FieldNetwork) -> None:
     for module in network.modules():
         if isinstance(module, _ResidualBlock | _LargeKernelBlock | _Attention):
             module.begin_small()
+
+
+def _start_neutral(network: FieldNetwork) -> None:
+    """Begin with an even haze of bright grey: a sane picture from the first step on."""
+    start_small(network)
     for layer in (network.head, network.global_density, network.light, network.local_light, network.global_light):
         nn.init.normal_(layer.weight, std=1e-2)
         assert layer.bias is not None

@@ -18,6 +18,7 @@ ConfigT = TypeVar("ConfigT")
 
 _PRESETS = {
     "field-default": "unhaze.recipes.presets.default:field_default",
+    "compact-v2": "unhaze.recipes.presets.depth:compact_v2",
     "dehazeformer-its": "unhaze.recipes.presets.published:dehazeformer_its",
     "dehazeformer-6k": "unhaze.recipes.presets.published:dehazeformer_6k",
     "dehazeformer-t-6k": "unhaze.recipes.presets.published:dehazeformer_t_6k",
