@@ -209,8 +209,6 @@ def test_fog_that_comes_in_does_not_pop(street):
 
 def test_the_state_can_be_kept_and_taken_up(hazy_photo):
     """As if nothing had happened in between, bit for bit; a stream that begins has no state."""
-    from unhaze import Dehazer
-
     frames = [np.ascontiguousarray(hazy_photo[0][100:196, 3 * number :][:, :128]) for number in range(4)]
     smoother, resumed = TemporalSmoother(0.9), TemporalSmoother(0.9)
     assert smoother.state == {}

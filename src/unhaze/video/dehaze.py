@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -340,7 +340,7 @@ class _Line:
         after: int | None = None,
         state: Any = None,
         done: int = 0,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Yield what ``encode`` makes of each dehazed frame, in order."""
         self._seen = done
         self._smoother.restore(state or {})
