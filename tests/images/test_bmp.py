@@ -111,3 +111,16 @@ def test_pixels_that_begin_within_the_header_are_refused():
     struct.pack_into("<I", data, 10, 5)
     with pytest.raises(ImageDecodeError, match="begin within its header"):
         read_image(bytes(data))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 24, 32])
+def test_what_stands_behind_the_pixels_is_told(bits):
+    channels = {24: 3, 32: 4}.get(bits)
+    width, height = 21, 9  # rows are padded to whole words
+    rows = bytes((width * bits + 31) // 32 * 4 * height)
+    palette = b"" if channels else bytes(4 << bits)
+    start = 54 + len(palette)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + palette + rows
+    assert read_image(data).notes == read_image(data + b"\0\0").notes == ()
+    assert read_image(data + b"garbage").notes == ("7 bytes behind the picture were dropped.",)

@@ -97,18 +97,37 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         decoded = decode_simple(source, open_simple(source, BmpImagePlugin.BmpImageFile), max_pixels)
     else:
         decoded = _decode_bit_fields(source, header, max_pixels)
-    decoded.metadata = replace(decoded.metadata, icc=_profile(source))
+    profile, end = _profile(source), _end(source)
+    if profile is not None:
+        end = max(end, profile[0] + len(profile[1]))
+    if source.size > end and source.data()[end:].strip(b"\0"):
+        decoded.notes.append(f"{source.size - end} bytes behind the picture were dropped.")
+    decoded.metadata = replace(decoded.metadata, icc=None if profile is None else profile[1])
     return decoded
 
 
-def _profile(source: Source) -> bytes | None:
-    """The ICC profile that the fifth version of the header can point to."""
+def _end(source: Source) -> int:
+    """Where the pixels end; of the compressed kinds, where the header says so."""
+    data = source.start(54).ljust(54, b"\0")
+    start, header = struct.unpack_from("<II", data, 10)
+    if header < 40:  # the first version, of OS/2
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression, size = _RGB, 0
+    else:
+        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
+    if compression in (_RLE8, _RLE4):
+        return int(start + size) if size else source.size
+    return int(start + (width * bits + 31) // 32 * 4 * abs(height))
+
+
+def _profile(source: Source) -> tuple[int, bytes] | None:
+    """Where the ICC profile stands that the fifth version of the header can point to, and the profile."""
     data = source.start(14 + 124)
     if len(data) < 138 or data[14:18] != b"\x7c\0\0\0" or data[70:74] != b"DEBM":
         return None
     offset, size = struct.unpack_from("<II", data, 14 + 112)
     profile = source.read_at(14 + offset, min(size, source.size))
-    return profile if len(profile) == size > 128 else None
+    return (14 + offset, profile) if len(profile) == size > 128 else None
 
 
 def _decode_bit_fields(source: Source, header: _BitFields, max_pixels: int | None) -> Decoded:

@@ -15,6 +15,7 @@ __all__ = ["identify", "read"]
 
 _GAP = rb"(?:\s|#[^\n\r]*+[\n\r])++"  # possessive: what does not match is found out in one pass
 _BINARY = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
+_BITS = re.compile(rb"P(4)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")  # black and white has no largest value
 _HEADER = 4096  # [bytes] with comments
 
 
@@ -48,7 +49,9 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if source.size < start + count * stored.itemsize:
         raise source.truncated()
     values = np.frombuffer(source.data(), stored, count, start).astype(dtype)
-    return Decoded(values.reshape((height, width) if channels == 1 else (height, width, channels)))
+    decoded = Decoded(values.reshape((height, width) if channels == 1 else (height, width, channels)))
+    _note_tail(source, start + values.nbytes, decoded)
+    return decoded
 
 
 def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
@@ -57,4 +60,22 @@ def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
         raise UnsupportedImageError(
             f"{source.name} has an unusual range of values; convert it to a largest value of 255 or 65535 first."
         )
-    return decode_simple(source, image, max_pixels)
+    decoded = decode_simple(source, image, max_pixels)
+    header = source.start(_HEADER)
+    if found := _BINARY.match(header) or _BITS.match(header):
+        width, height = int(found[2]), int(found[3])
+        if found[1] == b"4":
+            size = (width + 7) // 8 * height
+        else:
+            size = width * height * (3 if found[1] == b"6" else 1) * (1 if int(found[4]) < 256 else 2)
+        _note_tail(source, found.end() + size, decoded)
+    return decoded
+
+
+def _note_tail(source: Source, end: int, decoded: Decoded) -> None:
+    """Say what stands behind the picture; the format allows for further ones."""
+    tail = source.data()[end:]
+    if re.match(rb"P[1-7]\s", tail):
+        decoded.notes.append("Only the first picture was kept; another one stands behind it in the file.")
+    elif tail.strip(b"\0 \r\n"):
+        decoded.notes.append(f"{len(tail)} bytes behind the picture were dropped.")
