@@ -107,7 +107,7 @@ def eval_(
         _print_protocols(as_json)
         return
     if video:
-        _print_flicker(video, model[0] if model else None, options, limit)
+        _print_flicker(video, next(iter(model or []), None), options, limit)
         return
     _check_dataset(dataset)
     from unhaze.evaluation.benchmark import plan_benchmark

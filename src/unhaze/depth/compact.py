@@ -22,7 +22,7 @@ from unhaze.default.constants import MULTIPLE, NETWORK_SIZE
 from unhaze.depth.base import DepthEstimator, at_own_size, at_size_of
 from unhaze.errors import MissingError, UsageError, WeightsNotFoundError
 from unhaze.restore.engines.onnx import import_onnxruntime
-from unhaze.types import DepthMap
+from unhaze.types import DepthKind, DepthMap
 
 __all__ = ["CompactDepth", "compact"]
 
@@ -51,7 +51,7 @@ class CompactDepth(DepthEstimator):
     catalogue_name = "compact"
     output = "log_depth"
     shipped = ("unhaze.default", "field-m.onnx")
-    kind = "relative"
+    kind: DepthKind = "relative"
     license = "Apache-2.0"
     commercial = True
 

@@ -241,9 +241,9 @@ class Service:
             info = model_info(name)
             facts = {key: getattr(info, key) or "" for key in ("name", "summary", "kind", "paper", "license")}
             entries.append({**facts, "is_default": name == (self.settings.options.model or DEFAULT_MODEL)})
-        limits = {"bytes": self.settings.max_bytes, "seconds": self.settings.max_seconds}
-        if self.settings.options.pixel_limit is not None:
-            limits["pixels"] = self.settings.options.pixel_limit
+        limits: dict[str, Any] = {"bytes": self.settings.max_bytes, "seconds": self.settings.max_seconds}
+        if self.settings.options.max_pixels is not None:
+            limits["pixels"] = self.settings.options.max_pixels
         return JSONResponse({"models": entries, "options": picture_parameters(), "limits": limits})
 
     async def ready(self) -> Response:

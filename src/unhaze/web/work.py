@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from unhaze.batch.workers import BatchOptions, Clock, Rendered, render
 from unhaze.images.files import ImageInfo, identify
@@ -69,7 +69,7 @@ class Work:
         _limit_arenas()
         self._turns = asyncio.Semaphore(self.workers)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unhaze-serve")
-        limit = settings.options.memory_limit
+        limit = cast("int | None", settings.options.max_memory)  # a number, once the options were checked
         self._memory = _Memory(limit or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY))
         self._last_end = time.monotonic()
 
@@ -154,13 +154,15 @@ class Work:
             needs_maps = bool(set(wanted.sides) - {"compare"})
             need = self._check(info, dehazer.memory_needed(info, maps=needs_maps))
             options = BatchOptions(
-                metadata=wanted.metadata, quality=wanted.quality, max_pixels=wanted.options.pixel_limit
+                metadata=wanted.metadata,
+                quality=wanted.quality,
+                max_pixels=cast("int | None", wanted.options.max_pixels),
             )
             with self._memory.reserved(need):
                 return render(dehazer, data, wanted.format, options, sides=wanted.sides, clock=Clock(check))
 
     def _check(self, info: ImageInfo, need: int) -> int:
-        limit = self._settings.options.pixel_limit
+        limit = cast("int | None", self._settings.options.max_pixels)
         size = f"The picture has {info.width} x {info.height} pixels"
         if limit is not None and info.pixels > limit:
             raise ProblemError(413, f"{size}, more than the {limit} that are taken here; make it smaller.")

@@ -7,6 +7,8 @@ as much as detail does.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,4 +36,5 @@ def entropy(preds: Tensor) -> Tensor:
     """
     codes = grey_codes(code_values(check_images(preds))).flatten(1).long()
     shares = torch.stack([torch.bincount(each, minlength=256) for each in codes]).double() / codes.shape[1]
-    return torch.special.entr(shares).sum(dim=1) / torch.log(shares.new_tensor(2.0))
+    bits: Tensor = torch.special.entr(shares).sum(dim=1) / math.log(2)
+    return bits
