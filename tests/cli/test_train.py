@@ -244,17 +244,17 @@ def test_a_full_disk_ends_the_training_with_a_sentence_and_keeps_the_checkpoint(
     assert (folder / "checkpoints/step-0000004.pt").exists()
 
 
-def test_the_default_is_trained_in_both_parts_by_its_command(run, tmp_path, photo):
+def test_the_default_is_trained_in_all_its_parts_by_its_command(run, tmp_path, photo):
     (tmp_path / "data/clear/urban100").mkdir(parents=True)
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"data/clear/urban100/{number}.png"), photo[:96, 40 * number : 40 * number + 128])
     small = {"steps": 2, "batch": 1, "short": 32, "long": 64, "boxes": 1, "network.imagenet": False}
-    settings = [f"{part}{key}={value}" for part in ("", "first.") for key, value in small.items()]
+    settings = [f"{part}{key}={value}" for part in ("", "first.", "first.first.") for key, value in small.items()]
     changes = [word for setting in settings for word in ("--set", setting)]
     out = tmp_path / "run"
     run("field-default", "--data", str(tmp_path / "data"), "--out", str(out), *changes)
     assert (out / "field.onnx").exists()
-    for folder in (out / "first", out):
+    for folder in (out / "first" / "first", out / "first", out):
         assert (folder / "checkpoints/step-0000002.pt").exists()
         assert len((folder / "log.jsonl").read_text().splitlines()) == 1
     from unhaze.default.model import FieldModel
