@@ -73,6 +73,8 @@ def test_info_draws_where_depth_is_attached(unhaze):
     assert "687,404 in the network" in reported
     facts = json.loads(unhaze("models", "info", "dehazeformer-t+hgdf", "--json").stdout)
     assert facts["added"] == sum(stage["added"] or 0 for stage in facts["stages"]) > 0
+    assert facts["stages"][0]["depth_feature"] is None  # its adaptor draws on every map of the estimator
+    facts = json.loads(unhaze("models", "info", "dehazeformer-t+prompthaze", "--json").stdout)
     assert facts["stages"][0]["depth_feature"] == {"index": 0, "channels": 1}
     wrong = unhaze("models", "info", "dehazeformer-t+hgfd")
     assert wrong.exit_code == 2

@@ -129,7 +129,8 @@ def run(
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
     plain = not (dry_run or json_output or report or save or shard or files_from or format != "keep")
-    if plain and (films := [name for name in named if _is_film(name)]):
+    films = [each for each in named if Path(each).suffix.lower() in VIDEO_SUFFIXES - {".y4m"} and Path(each).is_file()]
+    if plain and films and find_spec("av"):
         code = _run_films(films, settings, recursive=recursive)
         named = [name for name in named if name not in films]
         if code or not named:
@@ -149,17 +150,13 @@ def run(
     if not planned:
         part = "" if shard is None else f"part {shard} of "
         _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
-    if videos := _videos_among(named, settings):
+    folders = [Path(name) for name in named if os.path.isdir(name)]  # noqa: PTH112 - that of Path may raise
+    if folders and (videos := _videos_among(folders, settings)):
         _console.log.log(logging.INFO if planned else logging.ERROR, videos_sentence(videos))
     _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-
-
-def _is_film(name: str) -> bool:
-    """Whether a name is that of a video file that can be opened here."""
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES - {".y4m"} and Path(name).is_file() and bool(find_spec("av"))
 
 
 def _run_films(films: Sequence[str], settings: Settings, *, recursive: bool) -> int:
@@ -245,14 +242,13 @@ def _run_files(
     raise typer.Exit(reporter.exit_code())
 
 
-def _videos_among(inputs: Sequence[str], settings: Settings) -> list[Path]:
+def _videos_among(folders: Sequence[Path], settings: Settings) -> list[Path]:
     """Videos in the folders that are inputs, where pictures would be found."""
     output = None if settings.output is None else Path(settings.output).absolute()
 
     def enters(folder: Path) -> bool:
         return settings.recursive and not folder.name.startswith(".") and folder.absolute() != output
 
-    folders = [Path(name) for name in inputs if os.path.isdir(name)]  # noqa: PTH112 - that of Path may raise
     return [video for folder in folders for video in find_videos(folder, enters)]
 
 

@@ -132,9 +132,13 @@ class FieldModel:
             _shrink(each, size) for each in (maps.transmission, maps.airlight, maps.confidence)
         )
         small = _shrink(view, size)
+        # nothing in a picture without colours tells the colour of its haze
+        colorfulness = float(np.quantile(small.max(axis=2) - small.min(axis=2), COLORFUL_SHARE))
+        gray = airlight.mean(axis=2, keepdims=True)
+        airlight = gray + (airlight - gray) * np.float32(min(1.0, colorfulness / COLORFUL))
         return HazeEstimate(
             transmission,
-            airlight_of_fog(small, transmission, _without_tint(airlight, small)),
+            airlight_of_fog(small, transmission, airlight),
             confidence * np.clip(transmission / np.float32(SURE_TRANSMISSION), 0, 1),
             lift=float(np.expm1(maps.gain)),
             clear=looks_clear(transmission),
@@ -150,13 +154,6 @@ def _shrink(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
         return values
     small = cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32).reshape(*size, *values.shape[2:])
-
-
-def _without_tint(airlight: FloatArray, view: FloatArray) -> FloatArray:
-    """The airlight, gray where the whole picture is: nothing in it can tell the colour of its haze."""
-    colorfulness = float(np.quantile(view.max(axis=2) - view.min(axis=2), COLORFUL_SHARE))
-    gray = airlight.mean(axis=2, keepdims=True)
-    return np.asarray(gray + (airlight - gray) * np.float32(min(1.0, colorfulness / COLORFUL)), np.float32)
 
 
 def airlight_of_fog(view: FloatArray, transmission: FloatArray, airlight: FloatArray) -> FloatArray:

@@ -42,19 +42,7 @@ from unhaze.training.state import (
 )
 from unhaze.training.steps import warmup_cosine
 
-__all__ = [
-    "Config",
-    "State",
-    "affine_invariant",
-    "describe",
-    "inspect",
-    "losses",
-    "main",
-    "rehearse",
-    "setup",
-    "step",
-    "train",
-]
+__all__ = ["Config", "State", "describe", "inspect", "losses", "main", "rehearse", "setup", "step", "train"]
 
 _SCALES = 4  # of the gradient term
 
@@ -104,6 +92,11 @@ class Config:
     device: str = "cpu"
     threads: int = 1
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=500, checkpoint_every=50, log_every=10))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.loop.steps
 
 
 @dataclass(slots=True)

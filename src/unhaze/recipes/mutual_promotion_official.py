@@ -19,7 +19,7 @@ U-Net sees the share of its process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,8 @@ from unhaze.data.batch import Batch
 from unhaze.errors import UsageError
 from unhaze.losses.depth import mean_over_known, softmax_weights
 from unhaze.models.layers.device import choose_device
-from unhaze.training.distributed import average_gradients, average_values, join_processes
+from unhaze.training.distributed import average_gradients, average_values, join_processes, leave_processes
+from unhaze.training.pairs import batches, data_facts
 from unhaze.training.promotion import (
     PromotionConfig,
     State,
@@ -39,12 +40,14 @@ from unhaze.training.promotion import (
     clear_depth_of,
     describe,
     inspect,
+    open_pairs,
     parameters_of,
     set_rates,
     setup,
     write_networks,
 )
-from unhaze.training.promotion_run import run_promotion
+from unhaze.training.promotion_run import validate
+from unhaze.training.record import RunRecord, check_values
 from unhaze.training.steps import autocast
 
 __all__ = ["Config", "State", "describe", "inspect", "main", "setup", "step", "train"]
@@ -138,7 +141,23 @@ def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Pa
         WeightsNotFoundError: Weights of the teacher or of VGG19 are missing.
     """
     join_processes(choose_device(config.device))
-    return run_promotion(setup(config), step, config, data, out, resume=resume)
+    state = setup(config)
+    dataset, held_out = open_pairs(config, data)
+    settings, facts = asdict(config), data_facts(dataset, config.data)
+    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
+        if run.checkpoint is not None:
+            state.load_state_dict(run.checkpoint)
+        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
+            values = step(state, batch, config)
+            done, scores = state.steps_done, None
+            check_values(values, done)
+            if run.is_validation(done):
+                scores = validate(state, held_out, config, Path(out) / "strips", done)
+            run.record(done, values, scores)
+            if run.is_checkpoint(done):
+                run.save(done, state.state_dict())
+    leave_processes()
+    return state
 
 
 def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""A run of DCMPNet's training, whichever its steps: data, record, checkpoints, and what held-out pictures say.
+"""What held-out pictures say of DCMPNet while it trains: of the restoration, and of its depth.
 
 Depth is validated beside the restoration (P1, Fig. 7 and Table 2: "improvement in both depth estimation and dehazing"):
 ``val_depth_error`` is the mean absolute difference between the depth of the restored picture and that of the clear one,
@@ -8,8 +8,7 @@ lie strips of depth, ``step-0000200-depth.png``: hazy, restored, clear, and belo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,57 +21,35 @@ from unhaze.data.batch import Batch
 from unhaze.data.dataset import Sample
 from unhaze.losses.depth import mean_over_known
 from unhaze.models.layers.device import choose_device
-from unhaze.training.distributed import leave_processes
-from unhaze.training.pairs import batches, data_facts
-from unhaze.training.promotion import CROP_MULTIPLE, PromotionConfig, State, clear_depth_of, open_pairs, trained_network
-from unhaze.training.record import RunRecord, check_values
+from unhaze.training.promotion import CROP_MULTIPLE, PromotionConfig, State, clear_depth_of, trained_network
 from unhaze.training.validation import one_by_one, score_network, write_strips
 
-__all__ = ["run_promotion", "score_depth"]
+__all__ = ["score_depth", "validate"]
 
 _SHOWN = 3  # samples in a strip of depth, two rows each
 
 
-def run_promotion(
-    state: State,
-    step: Callable[[State, Batch, Any], dict[str, float]],
-    config: PromotionConfig,
-    data: str | Path,
-    out: str | Path,
-    *,
-    resume: str | Path | None = None,
-) -> State:
-    """Train from the newest checkpoint on, or from the start; see :func:`unhaze.recipes.supervised.train`.
+def validate(
+    state: State, held_out: Sequence[Sample], config: PromotionConfig, strips: Path, done: int
+) -> dict[str, float]:
+    """What held-out pictures say after ``done`` steps; the network is left in training mode.
 
     Args:
-        state: At step 0.
-        step: One step of both networks.
+        state: At that step.
+        held_out: Pictures that are not trained on.
         config: All settings.
-        data: Folder of the data set.
-        out: Folder of the run.
-        resume: As there.
+        strips: Folder for strips of pictures and of depth.
+        done: Steps.
+
+    Returns:
+        Score by name, of the protocol and of :func:`score_depth`.
     """
-    device = choose_device(config.device)
-    dataset, held_out = open_pairs(config, data)
-    settings, facts = asdict(config), data_facts(dataset, config.data)
-    with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
-        if run.checkpoint is not None:
-            state.load_state_dict(run.checkpoint)
-        for batch in batches(dataset, config.data, seed=config.seed, first=state.steps_done, steps=config.steps):
-            values = step(state, batch, config)
-            done, scores = state.steps_done, None
-            check_values(values, done)
-            if run.is_validation(done):
-                strips = Path(out) / "strips"
-                network = trained_network(state).eval()
-                scores = score_network(network, held_out, config.protocol, device, strips / f"step-{done:07d}.png")
-                scores |= score_depth(state, held_out, config, strips / f"step-{done:07d}-depth.png")
-                state.network.train()
-            run.record(done, values, scores)
-            if run.is_checkpoint(done):
-                run.save(done, state.state_dict())
-    leave_processes()
-    return state
+    network = trained_network(state).eval()
+    name = f"step-{done:07d}"
+    scores = score_network(network, held_out, config.protocol, choose_device(config.device), strips / f"{name}.png")
+    scores |= score_depth(state, held_out, config, strips / f"{name}-depth.png")
+    state.network.train()
+    return scores
 
 
 @torch.no_grad()
