@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import ImageCms
+from PIL import Image, ImageCms
 from tests.pictures import noise, row, saved, scene
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
@@ -111,3 +111,18 @@ def test_pixels_that_begin_within_the_header_are_refused():
     struct.pack_into("<I", data, 10, 5)
     with pytest.raises(ImageDecodeError, match="begin within its header"):
         read_image(bytes(data))
+
+
+@row("bad-tail-simple")
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+def test_the_end_of_a_bmp(mode):
+    data = saved(Image.fromarray(noise(7, 5, 3)).convert(mode), "BMP")
+    assert read_image(data).notes == ()
+    assert read_image(data + b"garbage").notes[-1] == "7 bytes behind the picture were dropped."
+    for cut in range(1, 9):
+        try:
+            assert "lost its last bytes" in read_image(data[:-cut]).notes[-1]
+        except ImageDecodeError:
+            continue
+    with pytest.raises(ImageDecodeError):
+        read_image(data[:-4])

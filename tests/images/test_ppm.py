@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from tests.pictures import row
 
 from unhaze.errors import ImageDecodeError
 from unhaze.images.files import read_image
@@ -19,3 +20,18 @@ def test_a_header_that_goes_nowhere_takes_no_time(gap):
 def test_comments_and_blanks_stand_anywhere_in_a_header():
     picture = read_image(b"P5 #a\n# b\r\n\t2 \n#c 9\n 1#d\n255\n\x03\x04")
     assert picture.pixels.tolist() == [[3, 4]]
+
+
+@row("bad-tail-simple")
+@pytest.mark.parametrize("data", [
+    b"P6\n1 1\n255\nabc", b"P5\n2 1\n65535\nabcd", b"P5\n2 1\n15\n\1\2", b"P4\n9 1\n\1\x80", b"P3\n1 1\n255\n1 2 3\n",
+    b"P2\n2 1\n9\n#c\n1 2\n",
+])  # fmt: skip
+def test_the_end_of_a_netpbm(data):
+    assert read_image(data).notes == ()
+    assert "behind the picture were dropped" in read_image(data + b" 77 7").notes[-1]
+    if data[1:2] in b"456":
+        with pytest.raises(ImageDecodeError):
+            read_image(data[:-1])
+    else:
+        assert "may have lost digits" in read_image(data[:-1]).notes[-1]

@@ -98,7 +98,30 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     else:
         decoded = _decode_bit_fields(source, header, max_pixels)
     decoded.metadata = replace(decoded.metadata, icc=_profile(source))
+    end = _end(source)
+    if end is not None:
+        short = source.size < end  # by filling bytes alone: the pixels are there
+        decoded.notes += (
+            ["The BMP has lost its last bytes; no pixel needs them."] if short else source.note_on_tail(end)
+        )
     return decoded
+
+
+def _end(source: Source) -> int | None:
+    """Where pixels and profile end; ``None`` for compressed pixels that do not say their size."""
+    data = source.start(14 + 124).ljust(138, b"\0")
+    start, header = struct.unpack_from("<II", data, 10)
+    if header < 40:  # OS/2
+        width, height, _, bits = struct.unpack_from("<4H", data, 18)
+        compression = size = 0
+    else:
+        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
+    if compression in (0, _BITFIELDS, _ALPHA_BITFIELDS):
+        size = (width * bits + 31) // 32 * 4 * abs(height)
+    if not size:
+        return None
+    at_profile, length = struct.unpack_from("<II", data, 14 + 112)
+    return int(max(start + size, 14 + at_profile + length if _profile(source) else 0))
 
 
 def _profile(source: Source) -> bytes | None:

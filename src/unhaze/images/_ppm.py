@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import numpy as np
-from PIL import PpmImagePlugin
+from PIL import ImageFile, PpmImagePlugin
 
 from unhaze.errors import UnsupportedImageError
 from unhaze.images._picture import Decoded, ImageInfo, Source
@@ -48,7 +49,9 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if source.size < start + count * stored.itemsize:
         raise source.truncated()
     values = np.frombuffer(source.data(), stored, count, start).astype(dtype)
-    return Decoded(values.reshape((height, width) if channels == 1 else (height, width, channels)))
+    decoded = Decoded(values.reshape((height, width) if channels == 1 else (height, width, channels)))
+    decoded.notes += source.note_on_tail(start + count * stored.itemsize)
+    return decoded
 
 
 def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
@@ -57,4 +60,29 @@ def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
         raise UnsupportedImageError(
             f"{source.name} has an unusual range of values; convert it to a largest value of 255 or 65535 first."
         )
-    return decode_simple(source, image, max_pixels)
+    end = _end(source, image)
+    decoded = decode_simple(source, image, max_pixels)
+    decoded.notes += source.note_on_tail(end)
+    if end == source.size and source.start(2) in (b"P2", b"P3"):
+        decoded.notes.append("No blank follows the last number of the file, which may have lost digits.")
+    return decoded
+
+
+def _end(source: Source, image: ImageFile.ImageFile) -> int:
+    """Where the values end that Pillow reads, which need not be those of all the file."""
+    kind, start, (width, height) = source.start(2)[1:], image.tile[0].offset, image.size
+    count = width * height * len(image.getbands())
+    if kind == b"4":
+        return start + -(-width // 8) * height
+    if kind in b"56":
+        return start + count * (1 if _top(source) < 256 else 2)
+    value = rb"[01]" if kind == b"1" else rb"\d+"
+    found = re.compile(rb"#[^\n\r]*|(" + value + rb")").finditer(source.data(), start)
+    last = next(islice((match for match in found if match[1]), count - 1, None), None)
+    return last.end() if last else source.size
+
+
+def _top(source: Source) -> int:
+    """The largest value that a binary header of any range gives."""
+    found = _BINARY.match(source.start(_HEADER))
+    return int(found[4]) if found else 255
