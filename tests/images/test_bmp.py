@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import ImageCms
+from PIL import Image, ImageCms
 from tests.pictures import noise, row, saved, scene
 
 from unhaze.errors import ImageDecodeError, UnsupportedImageError
@@ -113,14 +113,16 @@ def test_pixels_that_begin_within_the_header_are_refused():
         read_image(bytes(data))
 
 
-@pytest.mark.parametrize("bits", [1, 4, 8, 24, 32])
-def test_what_stands_behind_the_pixels_is_told(bits):
-    channels = {24: 3, 32: 4}.get(bits)
-    width, height = 21, 9  # rows are padded to whole words
-    rows = bytes((width * bits + 31) // 32 * 4 * height)
-    palette = b"" if channels else bytes(4 << bits)
-    start = 54 + len(palette)
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0)
-    data = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + palette + rows
-    assert read_image(data).notes == read_image(data + b"\0\0").notes == ()
-    assert read_image(data + b"garbage").notes == ("7 bytes behind the picture were dropped.",)
+@row("bad-tail-simple")
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+def test_the_end_of_a_bmp(mode):
+    data = saved(Image.fromarray(noise(7, 5, 3)).convert(mode), "BMP")
+    assert read_image(data).notes == ()
+    assert read_image(data + b"garbage").notes[-1] == "7 bytes behind the picture were dropped."
+    for cut in range(1, 9):
+        try:
+            assert "lost its last bytes" in read_image(data[:-cut]).notes[-1]
+        except ImageDecodeError:
+            continue
+    with pytest.raises(ImageDecodeError):
+        read_image(data[:-4])

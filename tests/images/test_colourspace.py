@@ -224,3 +224,45 @@ def test_orientation_that_only_xmp_gives_turns_a_tiff():
     assert picture.pixels.shape == (30, 20, 3)
     assert picture.pixels[:5].min() == 200  # what was at the left is at the top
     assert b'Orientation="1"' in picture.metadata.xmp
+
+
+def srgb(pixels, icc):
+    """What LittleCMS makes of values of a profile."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    shown = ImageCms.profileToProfile(Image.fromarray(pixels), source, ImageCms.createProfile("sRGB"))
+    return np.asarray(shown).astype(int)
+
+
+@row("cicp-before-icc")
+def test_an_sdr_cicp_chunk_counts_before_a_profile_that_says_something_else():
+    """Display P3 in the chunk, sRGB in the profile: PNG, third edition, section 4.3."""
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels, cicp = scene(), b"\x0c\x0d\0\1"
+    picture = read_image(png(pixels, chunk(b"cICP", cicp), chunk(b"iCCP", b"x\0\0" + zlib.compress(icc))))
+    assert any("cICP" in note for note in picture.notes)
+    assert dict(png_chunks(encode_image(picture)))[b"cICP"] == cicp
+    in_p3 = read_image(png(pixels, chunk(b"cICP", cicp))).metadata.icc
+    for format in ("png", "jpeg", "tiff"):
+        assert opened(encode_image(picture, format)).info["icc_profile"] == in_p3
+    moved = np.abs(srgb(pixels, in_p3) - srgb(pixels, icc)).max()
+    assert moved > 20  # so it matters which of the two counts
+
+
+@row("cicp-before-icc")
+@pytest.mark.parametrize("cicp", [b"\1\x0d\0\1", b"\2\2\0\1", b"\x63\x63\0\1"])
+def test_a_profile_stays_where_cicp_agrees_or_says_nothing(cicp):
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = read_image(png(scene(), chunk(b"cICP", cicp), chunk(b"iCCP", b"x\0\0" + zlib.compress(icc))))
+    assert picture.notes == ()
+    assert picture.metadata.icc == icc
+    assert dict(png_chunks(encode_image(picture)))[b"cICP"] == cicp
+
+
+@row("cicp-before-icc")
+@pytest.mark.parametrize("transfer", [13, 16])
+def test_a_chunk_of_narrow_range_stays_as_it_is(transfer):
+    cicp = bytes((9, transfer, 0, 0))
+    picture = read_image(png(scene(), chunk(b"cICP", cicp)))
+    assert "black is above 0" in picture.notes[-1]
+    found = [content for name, content in png_chunks(encode_image(picture)) if name == b"cICP"]
+    assert found == [cicp]

@@ -6,14 +6,16 @@ import struct
 import time
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 from tests.images.test_files import lines, tiff_by_hand
-from tests.pictures import exif, exif_facts, jpeg, jpeg_exif, opened, row, scene
+from tests.pictures import exif, exif_facts, jpeg, jpeg_exif, noise, opened, row, scene
 
-from unhaze.errors import ImageDecodeError
+from unhaze import Dehazer
+from unhaze.errors import ImageDecodeError, OverBudgetError
 from unhaze.images import _exif
 from unhaze.images.files import encode_image, identify, read_image
 
@@ -303,3 +305,112 @@ def test_a_first_pixel_does_not_make_a_raw_file():
     picture = read_image(tiff_by_hand(lines(pixels), [pixels.tobytes()]))
     assert picture.format == "tiff"
     np.testing.assert_array_equal(picture.pixels, pixels)
+
+
+# ------------------------------------------------------------------------------------------------------------- colours
+
+
+def spec_rgb(codes, luma, reference):
+    """RGB of TIFF 6.0, sections 20 (ReferenceBlackWhite) and 21 (YCbCrCoefficients), in float64."""
+    black, white = np.reshape(reference, (3, 2)).astype(np.float64).T
+    y, cb, cr = np.moveaxis((codes - black) * [255, 127, 127] / (white - black), -1, 0)
+    red, green, blue = luma
+    r, b = cr * (2 - 2 * red) + y, cb * (2 - 2 * blue) + y
+    return np.clip(np.rint(np.stack([r, (y - blue * b - red * r) / green, b], axis=-1)), 0, 255)
+
+
+def ycbcr(codes, luma, reference):
+    rationals = {
+        529: [number for share in luma for number in (round(share * 10_000), 10_000)],
+        532: [number for code in reference for number in (code, 1)],
+    }
+    more = {f"_{tag}": (5, numbers) for tag, numbers in rationals.items()}
+    entries = lines(codes, _262=(3, [6]), _530=(3, [1, 1]), **more)
+    return tiff_by_hand(entries, [codes.tobytes()])
+
+
+@row("tiff-ycbcr")
+@pytest.mark.parametrize("luma", [(0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722)])
+@pytest.mark.parametrize("reference", [(0, 255, 128, 255, 128, 255), (16, 235, 128, 240, 128, 240)])
+def test_ycbcr_is_read_as_the_file_describes_it(luma, reference):
+    codes = noise(40, 31, 3)
+    pixels = read_image(ycbcr(codes, luma, reference)).pixels
+    assert np.abs(pixels - spec_rgb(codes, luma, reference)).max() <= 1  # Pillow rounds otherwise
+    if reference[0]:
+        grey = np.full((2, 2, 3), (16, 128, 128), np.uint8)
+        assert not read_image(ycbcr(grey, luma, reference)).pixels.any()
+
+
+@row("tiff-ycbcr")
+@pytest.mark.parametrize(
+    ("luma", "reference"), [((0.5, 0.0, 0.5), (0, 255, 128, 255, 128, 255)), ((0.299, 0.587, 0.114), (9,) * 6)]
+)
+def test_ycbcr_described_by_nonsense_is_refused(luma, reference):
+    with pytest.raises(ImageDecodeError, match="YCbCr"):
+        read_image(ycbcr(noise(4, 4, 3), luma, reference))
+
+
+@row("tiff-ycbcr")
+def test_reference_of_rgb_is_told():
+    pixels = noise(4, 5, 3)
+    reference = (5, [16, 1, 235, 1] * 3)
+    picture = read_image(tiff_by_hand(lines(pixels, _532=reference), [pixels.tobytes()]))
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert "ReferenceBlackWhite" in picture.notes[-1]
+
+
+@row("alpha-faint")
+@pytest.mark.parametrize("faint", [0.0, 1e-30, 1e-6, 1e-3])
+def test_float_colours_under_next_to_no_alpha_stay_and_decide_nothing(faint):
+    alpha = np.ones((32, 40), np.float32)
+    alpha[:, :9] = faint
+    colours = np.full((32, 40, 3), 0.5, np.float32)
+    colours[:, :9] = 0.25
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.dstack([colours, alpha]), photometric="rgb", extrasamples=["assocalpha"], metadata=None)
+    picture = read_image(file.getvalue())
+    assert picture.pixels.max() == 0.5
+    assert picture.white is None
+    np.testing.assert_array_equal(picture.hidden(), alpha < 1)
+    again = tifffile.imread(io.BytesIO(encode_image(picture)))
+    np.testing.assert_array_equal(again, np.dstack([colours, alpha]))
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+@row("tiff-huge-tile")
+def test_a_tile_larger_than_the_picture_counts_before_it_is_decoded():
+    side = 2048
+    packed = zlib.compress(bytes(side * side * 3), 1)
+    tile = {"_322": (4, [side]), "_323": (4, [side]), "_324": (4, "segments"), "_325": (4, "lengths")}
+
+    def tiled(height, width):
+        entries = lines(np.empty((height, width, 3), np.uint8), 8, **tile)
+        return tiff_by_hand([e for e in entries if e[0] not in (273, 278, 279)], [packed])
+
+    data = tiled(1100, 1100)
+    info = identify(data)
+    assert info.scratch_bytes >= (side * side - info.pixels) * 3
+    assert read_image(data).info == info
+    assert identify(tiled(side, side)).scratch_bytes == 0
+    plain = Dehazer("dcp").memory_needed(replace(info, scratch_bytes=0))
+    with pytest.raises(OverBudgetError):
+        Dehazer("dcp", max_memory=plain).check_budget(info)
+
+
+@row("tiff-huge-tile")
+def test_a_tile_far_larger_than_the_picture_is_refused():
+    pixels = noise(16, 16, 3)
+    tile = {"_322": (4, [20_000]), "_323": (4, [20_000]), "_324": (4, "segments"), "_325": (4, "lengths")}
+    entries = [e for e in lines(pixels, 8, **tile) if e[0] not in (273, 278, 279)]
+    with pytest.raises(ImageDecodeError, match="20000 x 20000"):
+        read_image(tiff_by_hand(entries, [zlib.compress(pixels.tobytes())]))
+
+
+@row("tiff-huge-tile")
+def test_a_strip_of_more_rows_than_the_picture_takes_no_more_memory():
+    pixels = noise(16, 16, 3)
+    data = tiff_by_hand(lines(pixels, 8, _278=(4, [20_000])), [zlib.compress(pixels.tobytes())])
+    assert identify(data).scratch_bytes == 0
+    np.testing.assert_array_equal(read_image(data).pixels, pixels)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from unhaze.images._picture import Pixels
+from unhaze.images.levels import FAINT_ALPHA
 
 __all__ = [
     "grey_to_rgb",
@@ -108,7 +109,9 @@ def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> Pixels:
         weight = alpha[row : row + rows].astype(np.float64) / top
         weight = weight[..., None] if pixels.ndim == 3 else weight
         strip = pixels[row : row + rows]
-        scaled = np.divide(strip, weight, out=strip.astype(np.float64), where=weight > 0) if divide else strip * weight
+        shown = weight > (0 if integer else FAINT_ALPHA)  # below, noise would be divided by next to nothing
+        scale = np.divide if divide else np.multiply
+        scaled = scale(strip, weight, out=strip.astype(np.float64), where=shown)
         result[row : row + rows] = np.clip(np.rint(scaled), 0, top) if integer else scaled
     return result
 

@@ -97,37 +97,41 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         decoded = decode_simple(source, open_simple(source, BmpImagePlugin.BmpImageFile), max_pixels)
     else:
         decoded = _decode_bit_fields(source, header, max_pixels)
-    profile, end = _profile(source), _end(source)
-    if profile is not None:
-        end = max(end, profile[0] + len(profile[1]))
-    if source.size > end and source.data()[end:].strip(b"\0"):
-        decoded.notes.append(f"{source.size - end} bytes behind the picture were dropped.")
-    decoded.metadata = replace(decoded.metadata, icc=None if profile is None else profile[1])
+    decoded.metadata = replace(decoded.metadata, icc=_profile(source))
+    end = _end(source)
+    if end is not None:
+        short = source.size < end  # by filling bytes alone: the pixels are there
+        decoded.notes += (
+            ["The BMP has lost its last bytes; no pixel needs them."] if short else source.note_on_tail(end)
+        )
     return decoded
 
 
-def _end(source: Source) -> int:
-    """Where the pixels end; of the compressed kinds, where the header says so."""
-    data = source.start(54).ljust(54, b"\0")
+def _end(source: Source) -> int | None:
+    """Where pixels and profile end; ``None`` for compressed pixels that do not say their size."""
+    data = source.start(14 + 124).ljust(138, b"\0")
     start, header = struct.unpack_from("<II", data, 10)
-    if header < 40:  # the first version, of OS/2
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression, size = _RGB, 0
+    if header < 40:  # OS/2
+        width, height, _, bits = struct.unpack_from("<4H", data, 18)
+        compression = size = 0
     else:
         width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
-    if compression in (_RLE8, _RLE4):
-        return int(start + size) if size else source.size
-    return int(start + (width * bits + 31) // 32 * 4 * abs(height))
+    if compression in (0, _BITFIELDS, _ALPHA_BITFIELDS):
+        size = (width * bits + 31) // 32 * 4 * abs(height)
+    if not size:
+        return None
+    at_profile, length = struct.unpack_from("<II", data, 14 + 112)
+    return int(max(start + size, 14 + at_profile + length if _profile(source) else 0))
 
 
-def _profile(source: Source) -> tuple[int, bytes] | None:
-    """Where the ICC profile stands that the fifth version of the header can point to, and the profile."""
+def _profile(source: Source) -> bytes | None:
+    """The ICC profile that the fifth version of the header can point to."""
     data = source.start(14 + 124)
     if len(data) < 138 or data[14:18] != b"\x7c\0\0\0" or data[70:74] != b"DEBM":
         return None
     offset, size = struct.unpack_from("<II", data, 14 + 112)
     profile = source.read_at(14 + offset, min(size, source.size))
-    return (14 + offset, profile) if len(profile) == size > 128 else None
+    return profile if len(profile) == size > 128 else None
 
 
 def _decode_bit_fields(source: Source, header: _BitFields, max_pixels: int | None) -> Decoded:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HDR_TRANSFERS", "SRGB", "Chromaticities", "is_hdr", "profile_of_cicp", "profile_of_gamma"]
+__all__ = ["HDR_TRANSFERS", "SRGB", "Chromaticities", "is_hdr", "is_known", "profile_of_cicp", "profile_of_gamma"]
 
 Chromaticities: TypeAlias = tuple[float, float, float, float, float, float, float, float]  # x, y of white, R, G, B
 
@@ -45,6 +45,11 @@ _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 def is_hdr(transfer: int) -> bool:
     """Whether values with this transfer function are coded for HDR."""
     return transfer in HDR_TRANSFERS
+
+
+def is_known(primaries: int, transfer: int) -> bool:
+    """Whether a CICP description says which colours the values have, and not those of HDR."""
+    return primaries in _PRIMARIES and transfer in {*_LIKE_SRGB, *_GAMMA} - {_UNSPECIFIED}
 
 
 def profile_of_cicp(primaries: int, transfer: int, *, grey: bool) -> bytes | None:

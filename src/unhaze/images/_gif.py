@@ -10,7 +10,6 @@ from unhaze.images._pillow import decode_simple, open_simple, simple_info
 
 __all__ = ["identify", "read"]
 
-_SCREEN, _DESCRIPTOR = 13, 10  # [bytes]
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 
 
@@ -26,34 +25,24 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if getattr(image, "is_animated", False):
         raise UnsupportedImageError(f"{source.name} is an animated GIF; extract the frames first.")
     decoded = decode_simple(source, image, max_pixels)
-    data = source.data()
-    end = _end(data)
-    if end is None:
-        decoded.notes.append("The file ends before its end is marked; the picture itself is whole.")
-    elif data[end:].strip(b"\0"):
-        decoded.notes.append(f"{len(data) - end} bytes behind the picture were dropped.")
+    decoded.notes += _note_on_end(source)
     return decoded
 
 
-def _end(data: bytes) -> int | None:
-    """Offset behind the trailer (GIF89a, 27); ``None`` if the blocks before it do not lead to one."""
-    at = _SCREEN + _table(data[10])
-    while at < len(data):
-        kind = data[at]
-        if kind == _TRAILER:
-            return at + 1
-        if kind == _EXTENSION:
-            at += 2
-        elif kind == _IMAGE and at + _DESCRIPTOR < len(data):
-            at += _DESCRIPTOR + _table(data[at + _DESCRIPTOR - 1]) + 1
-        else:
-            return None
-        while at < len(data) and data[at]:  # sub-blocks, each behind its length
-            at += data[at] + 1
-        at += 1
-    return None
+def _note_on_end(source: Source) -> list[str]:
+    """What is wrong behind the picture (GIF 89a, sections 18 to 27): blocks without an end, or bytes behind the end."""
+    data = source.data()
+    place = 13 + _colours(data[10])
+    while place < len(data) and data[place] in (_EXTENSION, _IMAGE):
+        place += 2 if data[place] == _EXTENSION else 11 + (_colours(data[place + 9]) if place + 9 < len(data) else 0)
+        while place < len(data) and data[place]:
+            place += 1 + data[place]
+        place += 1
+    if data[place : place + 1] != bytes((_TRAILER,)):
+        return ["The GIF has no end mark, so it may have lost some of its end; look at the result."]
+    return source.note_on_tail(place + 1)
 
 
-def _table(flags: int) -> int:
-    """Bytes of the table of colours that these flags promise."""
+def _colours(flags: int) -> int:
+    """Bytes of the palette that a descriptor announces."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -16,7 +16,16 @@ from unhaze.images import _exif
 from unhaze.images._colourspace import HDR_TRANSFERS
 from unhaze.images._picture import Decoded, Metadata
 
-__all__ = ["HDR_BEFORE_ICC", "cmyk_to_srgb", "finish", "hdr_note", "icc_space", "orientation", "srgb_profile"]
+__all__ = [
+    "HDR_BEFORE_ICC",
+    "cmyk_to_srgb",
+    "finish",
+    "hdr_note",
+    "icc_space",
+    "orientation",
+    "same_colours",
+    "srgb_profile",
+]
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
 _OTHER_SIDE = {
@@ -155,6 +164,22 @@ def icc_space(icc: bytes) -> str:
 
 
 @cache
+def same_colours(first: bytes, second: bytes) -> bool:
+    """Whether two RGB profiles mean the same colours, to two levels of 8 bits of sRGB."""
+    from PIL import ImageCms
+
+    steps = np.array([0, 60, 120, 180, 255], np.uint8)
+    probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(25, 5, 3))
+    shown = []
+    for icc in (first, second):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            shown.append(ImageCms.profileToProfile(probe, source, ImageCms.createProfile("sRGB")))
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            return False
+    return bool(np.abs(np.subtract(*(np.asarray(image, np.int16) for image in shown))).max() <= 2)
+
+
 def srgb_profile() -> bytes:
     """An ICC profile of sRGB."""
     from PIL import ImageCms

@@ -34,6 +34,7 @@ class ImageInfo:
         has_alpha: Whether an alpha channel comes with the pixels.
         dtype: Value type after decoding: ``"uint8"``, ``"uint16"`` or ``"float32"``.
         hdr: Whether the colours are coded for HDR, with PQ or HLG.
+        scratch_bytes: Memory that decoding takes for one part of the file, such as a large tile, beside the pixels.
         file_bytes: Size of the file, which is held in memory while it is decoded; 0 where unknown.
     """
 
@@ -44,6 +45,7 @@ class ImageInfo:
     has_alpha: bool
     dtype: str
     hdr: bool = field(default=False, repr=False, compare=False)
+    scratch_bytes: int = field(default=0, repr=False, compare=False)
     file_bytes: int = field(default=0, repr=False, compare=False)
 
     @property
@@ -190,6 +192,12 @@ class Source:
         """Up to ``count`` bytes from ``offset`` on."""
         self.file.seek(offset)
         return self.file.read(count)
+
+    def note_on_tail(self, end: int) -> list[str]:
+        """A note on what stands behind the picture, unless it is blank."""
+        if self.read_at(end, self.size).strip(b"\0\r\n\t "):
+            return [f"{self.size - end} bytes behind the picture were dropped."]
+        return []
 
     def truncated(self) -> ImageDecodeError:
         """The error for a file that ends too early."""

@@ -96,6 +96,7 @@ class _Layout:
     scattered: bool = False  # whether other chunks stand between those
     surplus: int = 0  # [bytes] in them behind the end of the compressed data
     end: int = 0  # of what was read
+    other_profile: bool = False  # whether cICP says something else than the profile
     _texts: list[tuple[str, str]] = field(default_factory=list)
     _parsed: int = 0  # how many chunks have been looked through for texts
 
@@ -394,8 +395,9 @@ def _read_metadata(layout: _Layout) -> Metadata:
     icc = _parse_icc(layout)  # first: the colours depend on it
     icc = icc or layout.raw_profile("icc") or layout.raw_profile("icm")
     hdr = _hdr_description(layout)
-    if hdr:  # cICP counts before iCCP (section 4.3), which is there for programs that do not know it
-        icc = None
+    if icc and (hdr or not _agrees(icc, layout)):  # cICP counts before iCCP (section 4.3), which is there for programs
+        icc = None  # that do not know it
+        layout.other_profile = True
     resources = layout.raw_profile("8bim") or layout.raw_profile("iptc")
     if resources and not resources.startswith(b"8BIM"):
         resources = b"8BIM\4\4\0\0" + struct.pack(">I", len(resources)) + resources + b"\0" * (len(resources) % 2)
@@ -414,6 +416,17 @@ def _read_metadata(layout: _Layout) -> Metadata:
 def _cicp(layout: _Layout) -> tuple[int, int] | None:
     content = layout.first(b"cICP")
     return (content[0], content[1]) if content is not None and len(content) == 4 else None
+
+
+def _agrees(icc: bytes, layout: _Layout) -> bool:
+    """Whether a profile says what cICP says, as far as that says something; then the profile stays, to the byte."""
+    cicp = _cicp(layout)
+    if cicp is None or not _colourspace.is_known(*cicp):
+        return True
+    if _metadata.icc_space(icc) != ("GRAY" if layout.grey else "RGB"):
+        return False
+    described = _colourspace.profile_of_cicp(*cicp, grey=layout.grey) or _metadata.srgb_profile()
+    return layout.grey or _metadata.same_colours(icc, described)
 
 
 def _hdr_description(layout: _Layout) -> tuple[int, int] | None:
@@ -445,7 +458,7 @@ def _chunks_to_keep(layout: _Layout, *, turned: bool) -> tuple[tuple[bytes, byte
 def _stays_true(chunk: tuple[bytes, bytes], layout: _Layout, *, turned: bool) -> bool:
     name, content = chunk
     if name in _COLOUR_SPACE:
-        return not (name == b"cICP" and _hdr_description(layout))  # that becomes metadata
+        return not (name == b"cICP" and _hdr_description(layout) and content[3])  # that becomes metadata
     if name == b"bKGD":
         return layout.kind != _PALETTE and layout.depth >= 8 and len(content) == (2 if layout.grey else 6)
     if name in _KEPT:
@@ -478,6 +491,10 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
         if layout.first(b"iCCP") is not None:
             notes.append(_metadata.HDR_BEFORE_ICC)
         notes.append(_metadata.hdr_note(decoded.metadata.cicp))
+    elif layout.other_profile:
+        notes.append("The colour profile was dropped; the cICP chunk beside it says something else, and counts.")
+    if (layout.first(b"cICP") or b"")[3:] == b"\0":
+        notes.append("The cICP chunk says that black is above 0 and white below the top; the values were left so.")
     if layout.end < source.size and source.read_at(layout.end, source.size - layout.end).strip(b"\0\r\n "):
         notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
 
@@ -606,7 +623,7 @@ def _chunk(name: bytes, content: bytes | memoryview) -> bytes:
 
 def _ancillary(kept: list[tuple[bytes, bytes]], metadata: Metadata) -> bytes:
     chunks = [chunk for chunk in kept if not (metadata.icc and chunk[0] == b"sRGB")]
-    if metadata.cicp:
+    if metadata.cicp and not any(name == b"cICP" for name, _ in kept):  # one of narrow range is among them
         chunks.append((b"cICP", bytes((*metadata.cicp, 0, 1))))  # RGB, full range
     if metadata.icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import numpy as np
-from PIL import PpmImagePlugin
+from PIL import ImageFile, PpmImagePlugin
 
 from unhaze.errors import UnsupportedImageError
 from unhaze.images._picture import Decoded, ImageInfo, Source
@@ -15,7 +16,6 @@ __all__ = ["identify", "read"]
 
 _GAP = rb"(?:\s|#[^\n\r]*+[\n\r])++"  # possessive: what does not match is found out in one pass
 _BINARY = re.compile(rb"P([56])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
-_BITS = re.compile(rb"P(4)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")  # black and white has no largest value
 _HEADER = 4096  # [bytes] with comments
 
 
@@ -50,7 +50,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         raise source.truncated()
     values = np.frombuffer(source.data(), stored, count, start).astype(dtype)
     decoded = Decoded(values.reshape((height, width) if channels == 1 else (height, width, channels)))
-    _note_tail(source, start + values.nbytes, decoded)
+    decoded.notes += source.note_on_tail(start + count * stored.itemsize)
     return decoded
 
 
@@ -60,22 +60,29 @@ def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
         raise UnsupportedImageError(
             f"{source.name} has an unusual range of values; convert it to a largest value of 255 or 65535 first."
         )
+    end = _end(source, image)
     decoded = decode_simple(source, image, max_pixels)
-    header = source.start(_HEADER)
-    if found := _BINARY.match(header) or _BITS.match(header):
-        width, height = int(found[2]), int(found[3])
-        if found[1] == b"4":
-            size = (width + 7) // 8 * height
-        else:
-            size = width * height * (3 if found[1] == b"6" else 1) * (1 if int(found[4]) < 256 else 2)
-        _note_tail(source, found.end() + size, decoded)
+    decoded.notes += source.note_on_tail(end)
+    if end == source.size and source.start(2) in (b"P2", b"P3"):
+        decoded.notes.append("No blank follows the last number of the file, which may have lost digits.")
     return decoded
 
 
-def _note_tail(source: Source, end: int, decoded: Decoded) -> None:
-    """Say what stands behind the picture; the format allows for further ones."""
-    tail = source.data()[end:]
-    if re.match(rb"P[1-7]\s", tail):
-        decoded.notes.append("Only the first picture was kept; another one stands behind it in the file.")
-    elif tail.strip(b"\0 \r\n"):
-        decoded.notes.append(f"{len(tail)} bytes behind the picture were dropped.")
+def _end(source: Source, image: ImageFile.ImageFile) -> int:
+    """Where the values end that Pillow reads, which need not be those of all the file."""
+    kind, start, (width, height) = source.start(2)[1:], image.tile[0].offset, image.size
+    count = width * height * len(image.getbands())
+    if kind == b"4":
+        return start + -(-width // 8) * height
+    if kind in b"56":
+        return start + count * (1 if _top(source) < 256 else 2)
+    value = rb"[01]" if kind == b"1" else rb"\d+"
+    found = re.compile(rb"#[^\n\r]*|(" + value + rb")").finditer(source.data(), start)
+    last = next(islice((match for match in found if match[1]), count - 1, None), None)
+    return last.end() if last else source.size
+
+
+def _top(source: Source) -> int:
+    """The largest value that a binary header of any range gives."""
+    found = _BINARY.match(source.start(_HEADER))
+    return int(found[4]) if found else 255

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from unhaze.errors import MissingDependencyError
+from unhaze.errors import MissingDependencyError, UnhazeError
 from unhaze.images import _exif, _metadata
 from unhaze.images._picture import Decoded, ImageInfo, Metadata, Source
 from unhaze.images.budget import TooMuchError
 
 __all__ = ["identify", "read"]
 
+_ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
+_VERDICT = re.compile(rb"[Uu]nexpected end of file|[Dd]ata corrupted")  # as LibRaw's default callback says it
 # maker, model, orientation, software, date, author, copyright, EXIF and GPS; the rest is about the sensor
 _DESCRIPTIVE = {270, 271, 272, 274, 305, 306, 315, 33432, _exif.EXIF_IFD, _exif.GPS_IFD}
 
@@ -32,16 +41,19 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     """Develop with the white balance of the camera into 16-bit sRGB; LibRaw turns the picture upright."""
     with _open(source) as raw:
         source.check_size(*_size(raw), max_pixels)
+        words: list[bytes] = []
         try:
-            pixels = raw.postprocess(use_camera_wb=True, output_bps=16)
+            with _words_of_libraw(source) as words:
+                pixels = raw.postprocess(use_camera_wb=True, output_bps=16)
         except Exception as error:
-            if isinstance(error, MemoryError):
+            if isinstance(error, MemoryError | UnhazeError):
                 raise
-            raise source.damaged() from error
+            raise (source.truncated() if _ended_early(words) else source.damaged()) from error
     icc = _metadata.srgb_profile() if pixels.ndim == 3 else None
     metadata = Metadata(exif=_read_exif(source), icc=icc)
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels  # cameras without a colour filter
-    return Decoded(np.ascontiguousarray(pixels), orientation=1, metadata=metadata)
+    notes = ["LibRaw says that data of the picture is corrupted; look at the result."] if words else []
+    return Decoded(np.ascontiguousarray(pixels), orientation=1, metadata=metadata, notes=notes)
 
 
 def _read_exif(source: Source) -> bytes | None:
@@ -58,6 +70,45 @@ def _read_exif(source: Source) -> bytes | None:
     return _exif.blob_from_directory(_exif.Directory(order, kept)) if kept else None
 
 
+@contextmanager
+def _words_of_libraw(source: Source) -> Iterator[list[bytes]]:
+    """Keep from the terminal what LibRaw says there alone, and list it; an unexpected end is an error.
+
+    rawpy leaves no other way to its verdict. What others say to standard error meanwhile is passed on.
+
+    Raises:
+        ImageDecodeError: LibRaw found the end of the file where it expected data.
+    """
+    words: list[bytes] = []
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as said:
+        sys.stderr.flush() if sys.stderr else None
+        try:
+            terminal = os.dup(2)
+        except OSError:  # standard error is closed
+            terminal = -1
+        os.dup2(said.fileno(), 2)
+        try:
+            yield words
+        finally:
+            if terminal < 0:
+                os.close(2)
+            else:
+                os.dup2(terminal, 2)
+                os.close(terminal)
+            said.seek(0)
+            others: list[bytes] = []
+            for line in said:
+                (words if _VERDICT.search(line) else others).append(line)
+            if others and terminal >= 0:
+                os.write(2, b"".join(others))
+    if _ended_early(words):
+        raise source.truncated()
+
+
+def _ended_early(words: list[bytes]) -> bool:
+    return any(b"nexpected end" in word for word in words)
+
+
 def _size(raw: Any) -> tuple[int, int]:
     sizes = raw.sizes
     size = (sizes.iwidth, sizes.iheight)
@@ -70,6 +121,7 @@ def _open(source: Source) -> Any:
     except ImportError as error:
         raise MissingDependencyError("rawpy", "raw", f"read {source.name}") from error
     try:
-        return rawpy.imread(io.BytesIO(source.data()))
+        with _words_of_libraw(source):
+            return rawpy.imread(io.BytesIO(source.data()))
     except rawpy.LibRawError as error:
         raise source.damaged(f"LibRaw says: {str(error).removeprefix('b').strip(chr(39))}") from error

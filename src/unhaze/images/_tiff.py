@@ -25,6 +25,7 @@ from unhaze.errors import ImageDecodeError, UnsupportedImageError
 from unhaze.images import _exif, _metadata, _tiff_codecs
 from unhaze.images._arrays import merge_alpha, premultiply, split_channels, to_uint8, unpremultiply
 from unhaze.images._exif import Directory, Entry, ExifError
+from unhaze.images._geo import turn_georeference
 from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source
 from unhaze.images._tiff_segments import PREDICTED, Layout, read_samples
 from unhaze.images.budget import Budget
@@ -53,6 +54,10 @@ _SAYS_LITTLE = {_exif.ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNI
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 4, 5, 6, 8
 _CFA, _LINEAR_RAW = 32803, 34892
+_YCBCR_COEFFICIENTS, _REFERENCE = 529, 532
+_BT601, _FULL_RANGE = (0.299, 0.587, 0.114), (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)  # what holds without the tags
+_ROWS = 256  # of which floats are made together
+_SEGMENT_COPIES = 3  # of a tile while it is decoded
 _COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 50000: "zstd", 34926: "zstd"}
 _DEFLATE_LEVEL = 4
 _CLASSIC_LIMIT = 4_000_000_000  # [bytes] offsets of a TIFF have 32 bits, those of a BigTIFF 64
@@ -158,7 +163,23 @@ def identify(source: Source) -> ImageInfo:
     if page.lies_on_its_side:
         width, height = height, width
     colours = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or _palette_is_grey(page) else 3
-    return ImageInfo("tiff", width, height, colours, page.extras > 0 or chosen.mask is not None, page.dtype)
+    return ImageInfo(
+        "tiff",
+        width,
+        height,
+        colours,
+        page.extras > 0 or chosen.mask is not None,
+        page.dtype,
+        scratch_bytes=_scratch(page),
+    )
+
+
+def _scratch(page: _Page) -> int:
+    """Bytes of decoding a tile that is larger than the picture; smaller ones are among the copies of the picture."""
+    if _TILES not in page.tags.entries:
+        return 0
+    area = page.tags.number(_TILE_WIDTH) * page.tags.number(_TILE_HEIGHT)
+    return max(0, area - _area(page)) * page.samples * max(page.bits, 8) // 8 * _SEGMENT_COPIES
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
@@ -177,6 +198,9 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         decoded.alpha = np.multiply(shown[..., 0], top, dtype=decoded.pixels.dtype)
     decoded.notes[:0] = chosen.notes + faults + _read_details(source, page)
     decoded.orientation = _orientation(page.tags)
+    decoded.notes += turn_georeference(page.tags, decoded.orientation, *page.size)
+    if page.photometric != _YCBCR and _rationals(page.tags, _REFERENCE) not in ((), (0.0, 2.0**page.bits - 1) * 3):
+        decoded.notes.append("The tag ReferenceBlackWhite was dropped; it was not applied, as by other readers.")
     decoded.metadata = _read_metadata(page)
     decoded.encoding = Encoding(
         tiff_compression=_COMPRESSIONS.get(page.compression, _tiff_codecs.name_of(page.compression)),
@@ -463,9 +487,50 @@ def _convert(values: Pixels, page: _Page) -> Decoded:
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         assert converted is not None
         return Decoded(np.array(converted), notes=["The Lab colours were converted to sRGB."])
-    if page.compression == _tiff_codecs.JPEG:
-        return Decoded(values)  # its decoder made RGB of YCbCr
+    luma, reference = _ycbcr_of(page)
+    usual = np.allclose(luma, _BT601, atol=1e-3) and reference == _FULL_RANGE
+    if page.compression == _tiff_codecs.JPEG:  # its decoder made RGB of YCbCr
+        return Decoded(values, notes=[] if usual else [_YCBCR_IN_JPEG])
+    if not usual:
+        return Decoded(_rgb_of_ycbcr(values, luma, reference))
     return Decoded(np.array(Image.frombytes("YCbCr", size, values.tobytes()).convert("RGB")))
+
+
+_YCBCR_IN_JPEG = "The TIFF says that its JPEG has unusual YCbCr colours; they were read as those of any JPEG."
+
+
+def _ycbcr_of(page: _Page) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Shares of red, green and blue in brightness, and codes of black and white of each channel."""
+    luma = _rationals(page.tags, _YCBCR_COEFFICIENTS) or _BT601
+    reference = _rationals(page.tags, _REFERENCE) or _FULL_RANGE
+    sound = len(luma) == 3 and min(luma) > 0 and abs(sum(luma) - 1) < 0.01
+    if not sound or len(reference) != 6 or any(reference[i] == reference[i + 1] for i in (0, 2, 4)):
+        raise ImageDecodeError("The YCbCr colours of the TIFF are described by numbers that mean nothing; repair it.")
+    return luma, reference
+
+
+def _rationals(tags: Directory, tag: int) -> tuple[float, ...]:
+    entry = tags.entries.get(tag)
+    if entry is None or entry.type != 5:
+        return tuple(map(float, _numbers(tags, tag)))
+    pairs = struct.iter_unpack(tags.order + "II", entry.value)
+    return tuple(above / below if below else 0.0 for above, below in pairs)
+
+
+def _rgb_of_ycbcr(values: Pixels, luma: tuple[float, ...], reference: tuple[float, ...]) -> Pixels:
+    """RGB from 8-bit YCbCr (TIFF 6.0, sections 20 and 21)."""
+    red, green, blue = luma
+    result = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _ROWS):
+        codes = np.moveaxis(values[row : row + _ROWS].astype(np.float32), -1, 0)
+        y, cb, cr = (
+            (code - black) * np.float32(top / (white - black))
+            for code, black, white, top in zip(codes, reference[::2], reference[1::2], (255, 127, 127), strict=True)
+        )
+        r, b = cr * (2 - 2 * red) + y, cb * (2 - 2 * blue) + y
+        g = (y - blue * b - red * r) / green
+        result[row : row + _ROWS] = np.clip(np.rint(np.stack([r, g, b], axis=-1)), 0, 255)
+    return result
 
 
 def _palette(page: _Page) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["find_white", "hidden_pixels", "nominal_white"]
+__all__ = ["FAINT_ALPHA", "find_white", "hidden_pixels", "nominal_white"]
 
 Mask = NDArray[np.bool_]
+
+FAINT_ALPHA = 1 / 512
+"""Float alpha up to this, half a level of 8 bits, shows nothing."""
 
 _ROWS = 256  # rows looked at together
 _SAMPLE = 1 << 20  # pixels that are enough to find white [px]
@@ -41,7 +44,7 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
 
     Args:
         pixels: (H, W) or (H, W, 3); NaN and infinite values show nothing.
-        alpha: (H, W); 0 shows nothing.
+        alpha: (H, W); 0 shows nothing, nor do floats up to ``FAINT_ALPHA``.
         nodata: A pixel whose channels all have this value shows nothing.
 
     Returns:
@@ -51,7 +54,7 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
     strange = pixels.dtype.kind == "f" and not bool(np.isfinite(pixels.min()) and np.isfinite(pixels.max()))
     if alpha is None and nodata is None and not strange:
         return None
-    hidden = np.zeros(pixels.shape[:2], np.bool_) if alpha is None else alpha == 0
+    hidden = np.zeros(pixels.shape[:2], np.bool_) if alpha is None else alpha <= _faintest(alpha)
     for start in range(0, len(pixels), _ROWS):  # in strips: no array of flags for all channels
         strip, flags = pixels[start : start + _ROWS], hidden[start : start + _ROWS]
         if strange:
@@ -59,6 +62,10 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
         if nodata is not None:
             flags |= _of_pixels(strip == pixels.dtype.type(nodata), np.all)
     return hidden if hidden.any() else None
+
+
+def _faintest(alpha: NDArray[Any]) -> float:
+    return FAINT_ALPHA if alpha.dtype.kind == "f" else 0
 
 
 def _of_pixels(flags: Any, combine: Any) -> Any:

@@ -355,6 +355,7 @@ class Dehazer:
         copies = _COPIES_BY_FORMAT.get(f"{info.format}/{info.dtype}", _COPIES[info.dtype])
         # a file is larger than its pixels where it holds other things, all of which are read
         picture = _BASE_MEMORY + int(info.nbytes * copies) + max(0, info.file_bytes - info.nbytes)
+        picture += info.scratch_bytes
         if self._network is not None:
             return picture + self._network.memory_needed(info.height, info.width, self._left_beside(picture))
         return picture + maps * _MAP_BYTES * info.pixels
