@@ -315,7 +315,7 @@ def test_an_interrupted_batch_waits_for_files_being_written_and_reports_them(tmp
     def slowly(*args, **options):
         write_products(*args, **options)
         _thread.interrupt_main()
-        wait_until(lambda: crew._abandoned)
+        wait_until(lambda: crew._abandoned.is_set())
         time.sleep(0.1)  # would the batch end now, nobody heard of this file
 
     monkeypatch.setattr(batch, "write_products", slowly)

@@ -67,7 +67,7 @@ def test_depth_from_a_file_takes_the_place_of_an_estimate(unhaze, trained, pictu
         (("--weights", "all.safetensors", "--depth", "compcat"), "did you mean compact"),
         (("--weights", "all.safetensors", "--save", "transmission"), "makes no maps but depth"),
         (("--weights", "backbone.safetensors", "--save", "depth"), "knows nothing of depth"),
-        (("--weights", "backbone.safetensors", "--depth", "compact"), "depth is for networks with a fusion module"),
+        (("--weights", "backbone.safetensors", "--depth", "compact"), "--depth is for networks with a fusion module"),
         (("--weights", "backbone.safetensors", "--prompts", "3"), "--prompts is for networks with a fusion module"),
         (("--weights", "backbone.safetensors", "--depth-weights", "x.pth"), "--depth-weights is for networks with a"),
         (
@@ -75,7 +75,7 @@ def test_depth_from_a_file_takes_the_place_of_an_estimate(unhaze, trained, pictu
             "--backbone-weights is for networks with a fusion module, such as sgdnet+hgdf, which dehazeformer-t is not",
         ),
         (("--weights", "all.safetensors", "--prompts", "3"), "--prompts is for fusions that compare depth before"),
-        (("--depth", "compact"), "is for networks"),
+        (("--depth", "compact"), "--depth is for networks, which field-m is not"),
         (("--weights", "all.safetensors", "--tile", "64"), "looks at the whole picture"),
     ],
 )

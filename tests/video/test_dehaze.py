@@ -313,6 +313,34 @@ def test_folders_and_several_files(scene, tmp_path):
     assert run("video", tmp_path / "films/a.mkv", "-o", tmp_path / "clear", "--overwrite").exit_code == 0
 
 
+def test_a_folder_gives_its_videos_and_nothing_that_was_made_of_them(scene, tmp_path):
+    films, clear = tmp_path / "films", tmp_path / "films/clear"
+    for folder in (films / ".trash", films / "other.mkv.parts", films / "deep"):
+        folder.mkdir(parents=True)
+        write(folder / "inner.mkv", scene, 2)
+    write(films / "a.mkv", scene, 2)
+    (films / "app.ts").write_text("export const program = 1;\n")
+    for _ in range(2):
+        result = run("video", films, "-o", clear, "--overwrite")
+        assert result.exit_code == 0, result.stderr
+        made = sorted(path.relative_to(clear).as_posix() for path in clear.rglob("*.*"))
+        assert made == ["a.mkv", "deep/inner.mkv"]
+    assert run("video", films, "--no-recursive").exit_code == 0
+    assert [path.name for path in films.rglob("*-dehazed.mkv")] == ["a-dehazed.mkv"]
+
+
+def test_an_output_folder_that_cannot_be_made_is_told_and_the_others_go_on(scene, tmp_path):
+    (tmp_path / "films/deep").mkdir(parents=True)
+    write(tmp_path / "films/a.mkv", scene, 2)
+    write(tmp_path / "films/deep/b.mkv", scene, 2)
+    (tmp_path / "clear").mkdir()
+    (tmp_path / "clear/deep").write_text("a file where a folder should be")
+    result = run("video", tmp_path / "films", "-o", tmp_path / "clear")
+    assert (result.exit_code, result.stderr.count("cannot be made")) == (1, 1)
+    assert "Traceback" not in result.output
+    assert (tmp_path / "clear/a.mkv").exists()
+
+
 def test_run_takes_videos_too(scene, tmp_path):
     source = write(tmp_path / "clip.mkv", scene, 3)
     result = run("run", source)

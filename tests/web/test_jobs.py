@@ -82,6 +82,27 @@ def test_a_full_disk_ends_the_job(hazy, monkeypatch):
     run(main)
 
 
+def test_what_nobody_expected_is_logged_and_the_other_pictures_go_on(hazy, monkeypatch, caplog):
+    restore, called = Work.restore, []
+
+    async def broken(self, *arguments):
+        called.append(arguments)
+        if len(called) == 1:
+            raise KeyError("field lost")
+        return await restore(self, *arguments)
+
+    async def main(jobs):
+        monkeypatch.setattr(Work, "restore", broken)
+        job = await jobs.create(archive_of(hazy, 2), Wanted(Options()), lambda _: None)
+        await job.wait()
+        assert (job.state, job.done, job.failed) == ("done", 1, 1)
+        assert "field lost" not in str(job.failures)
+        assert "field lost" in caplog.text
+        assert job.id not in caplog.text  # whoever knows it may take the result
+
+    run(main)
+
+
 def test_a_result_is_read_by_several_at_once(hazy):
     async def main(jobs):
         job = await jobs.create(archive_of(hazy), Wanted(Options(), sides=("compare",)), lambda _: None)

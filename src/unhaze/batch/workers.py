@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +27,10 @@ import cv2
 from unhaze.batch.planning import Job, plan
 from unhaze.batch.side_products import compare_picture, encode_map, half_of_compare
 from unhaze.errors import MissingError, OutputError, UnhazeError
-from unhaze.images.atomic import Signature, atomic_output, find_leftovers, signature_of, temporary_stem
+from unhaze.images.atomic import Signature, atomic_output, find_leftovers, make_folder, signature_of, temporary_stem
 from unhaze.images.claims import Claims, claim_path
 from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
-from unhaze.restore.machine import available_memory
+from unhaze.restore.machine import MemoryTurns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,8 @@ __all__ = [
     "WORKER_PREFIX",
     "Batch",
     "BatchOptions",
+    "Clock",
+    "GivenUpError",
     "Job",
     "Record",
     "Rendered",
@@ -56,8 +58,6 @@ __all__ = [
 WORKER_PREFIX = "unhaze-batch"
 """How the names of worker threads begin."""
 
-_SHARE_OF_MEMORY = 0.7  # of what is available; the rest is for the file cache and other programs
-_UNKNOWN_MEMORY = 4 << 30
 _POLL = 0.2  # [s]
 _RETRY = 0.5  # until a picture that another process has claimed is looked at again [s]
 _LONGEST_WRITE = 30.0  # how long an interrupted run waits for files that are being written [s]
@@ -200,17 +200,30 @@ class Rendered:
     left_alone: str | None = None
 
 
-class Clock:
-    """Adds up wall time by phase, and asks at the start of each phase whether to go on."""
+class GivenUpError(Exception):
+    """Nobody waits for the picture any more; raised in the thread that works on it only."""
 
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+
+class Clock:
+    """Adds up wall time by phase, and begins no phase of a picture that was given up.
+
+    Args:
+        given_up: Set when nobody waits for the picture any more.
+    """
+
+    def __init__(self, given_up: threading.Event | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._check = check
+        self._given_up = given_up
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        """Time a block as ``phase``."""
-        self._check()
+        """Time a block as ``phase``.
+
+        Raises:
+            GivenUpError: Instead.
+        """
+        if self._given_up is not None and self._given_up.is_set():
+            raise GivenUpError
         start = time.perf_counter()
         try:
             yield
@@ -288,11 +301,7 @@ def write_products(
     """
     products = (output, *sides.values())
     may_replace = {path: overwrite if isinstance(overwrite, bool) else overwrite.get(path, False) for path in products}
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"The folder {output.parent} cannot be made ({reason}); choose another.") from error
+    make_folder(output.parent)
     new: list[Path] = []
     try:
         with atomic_output(output, overwrite=may_replace[output]) as temporary:
@@ -321,10 +330,6 @@ def describe_failure(error: BaseException) -> str:
 # -- many pictures ----------------------------------------------------------------------------------------------------
 
 
-class _AbandonedError(Exception):
-    """The batch was interrupted; raised in its workers only."""
-
-
 class Batch:
     """Jobs and the worker threads that share them; iterating starts the work and gives a record of each as it comes.
 
@@ -345,10 +350,11 @@ class Batch:
         self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
         self._leftovers = _find_leftovers(jobs)
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
-        self._change = threading.Condition()
-        self._memory_left = self.options.max_memory or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
-        self._running = self._writing = self._tickets = self._served = self._gone = 0
-        self._stopping = self._abandoned = self._hurry = False
+        self._memory = MemoryTurns(self.options.max_memory)
+        self._change = self._memory.change  # one for all that workers wait for
+        self._writing = self._gone = 0
+        self._abandoned = threading.Event()
+        self._stopping = self._hurry = False
 
     def __iter__(self) -> Generator[Record, None, None]:
         opencv_threads = cv2.getNumThreads()
@@ -378,49 +384,18 @@ class Batch:
         finished still comes up in the iteration.
         """
         with self._change:
-            self._abandoned = True
+            self._abandoned.set()
             self._change.notify_all()
             self._change.wait_for(lambda: not self._writing, timeout=_LONGEST_WRITE)
         self.claims.close()
         self._hurry = True
 
-    def check(self) -> None:
-        """Leave the picture that is being worked on if the batch was abandoned."""
-        if self._abandoned:
-            raise _AbandonedError
-
-    @contextmanager
-    def memory_for(self, job: Job) -> Iterator[None]:
-        """Wait until the picture fits beside those under way, in the order of arrival; one alone always may run."""
-        assert job.info is not None
-        needs_maps = bool(set(job.sides) - {"compare"})
-        self.dehazer.check_budget(job.info, maps=needs_maps)
-        needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
-        with self._change:
-            ticket, self._tickets = self._tickets, self._tickets + 1
-            self._change.wait_for(
-                lambda: (
-                    self._abandoned or (ticket == self._served and (not self._running or needed <= self._memory_left))
-                )
-            )
-            self.check()
-            self._served += 1
-            self._running += 1
-            self._memory_left -= needed
-            self._change.notify_all()
-        try:
-            yield
-        finally:
-            with self._change:
-                self._running -= 1
-                self._memory_left += needed
-                self._change.notify_all()
-
     @contextmanager
     def writing(self) -> Iterator[None]:
         """A stretch that is not left half-way: :meth:`stop` waits for its end."""
         with self._change:
-            self.check()
+            if self._abandoned.is_set():
+                raise GivenUpError
             self._writing += 1
         try:
             yield
@@ -433,7 +408,7 @@ class Batch:
         """Take jobs until there are none; whatever goes wrong with one becomes its record."""
         try:
             while (job := self._next_job()) is not None:
-                clock = Clock(self.check)
+                clock = Clock(self._abandoned)
                 try:
                     if job.skip is None and job.error is None:
                         self._process(job, clock)
@@ -444,11 +419,11 @@ class Batch:
                     else:
                         assert job.error is not None
                         self._fail(job, job.error, clock)
-                except _AbandonedError:
+                except GivenUpError:
                     raise
-                except Exception as error:
+                except Exception as error:  # whatever it is, it becomes the record, and the other jobs go on
                     self._fail(job, error, clock)
-        except _AbandonedError:
+        except GivenUpError:
             pass
         finally:
             self._results.put(None)
@@ -456,7 +431,7 @@ class Batch:
     def _next_job(self) -> Job | None:
         """The next job; those that others have claimed come last, again and again until they are settled."""
         with self._change:
-            while not (self._stopping or self._abandoned):
+            while not (self._stopping or self._abandoned.is_set()):
                 job = next(self._todo, None)
                 if job is not None or not self._deferred:
                     return job
@@ -472,6 +447,7 @@ class Batch:
 
     def _process(self, job: Job, clock: Clock) -> None:
         assert job.output is not None
+        assert job.info is not None
         claim = self.claims.acquire(job.output)
         if claim is None:
             self._defer(job)
@@ -481,7 +457,10 @@ class Batch:
             if _was_overtaken(job):
                 self._skip_overtaken(job)
                 return
-            with self.memory_for(job):
+            needs_maps = bool(set(job.sides) - {"compare"})
+            self.dehazer.check_budget(job.info, maps=needs_maps)
+            needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
+            with self._memory.reserved(needed, self._abandoned):
                 format = format_for_suffix(job.output.suffix.lower())
                 rendered = render(self.dehazer, job.source, format, self.options, sides=tuple(job.sides), clock=clock)
             with self.writing():

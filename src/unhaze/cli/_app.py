@@ -138,7 +138,7 @@ def _as_on_the_command_line(message: str) -> str:
     from unhaze.restore.options import Options
 
     first, space, rest = message.partition(" ")
-    if first in {each.name for each in fields(Options)} - {"model", "depth", "weights", "threads"}:
+    if first in {each.name for each in fields(Options)} - {"model", "weights", "threads"}:
         return f"--{first.replace('_', '-')}{space}{rest}"
     return message
 

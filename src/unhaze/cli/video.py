@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,8 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import log_engine
 from unhaze.errors import MissingError, UnhazeError, UsageError
-from unhaze.images.video_files import VIDEO_SUFFIXES
+from unhaze.images.atomic import make_folder
+from unhaze.images.video_files import find_videos
 from unhaze.restore.machine import MOST_WORKERS
 from unhaze.restore.options import DEFAULT_TEMPORAL, Options
 
@@ -166,7 +168,7 @@ def dehaze_files(
                 _console.log.info(f"{target} exists; nothing was written.")
                 continue
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 result = _dehaze(source, target, plan, dehazer)
             except (UsageError, MissingError):  # the same for every video
                 raise
@@ -197,19 +199,18 @@ def _pairs(
         return
     if folder is not None and folder.suffix and not folder.is_dir():
         raise UsageError(f"{output} is one file, but there are several videos; name a folder with -o.")
+
+    ours = None if folder is None else folder.absolute()
+
+    def enters(inner: Path) -> bool:
+        is_ours = inner.suffix == ".parts" or inner.absolute() == ours
+        return recursive and not inner.name.startswith(".") and not is_ours
+
     for name in named:
         path = Path(name)
         found = [path]
         if path.is_dir():
-            candidates = path.rglob("*") if recursive else path.glob("*")
-            found = sorted(
-                each
-                for each in candidates
-                if each.suffix.lower() in VIDEO_SUFFIXES
-                and each.is_file()
-                and not each.stem.endswith(_OURS)
-                and not each.parent.name.endswith(".parts")
-            )
+            found = [each for each in find_videos(path, enters) if not each.stem.endswith(_OURS)]
         for each in found:
             if folder is None:
                 yield each, default_output(each, plan.view)
@@ -254,7 +255,7 @@ class _Meter:
     """Shows on a terminal how far a video is: the present time, the pace and the time that is left."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty() and _console.log.isEnabledFor(20)
+        self._live = sys.stderr.isatty() and _console.log.isEnabledFor(logging.INFO)
         self._began, self._shown, self._first = time.perf_counter(), 0.0, 0
 
     def __enter__(self) -> _Meter:

@@ -41,8 +41,8 @@ from unhaze.default.synthesis import Sample, SynthesisConfig, synthesize
 from unhaze.errors import UsageError
 from unhaze.training.checkpoint import latest_checkpoint, load_checkpoint
 from unhaze.training.record import LoopConfig, RunRecord, check_values
-from unhaze.training.state import ExponentialMovingAverage, prepare_process, random_state, restore_random_state
-from unhaze.training.steps import warmup_cosine
+from unhaze.training.state import ExponentialMovingAverage, NetworkState, prepare_process
+from unhaze.training.steps import create_scaler, warmup_cosine
 from unhaze.training.validation import write_strips
 
 __all__ = ["Config", "State", "main", "setup", "step", "train"]
@@ -164,32 +164,7 @@ class Batch(NamedTuple):
     in_srgb: Tensor
 
 
-@dataclass(slots=True)
-class State:
-    """A training at some step."""
-
-    network: FieldNetwork
-    average: ExponentialMovingAverage[FieldNetwork]
-    optimizer: torch.optim.Optimizer
-    steps_done: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        return {
-            "step": self.steps_done,
-            "network": self.network.state_dict(),
-            "ema": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": random_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.steps_done = int(state["step"])
-        restore_random_state(state["random"])
+State = NetworkState[FieldNetwork]
 
 
 def default_config() -> Config:
@@ -259,7 +234,8 @@ def setup(config: Config, start: str | Path = "") -> State:
             scale = config.optimizer.encoder if encoder else 1.0
             groups.append({"params": chosen, "weight_decay": decay, "scale": scale})
     optimizer = torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=(0.9, 0.99))
-    return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
+    scaler = create_scaler(torch.device(config.device), config.precision)
+    return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer, scaler)
 
 
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:

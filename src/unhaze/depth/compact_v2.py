@@ -27,5 +27,5 @@ class CompactV2Depth(CompactDepth):
 
 
 def compact_v2(weights: str | Path | None = None) -> CompactV2Depth:
-    """The depth network that haze moves less; arguments and errors as for :class:`CompactV2Depth`."""
+    """The network taught on clear and hazed views; arguments and errors as for :class:`CompactV2Depth`."""
     return CompactV2Depth(weights)

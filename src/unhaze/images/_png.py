@@ -495,8 +495,7 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
         notes.append("The colour profile was dropped; the cICP chunk beside it says something else, and counts.")
     if (layout.first(b"cICP") or b"")[3:] == b"\0":
         notes.append("The cICP chunk says that black is above 0 and white below the top; the values were left so.")
-    if layout.end < source.size and source.read_at(layout.end, source.size - layout.end).strip(b"\0\r\n "):
-        notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
+    notes += source.note_on_tail(layout.end)
 
 
 def _parse_text(name: bytes, content: bytes, layout: _Layout) -> tuple[str, str] | None:

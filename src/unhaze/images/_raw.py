@@ -81,7 +81,8 @@ def _words_of_libraw(source: Source) -> Iterator[list[bytes]]:
     """
     words: list[bytes] = []
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as said:
-        sys.stderr.flush() if sys.stderr else None
+        if sys.stderr:
+            sys.stderr.flush()
         try:
             terminal = os.dup(2)
         except OSError:  # standard error is closed

@@ -73,8 +73,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if layout.unknown:
         names = ", ".join(dict.fromkeys(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown))
         notes.append(f"Chunks of the WebP that nothing is known of were dropped ({names}).")
-    if source.read_at(layout.end, source.size).strip(b"\0\r\n "):
-        notes.append(f"{source.size - layout.end} bytes behind the picture were dropped.")
+    notes += source.note_on_tail(layout.end)
     return Decoded(pixels, alpha, metadata=metadata, encoding=Encoding(lossless=layout.lossless), notes=notes)
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from unhaze.errors import OutputError
 
-__all__ = ["Signature", "atomic_output", "find_leftovers", "signature_of", "temporary_path", "temporary_stem"]
+__all__ = [
+    "Signature",
+    "atomic_output",
+    "find_leftovers",
+    "make_folder",
+    "signature_of",
+    "temporary_path",
+    "temporary_stem",
+]
 
 Signature = tuple[int, int]
 """Size [bytes] and time of the last change [ns] of a file: what is compared to see whether it has changed."""
@@ -30,6 +38,25 @@ def signature_of(path: str | Path) -> Signature | None:
     except (OSError, ValueError):
         return None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make the folder of an output, and those it lies in; returns those that were not there, the innermost first.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    missing = []
+    for place in (folder, *folder.parents):
+        if os.path.exists(place):  # noqa: PTH110 - that of Path raises for names that are too long
+            break
+        missing.append(place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"The folder {folder} cannot be made ({reason}); choose another.") from error
+    return missing
 
 
 def temporary_stem(name: str) -> str:

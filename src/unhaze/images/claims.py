@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from unhaze.errors import OutputError
-from unhaze.images.atomic import temporary_path
+from unhaze.images.atomic import make_folder, temporary_path
 
 __all__ = ["STALE_AFTER", "Claim", "Claims", "claim_path"]
 
@@ -106,7 +106,7 @@ class Claims:
         with self._unsettled_stretch():
             if self._end.is_set():
                 return None
-            made = _make_folder(output.parent)
+            made = make_folder(output.parent)
             try:
                 claim = self._create(output, tuple(made))
             except OSError as error:
@@ -176,7 +176,7 @@ class Claims:
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             except FileNotFoundError as error:
-                _make_folder(output.parent)  # its last holder has just removed it for being empty
+                make_folder(output.parent)  # its last holder has just removed it for being empty
                 failure = error
                 continue
             except FileExistsError:
@@ -288,21 +288,6 @@ def _start_time(pid: int) -> int | None:
 def _is_running(pid: int, started: Any) -> bool:
     now = _start_time(pid)
     return now is not None and now == started
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Make a folder; returns the folders that were not there, the innermost first."""
-    missing = []
-    for place in (folder, *folder.parents):
-        if os.path.exists(place):  # noqa: PTH110 - that of Path raises for names that are too long
-            break
-        missing.append(place)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"The folder {folder} cannot be made ({reason}); choose another.") from error
-    return missing
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:

@@ -33,14 +33,8 @@ from unhaze.default.synthesis import SynthesisConfig
 from unhaze.depth.compact_v2 import OUTPUT
 from unhaze.depth.lite_network import DepthNetwork, field_weights
 from unhaze.training.record import LoopConfig, RunRecord, check_values
-from unhaze.training.state import (
-    ExponentialMovingAverage,
-    estimate_cost,
-    prepare_process,
-    random_state,
-    restore_random_state,
-)
-from unhaze.training.steps import warmup_cosine
+from unhaze.training.state import ExponentialMovingAverage, NetworkState, estimate_cost, prepare_process
+from unhaze.training.steps import create_scaler, warmup_cosine
 
 __all__ = ["Config", "State", "describe", "inspect", "losses", "main", "rehearse", "setup", "step", "train"]
 
@@ -99,32 +93,7 @@ class Config:
         return self.loop.steps
 
 
-@dataclass(slots=True)
-class State:
-    """A training at some step."""
-
-    network: DepthNetwork
-    average: ExponentialMovingAverage[DepthNetwork]
-    optimizer: torch.optim.Optimizer
-    steps_done: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        return {
-            "step": self.steps_done,
-            "network": self.network.state_dict(),
-            "ema": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": random_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.steps_done = int(state["step"])
-        restore_random_state(state["random"])
+State = NetworkState[DepthNetwork]
 
 
 def setup(config: Config) -> State:
@@ -158,7 +127,8 @@ def setup(config: Config) -> State:
         for decayed in (False, True)
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99))
-    return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer)
+    scaler = create_scaler(torch.device(config.device), config.precision)
+    return State(network.train(), ExponentialMovingAverage(network, config.ema), optimizer, scaler)
 
 
 def step(state: State, batch: default.Batch, config: Config) -> dict[str, float]:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from unhaze.errors import UsageError
 
-__all__ = ["MOST_WORKERS", "available_memory", "check_workers", "format_bytes", "parse_bytes", "usable_cores"]
+__all__ = [
+    "MOST_WORKERS",
+    "MemoryTurns",
+    "available_memory",
+    "check_workers",
+    "format_bytes",
+    "parse_bytes",
+    "usable_cores",
+]
 
 MOST_WORKERS = 1024
 """Threads of one pool; beyond any machine, and what systems still grant a process."""
 
+_SHARE_OF_MEMORY = 0.7  # of what is available; the rest is for the file cache and other programs
+_UNKNOWN_MEMORY = 4 << 30
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 _FREE = re.compile(r"^MemAvailable\S*\s+(\d+)", re.MULTILINE)
@@ -83,3 +97,47 @@ def available_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
         return None
+
+
+class MemoryTurns:
+    """Memory that threads take turns at, in the order of arrival; one alone always may run.
+
+    Args:
+        total: Bytes; ``None`` is 70 % of what is available now.
+
+    Attributes:
+        total: Bytes.
+        change: Notified when memory comes free.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self.total = self._left = total or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY)
+        self.change = threading.Condition()
+        self._waiting: deque[object] = deque()
+        self._running = 0
+
+    @contextmanager
+    def reserved(self, needed: int, given_up: threading.Event) -> Iterator[None]:
+        """Wait until so many bytes fit beside what is under way.
+
+        Args:
+            needed: Bytes.
+            given_up: Whoever sets it notifies ``change``: then nothing is waited for, and the block should end at once.
+        """
+        turn = object()
+        with self.change:
+            self._waiting.append(turn)
+            self.change.wait_for(
+                lambda: given_up.is_set() or (turn is self._waiting[0] and (not self._running or needed <= self._left))
+            )
+            self._waiting.remove(turn)
+            self._running += 1
+            self._left -= needed
+            self.change.notify_all()
+        try:
+            yield
+        finally:
+            with self.change:
+                self._running -= 1
+                self._left += needed
+                self.change.notify_all()

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from unhaze.restore.options import DEFAULT_TEMPORAL, Options
 from unhaze.video.containers import TimedFrame, VideoReader
 from unhaze.video.encoding import choose_encoding, container_for, describe
 from unhaze.video.muxing import KEEPS_DISPLAY_MATRIX, Cut, write_video
+from unhaze.video.pixels import FramePixels, turned
 from unhaze.video.plan import VideoPlan, View
 from unhaze.video.segments import FramesFormat, Workshop, segment_length
 from unhaze.video.smoothing import TemporalSmoother, check_temporal
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unhaze.restore.haze_field import HazeField
-    from unhaze.video.pixels import FramePixels
 
     Pixels = NDArray[Any]
 
@@ -145,8 +145,6 @@ def dehazed_frames(path: str | Path, **options: Any) -> Iterator[tuple[float, Pi
 
 
 def _split_options(plan: VideoPlan | None, options: dict[str, Any]) -> tuple[VideoPlan, dict[str, Any]]:
-    from dataclasses import fields
-
     known = {each.name for each in fields(VideoPlan)}
     mine = {name: value for name, value in options.items() if name in known}
     rest = {name: value for name, value in options.items() if name not in known}
@@ -175,7 +173,7 @@ def _make(source: Path, target: Path, plan: VideoPlan, dehazer: Dehazer, progres
         work = _Work(reader, target, plan, dehazer, progress)
         try:
             work.run()
-            notes = work.join(target)
+            notes = work.join()
         except KeyboardInterrupt:
             work.rescue()
             raise
@@ -266,9 +264,10 @@ class _Work:
             frame = self.pixels.to_frame(pixels, timed.frame)
         else:
             frame = self._written.to_frame(_composed(self.pixels.to_pixels(timed.frame), pixels, self.plan.view))
-        return timed, _turned(frame, self._turns)
+        return timed, turned(frame, self._turns)
 
-    def join(self, target: Path) -> list[str]:
+    def join(self) -> list[str]:
+        """Make the video of all pieces; notes on what could not stay as it was."""
         info, plan = self.reader.info, self.plan
         cut = None
         if plan.start is not None or plan.duration is not None:
@@ -276,7 +275,23 @@ class _Work:
             start = self.workshop.pieces[0].times[0] * info.time_base
             end = None if plan.duration is None else start + Fraction(plan.duration)
             cut = Cut(start, end)
-        with atomic_output(target, overwrite=plan.overwrite) as temporary:
+        return self._write(self.target, cut, overwrite=plan.overwrite)
+
+    def rescue(self) -> None:
+        """Make a video of what there is, so that an interrupted run leaves something to look at."""
+        whole = list(self.workshop.pieces)
+        self.workshop.finish_piece(whole=False)
+        pieces, info = self.workshop.pieces, self.reader.info
+        if pieces:
+            start = None if self.plan.start is None else pieces[0].times[0] * info.time_base
+            end = pieces[-1].times[-1] * info.time_base + 1 / info.rate
+            self._write(_stopped(self.target), Cut(start, end), overwrite=True)
+        if not whole:
+            self.workshop.remove()
+
+    def _write(self, path: Path, cut: Cut | None, *, overwrite: bool) -> list[str]:
+        info = self.reader.info
+        with atomic_output(path, overwrite=overwrite) as temporary:
             return write_video(
                 self.workshop,
                 info,
@@ -288,34 +303,6 @@ class _Work:
                 display_matrix=None if self._turns else info.display_matrix,
                 codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
             )
-
-    def rescue(self) -> None:
-        """Make a video of what there is, so that an interrupted run leaves something to look at."""
-        whole = list(self.workshop.pieces)
-        self.workshop.finish_piece(whole=False)
-        if not self.workshop.pieces:
-            self.workshop.remove()
-            return
-        stopped = _stopped(self.target)
-        last = self.workshop.pieces[-1].times[-1]
-        end = (last + 1 / self.reader.info.rate / self.reader.info.time_base) * self.reader.info.time_base
-        with atomic_output(stopped, overwrite=True) as temporary:
-            write_video(
-                self.workshop,
-                self.reader.info,
-                temporary,
-                self.kind,
-                source=self.reader.path,
-                time_base=self.reader.info.time_base,
-                cut=Cut(
-                    None if self.plan.start is None else self.workshop.pieces[0].times[0] * self.reader.info.time_base,
-                    end,
-                ),
-                display_matrix=None if self._turns else self.reader.info.display_matrix,
-                codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
-            )
-        if not whole:
-            self.workshop.remove()
 
 
 class _Line:
@@ -427,19 +414,3 @@ def _composed(before: Pixels, after: Pixels, view: View) -> Pixels:
     composed[:, :middle] = before[:, :middle]
     composed[:, max(0, middle - _LINE // 2) : middle + _LINE // 2] = np.iinfo(before.dtype).max
     return composed
-
-
-def _turned(frame: VideoFrame, turns: int) -> VideoFrame:
-    """The frame turned counter-clockwise by ``turns`` quarters; chroma that is subsampled on one side only is not."""
-    if not turns:
-        return frame
-    from av import VideoFrame
-
-    shape = (frame.height, frame.width) if turns % 2 == 0 else (frame.width, frame.height)
-    turned = VideoFrame(shape[1], shape[0], frame.format.name)
-    from unhaze.video.pixels import FramePixels
-
-    old, new = (FramePixels(frame.format.name, each.width, each.height) for each in (frame, turned))
-    for source, target in zip(old._planes(frame), new._planes(turned), strict=True):
-        target[...] = np.rot90(source, turns)
-    return turned

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-__all__ = ["FramePixels", "is_handled", "plain_format"]
+__all__ = ["FramePixels", "is_handled", "plain_format", "turned"]
 
 # layouts of the same samples in another order; what FFmpeg converts here loses nothing
 _PLAIN = {
@@ -190,6 +190,7 @@ class FramePixels:
             frame = frame.reformat(format=self.name)
         planes = []
         for plane in frame.planes:
+            # planes are buffers, which the types of PyAV do not say
             lines = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size]  # type: ignore[call-overload]
             lines = lines.reshape(plane.height, plane.line_size).view(self._samples)
             if self.name in _PACKED:
@@ -211,3 +212,18 @@ class FramePixels:
             return plane
         top = (1 << self.bits) - 1
         return np.asarray((plane.astype(np.uint32) * top + 32767) // 65535, np.uint16)
+
+
+def turned(frame: VideoFrame, turns: int) -> VideoFrame:
+    """The frame turned counter-clockwise by ``turns`` quarters; chroma that is subsampled on one side only is not."""
+    if not turns:
+        return frame
+    from av import VideoFrame
+
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    result = VideoFrame(width, height, frame.format.name)
+    old = FramePixels(frame.format.name, frame.width, frame.height, max_pixels=None)
+    new = FramePixels(frame.format.name, width, height, max_pixels=None)
+    for source, target in zip(old._planes(frame), new._planes(result), strict=True):
+        target[...] = np.rot90(source, turns)
+    return result

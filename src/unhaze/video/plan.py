@@ -51,7 +51,7 @@ class VideoPlan:
     def __post_init__(self) -> None:
         if self.view not in get_args(View):
             raise UnknownNameError("view", self.view, get_args(View))
-        for name in ("start", "duration"):
+        for name in ("start", "duration"):  # both are fractions after this
             value = getattr(self, name)
             if value is not None:
                 # 0.2 means one fifth, not the float beside it, which would leave out the frame at that time

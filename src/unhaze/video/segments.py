@@ -201,7 +201,7 @@ class Workshop:
             if state:
                 part = self.folder / f"{len(self.pieces):05d}.part"
                 with part.open("wb") as file:
-                    np.savez(file, **state)  # type: ignore[arg-type]
+                    np.savez(file, **state)  # type: ignore[arg-type]  # its stub takes them for its own option
                 part.replace(part.with_suffix(".npz"))
             stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets}
             _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps(stored))

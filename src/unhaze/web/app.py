@@ -286,7 +286,7 @@ def _declare_token(routes: FastAPI) -> None:
         document.setdefault("components", {})["securitySchemes"] = schemes
         return document
 
-    routes.openapi = openapi  # type: ignore[method-assign]
+    routes.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
 async def _tell_problem(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ import secrets
 import tempfile
 import threading
 import time
+import traceback
 import zipfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
@@ -150,8 +151,11 @@ class Job:
                         async with work.turn(patient=True) as turn:
                             data = await asyncio.to_thread(self._archive.read, member)
                             rendered = await work.restore(turn, data, self._wanted)
-                    except Exception as error:
+                    except Exception as error:  # one picture that fails is a line of the report
                         problem = problem_of(error)
+                        if problem is None:
+                            trace = "".join(traceback.format_exception(error))
+                            log_event("failure", level=ERROR, trace=trace, job="goes on")
                         why = "Something unexpected went wrong." if problem is None else problem.detail
                         self.failures.append({"index": place, "error": why})
                         self.failed += 1

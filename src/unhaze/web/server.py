@@ -105,8 +105,7 @@ class _Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self.ended_by = sig
-        self._service.is_draining = True
-        log_event("drain", signal=signal.Signals(sig).name)
+        self._service.is_draining = True  # told to the log by the loop: this may stand in the middle of a line
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
@@ -115,6 +114,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _drain(self) -> None:
+        log_event("drain", signal=signal.Signals(self.ended_by).name)
         try:
             async with asyncio.timeout(self._service.settings.grace_seconds):
                 await self._service.drain()
@@ -129,6 +129,7 @@ class _Protocol(H11Protocol):
     header_seconds = 0.0
     _deadline: asyncio.TimerHandle | None = None
 
+    # uvicorn narrows the type of the transport likewise
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         super().connection_made(transport)

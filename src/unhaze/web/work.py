@@ -7,31 +7,25 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from unhaze.batch.workers import BatchOptions, Clock, Rendered, render
+from unhaze.batch.workers import BatchOptions, Clock, GivenUpError, Rendered, render
 from unhaze.images.files import ImageInfo, identify
 from unhaze.restore.dehazer import Dehazer
 from unhaze.restore.engines.onnx import close_engines
-from unhaze.restore.machine import available_memory, usable_cores
+from unhaze.restore.machine import MemoryTurns, usable_cores
 from unhaze.web.parameters import Wanted
 from unhaze.web.problems import ProblemError, retry_later
 from unhaze.web.settings import ServeSettings
 
 __all__ = ["Turn", "Work"]
 
-_SHARE_OF_MEMORY = 0.7  # of what is free at the start; the rest is for the file cache and other programs
-_UNKNOWN_MEMORY = 4 << 30
 _M_ARENA_MAX = -8  # of malloc.h
 _PAUSE = 1.0  # between looks at whether the engine is idle [s]
-
-
-class _AbandonedError(Exception):
-    """Nobody waits for the picture any more; raised in its thread only."""
 
 
 class Turn:
@@ -69,8 +63,8 @@ class Work:
         _limit_arenas()
         self._turns = asyncio.Semaphore(self.workers)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unhaze-serve")
-        limit = cast("int | None", settings.options.max_memory)  # a number, once the options were checked
-        self._memory = _Memory(limit or int((available_memory() or _UNKNOWN_MEMORY) * _SHARE_OF_MEMORY))
+        # a number, once the options were checked
+        self._memory = MemoryTurns(cast("int | None", settings.options.max_memory))
         self._last_end = time.monotonic()
 
     @asynccontextmanager
@@ -132,7 +126,9 @@ class Work:
                 return task.result()
         finally:
             leaving.cancel()
-            abandoned.set()
+            with self._memory.change:
+                abandoned.set()
+                self._memory.change.notify_all()
             if not task.done():  # its thread stops at the end of the phase it is in, and nobody hears of it
                 task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         if gone is not None and gone.is_set():
@@ -142,11 +138,8 @@ class Work:
         )
 
     def _restore(self, data: bytes, wanted: Wanted, alone: bool, abandoned: threading.Event) -> Rendered:
-        def check() -> None:
-            if abandoned.is_set():
-                raise _AbandonedError
-
-        check()
+        if abandoned.is_set():
+            raise GivenUpError
         given = wanted.options.threads
         threads = (given or usable_cores()) if alone else 1
         info = identify(data)
@@ -158,8 +151,8 @@ class Work:
                 quality=wanted.quality,
                 max_pixels=cast("int | None", wanted.options.max_pixels),
             )
-            with self._memory.reserved(need):
-                return render(dehazer, data, wanted.format, options, sides=wanted.sides, clock=Clock(check))
+            with self._memory.reserved(need, abandoned):
+                return render(dehazer, data, wanted.format, options, sides=wanted.sides, clock=Clock(abandoned))
 
     def _check(self, info: ImageInfo, need: int) -> int:
         limit = cast("int | None", self._settings.options.max_pixels)
@@ -182,32 +175,6 @@ class Work:
         """Take no further picture; whether all threads have ended."""
         self._pool.shutdown(wait=not self.busy, cancel_futures=True)
         return not self.busy
-
-
-class _Memory:
-    """Memory that pictures take turns at, in the order of arrival; one alone always may run."""
-
-    def __init__(self, total: int) -> None:
-        self.total = self._left = total
-        self._change = threading.Condition()
-        self._tickets = self._served = self._running = 0
-
-    @contextmanager
-    def reserved(self, need: int) -> Iterator[None]:
-        with self._change:
-            ticket, self._tickets = self._tickets, self._tickets + 1
-            self._change.wait_for(lambda: ticket == self._served and (not self._running or need <= self._left))
-            self._served += 1
-            self._running += 1
-            self._left -= need
-            self._change.notify_all()
-        try:
-            yield
-        finally:
-            with self._change:
-                self._running -= 1
-                self._left += need
-                self._change.notify_all()
 
 
 def _limit_arenas() -> None:
