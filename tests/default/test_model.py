@@ -5,11 +5,22 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from unhaze.default.constants import CLEAR_DEPTH, LEAST_TRANSMISSION, MULTIPLE, NETWORK_SIZE, network_shape
-from unhaze.default.model import FieldModel, airlight_of_fog, looks_clear
+from unhaze.default.constants import (
+    CLEAR_DEPTH,
+    DARKEST_SURFACE,
+    HEDGED_DEPTH,
+    HEDGED_SHARE,
+    LEAST_TRANSMISSION,
+    MULTIPLE,
+    NETWORK_SIZE,
+    network_shape,
+)
+from unhaze.default.model import FieldMaps, FieldModel, airlight_of_fog, firm_transmission
 from unhaze.errors import WeightsNotFoundError
 from unhaze.physics.synthesis import analytic_depth, synthesize_haze
 from unhaze.restore.haze_field import solve_field, working_view
@@ -147,10 +158,57 @@ def test_threads_agree(hazy_photo):
         np.testing.assert_array_equal(each, maps[0])
 
 
-def test_hardly_any_haze_is_called_clear_and_more_is_not():
+def test_hardly_any_haze_is_called_clear_and_more_is_not(method, monkeypatch):
     low, high = CLEAR_DEPTH
     for mean, share in ((low, 1.0), ((low + high) / 2, 0.5), (high, 0.0), (1.0, 0.0)):
-        assert looks_clear(np.full((20, 30), np.exp(-mean), np.float32)) == pytest.approx(share, abs=1e-3)
+        even = FieldMaps(
+            transmission=np.full((20, 30), np.exp(-mean), np.float32),
+            airlight=np.full((20, 30, 3), 0.8, np.float32),
+            gain=0.0,
+            log_depth=np.zeros((20, 30), np.float32),
+            confidence=np.ones((20, 30), np.float32),
+        )
+        monkeypatch.setattr(method, "maps", lambda _, answer=even: answer)
+        assert method.estimate(np.full((40, 60, 3), 0.5, np.float32)).clear == pytest.approx(share, abs=1e-3)
+
+
+def test_medium_haze_is_taken_as_denser_and_the_order_of_densities_stays():
+    depth = np.linspace(0, 3, 601, dtype=np.float32).reshape(1, -1).repeat(8, axis=0)
+    bright = np.full((*depth.shape, 3), 0.9, np.float32)
+    found = -np.log(firm_transmission(bright, np.exp(-depth), bright))[4]
+    begins, full, fades, ends = HEDGED_DEPTH
+    medium = (depth[4] >= full) & (depth[4] <= fades)
+    np.testing.assert_allclose(found[medium], depth[4][medium] * (1 + HEDGED_SHARE), rtol=1e-4)
+    outside = (depth[4] < begins) | (depth[4] > ends)
+    np.testing.assert_allclose(found[outside], depth[4][outside], atol=1e-6)
+    assert (np.diff(found) > 0).all()
+
+
+@given(level=st.floats(0, 1), light=st.floats(0.03, 0.98), transmission=st.floats(0.02, 1), tint=st.floats(-0.02, 0.02))
+def test_no_area_is_made_darker_than_a_dark_surface(level, light, transmission, tint):
+    colour = np.clip(np.array([level + tint, level - tint, level], np.float32), 0, 1)
+    view = np.broadcast_to(colour, (12, 16, 3)).copy()
+    airlight = np.full_like(view, light)
+    firm = firm_transmission(view, np.full((12, 16), transmission, np.float32), airlight)
+    assert ((firm > 0) & (firm <= 1)).all()
+    restored = (view - airlight) / firm[..., None] + airlight  # He et al. 2011, Eq. 22
+    darkest = np.minimum(colour, DARKEST_SURFACE)
+    assert (restored >= np.minimum(darkest, light) - 1e-3).all()
+
+
+def test_shadows_under_trees_keep_their_hue():
+    """A dark, faintly purple wood under an airlight as bright as elsewhere: green must not be driven to black alone."""
+    colour, airlight, transmission = np.array([0.215, 0.177, 0.215], np.float32), np.float32(0.84), np.float32(0.8)
+
+    def excess(t):
+        red, green, _ = (colour - airlight) / t + airlight
+        return red / green - 1
+
+    view = np.broadcast_to(colour, (12, 16, 3)).copy()
+    firm = firm_transmission(view, np.full((12, 16), transmission, np.float32), np.full_like(view, airlight))
+    assert excess(1) == pytest.approx(0.21, abs=0.01)
+    assert excess(transmission) > 3  # what the scattering model alone makes of it
+    assert excess(firm[6, 8]) < 0.5
 
 
 @pytest.mark.parametrize("options", [{}, {"strength": 0.5}, {"spare_clear": 0.0, "protect_sky": 1.0}])

@@ -302,7 +302,7 @@ class Planner:
 
     def _check_output_file(self, output: Path) -> None:
         names = [*self._inputs, *map(str, self._listed)]
-        if len(names) != 1 or Path(names[0]).is_dir() or _is_pattern(names[0]):
+        if len(names) != 1 or Path(names[0]).is_dir() or _WILDCARDS.intersection(names[0]):
             raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
         named = format_for_suffix(output.suffix.lower())
         if self._format not in ("keep", named):
@@ -328,7 +328,7 @@ class Planner:
                 yield Found(path)
             elif path.exists():
                 yield Found(path, error=UnsupportedImageError(f"{path} is not a regular file; pipe it in with '-'."))
-            elif patterns and _is_pattern(name):
+            elif patterns and _WILDCARDS.intersection(name):
                 yield from self._match(name)
             else:
                 yield Found(path, error=ImageDecodeError(f"{path} does not exist; check the name."))
@@ -338,7 +338,7 @@ class Planner:
     def _match(self, pattern: str) -> Iterator[Found]:
         # the folder that holds every match, and the pattern below it
         parts = Path(pattern).parts
-        first = next(index for index, part in enumerate(parts) if _is_pattern(part))
+        first = next(index for index, part in enumerate(parts) if _WILDCARDS.intersection(part))
         base, rest = Path(*parts[:first]), str(Path(*parts[first:]))
         files: defaultdict[Path, list[str]] = defaultdict(list)
         for path in base.glob(rest):
@@ -601,10 +601,6 @@ def _is_same(first: Path, second: Path) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _is_pattern(name: str) -> bool:
-    return not _WILDCARDS.isdisjoint(name)
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:

@@ -6,6 +6,7 @@ __all__ = [
     "CLEAR_DEPTH",
     "COLORFUL",
     "COLORFUL_SHARE",
+    "DARKEST_SURFACE",
     "DEFAULT_MODEL",
     "FOG_LEAST_WEIGHT",
     "FOG_RADIUS",
@@ -14,6 +15,8 @@ __all__ = [
     "FOG_WINDOW",
     "GUIDE_EPS",
     "GUIDE_RADIUS",
+    "HEDGED_DEPTH",
+    "HEDGED_SHARE",
     "LARGEST_GAIN",
     "LEAST_TRANSMISSION",
     "LIGHT_RANGE",
@@ -36,6 +39,12 @@ CLEAR_DEPTH = (0.03, 0.08)
 
 # Difference of the channels that all but the most colourful hundredth stay below, from which on a picture has colours.
 COLORFUL, COLORFUL_SHARE = 0.02, 0.99
+
+# A network that is not sure answers with the mean of what may be: too little haze where there is some. Optical depths
+# that are too small by this share: from the first to the second more and more, from the third to the fourth less and
+# less. Denser haze stays as it is found, where errors show as rings.
+HEDGED_SHARE, HEDGED_DEPTH = 0.35, (0.05, 0.2, 0.25, 0.7)
+DARKEST_SURFACE = 0.1  # mean of a small area without haze; what comes out darker was a shadow under a brighter sky
 
 LIGHT_RANGE = (0.03, 0.985)  # of the airlight; outside, the gradient of the inversion explodes
 SURE_TRANSMISSION = 0.4  # below it the scene is less and less sure, however smooth the fog

@@ -19,6 +19,7 @@ from unhaze.default.constants import (
     CLEAR_DEPTH,
     COLORFUL,
     COLORFUL_SHARE,
+    DARKEST_SURFACE,
     FOG_LEAST_WEIGHT,
     FOG_RADIUS,
     FOG_SMOOTH,
@@ -26,6 +27,8 @@ from unhaze.default.constants import (
     FOG_WINDOW,
     GUIDE_EPS,
     GUIDE_RADIUS,
+    HEDGED_DEPTH,
+    HEDGED_SHARE,
     LEAST_TRANSMISSION,
     LIGHT_RANGE,
     SURE_TRANSMISSION,
@@ -136,12 +139,15 @@ class FieldModel:
         colorfulness = float(np.quantile(small.max(axis=2) - small.min(axis=2), COLORFUL_SHARE))
         gray = airlight.mean(axis=2, keepdims=True)
         airlight = gray + (airlight - gray) * np.float32(min(1.0, colorfulness / COLORFUL))
+        airlight = airlight_of_fog(small, transmission, airlight)
+        low, high = CLEAR_DEPTH
+        clear = float(np.clip((high + np.log(transmission).mean()) / (high - low), 0, 1))
         return HazeEstimate(
-            transmission,
-            airlight_of_fog(small, transmission, airlight),
+            firm_transmission(small, transmission, airlight),
+            airlight,
             confidence * np.clip(transmission / np.float32(SURE_TRANSMISSION), 0, 1),
             lift=float(np.expm1(maps.gain)),
-            clear=looks_clear(transmission),
+            clear=clear * clear * (3 - 2 * clear),
             least_transmission=LEAST_TRANSMISSION,
             guide_radius=GUIDE_RADIUS,
             guide_eps=GUIDE_EPS,
@@ -183,8 +189,24 @@ def airlight_of_fog(view: FloatArray, transmission: FloatArray, airlight: FloatA
     return np.asarray(np.clip(airlight + shift.reshape(airlight.shape) / total[..., None], low, high), np.float32)
 
 
-def looks_clear(transmission: FloatArray) -> float:
-    """1 where the whole picture holds hardly any haze, 0 where it holds some, smooth in between."""
-    low, high = CLEAR_DEPTH
-    share = float(np.clip((high + np.log(transmission).mean()) / (high - low), 0, 1))
-    return share * share * (3 - 2 * share)
+def firm_transmission(view: FloatArray, transmission: FloatArray, airlight: FloatArray) -> FloatArray:
+    """The transmission (h, w) that is acted on: without the network's caution, and kind to what is dark.
+
+    Medium haze is taken as denser than the network says, which hedges (``HEDGED_SHARE``). And no small area comes out
+    darker than ``DARKEST_SURFACE``, or than it is if it is darker: the boundary constraint of Meng et al. 2013, Eq. 7,
+    on means. Under trees or at night the airlight is darker than elsewhere; with too bright a one the last of the
+    light is taken away, unevenly in the three channels, and what remains is purple.
+
+    Args:
+        view: (h, w, 3) float32.
+        transmission: (h, w) float32, as the network says.
+        airlight: (h, w, 3) float32.
+    """
+    depth = -np.log(transmission)
+    share = np.interp(depth, HEDGED_DEPTH, (0, HEDGED_SHARE, HEDGED_SHARE, 0))
+    firm = np.exp(-depth * (1 + share))
+    for channel, light in zip(cv2.split(view), cv2.split(airlight), strict=True):
+        mean = box_mean(channel, FOG_WINDOW)
+        darkest = np.minimum(mean, np.float32(DARKEST_SURFACE))
+        np.maximum(firm, (light - mean) / np.maximum(light - darkest, np.float32(1e-3)), out=firm)
+    return np.asarray(np.minimum(firm, 1), np.float32)
