@@ -51,8 +51,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         icc=icc,
         cicp=cicp if hdr else None,
     )
-    if metadata.cicp:
-        notes.append(_metadata.hdr_note(metadata.cicp))
+    notes += _metadata.cicp_notes(cicp, icc)
     return Decoded(pixels, alpha, orientation=1, metadata=metadata, notes=notes)
 
 
