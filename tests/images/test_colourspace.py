@@ -191,6 +191,16 @@ def test_unknown_numbers_make_no_profile():
         assert _colourspace.profile_of_cicp(primaries, transfer, grey=False) is None
 
 
+@row("cicp")
+@pytest.mark.parametrize("source", MAKERS)
+@pytest.mark.parametrize(("primaries", "transfer", "told"), [(1, 9, True), (10, 17, True), (1, 2, False), (2, 2, False)])
+def test_colours_for_which_there_is_no_profile_are_told(source, primaries, transfer, told):
+    picture = read_image(MAKERS[source](primaries, transfer))
+    line = f"The colours are described as CICP {primaries}/{transfer}, which is not handled; they count as sRGB."
+    assert (line in picture.notes) is told
+    assert picture.metadata.icc is None
+
+
 def test_heic_in_hdr_is_planned_as_png(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     from PIL import Image

@@ -819,6 +819,30 @@ def test_premultiplied_colours_come_back(dtype):
         np.testing.assert_array_equal(stored[..., :3], multiplied)
 
 
+@row("alpha-premultiplied")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_colours_brighter_than_their_alpha_are_told(dtype, grey):
+    """Integers have no room for what they are without alpha; floats have, and colours under alpha 0 stay."""
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    alpha = np.full((6, 8), top // 2 if top > 1 else 0.5, dtype)
+    alpha[5] = 0
+    colours = np.zeros((6, 8, 1 if grey else 3), dtype)
+    colours[...] = alpha[..., None]  # white
+    colours[2, 1:4, -1] = top
+    colours[5] = top
+    kind = "minisblack" if grey else "rgb"
+    picture = read_image(tiff(np.dstack([colours, alpha]), photometric=kind, extrasamples=["assocalpha"]))
+    with tifffile.TiffFile(io.BytesIO(encode_image(picture))) as file:
+        stored = file.asarray()[..., :-1]
+    told = "3 pixels are brighter than their alpha allows; they were darkened to what it does."
+    assert picture.notes == (() if dtype == "float32" else (told,))
+    kept = colours.copy()
+    if dtype != "float32":
+        kept[2, 1:4, -1] = top // 2
+    np.testing.assert_array_equal(stored, kept)
+
+
 @row("alpha-hidden")
 @pytest.mark.parametrize("format", ["png", "tiff", "webp"])
 def test_hidden_colours_do_not_show_in_the_rest(format):

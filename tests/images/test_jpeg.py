@@ -84,7 +84,7 @@ def test_unusual_factors_with_missing_rows_are_refused():
 
 @row("bad-jpeg-junk")
 @pytest.mark.parametrize("place", [0, 20])
-@pytest.mark.parametrize("junk", [b"\0\0\0", b"\r\n", b"\0" * 40])
+@pytest.mark.parametrize("junk", [b"\0\0\0", b"\r\n", b"\0" * 40, b"\xff\xd8", b"\xff\xd8" * 3])
 def test_bytes_that_belong_to_nothing_are_passed_over(place, junk, capfd):
     plain = jpeg()
     data = plain[:place] + junk + plain[place:]

@@ -88,20 +88,26 @@ def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]], wh
     return result
 
 
-def unpremultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Colours as they are without alpha; integers come back exactly through :func:`premultiply`."""
-    return _scale_by_alpha(pixels, alpha, divide=True)
+def unpremultiply(pixels: Pixels, alpha: Pixels) -> tuple[Pixels, list[str]]:
+    """Colours as they are without alpha, and a note on those that no alpha gives.
+
+    Integers come back exactly through :func:`premultiply`, but for colours brighter than their alpha: they become white.
+    Floats have room for those.
+    """
+    colours, too_bright = _scale_by_alpha(pixels, alpha, divide=True)
+    lost = f"{too_bright} pixels are brighter than their alpha allows; they were darkened to what it does."
+    return colours, [lost] if too_bright else []
 
 
 def premultiply(pixels: Pixels, alpha: Pixels) -> Pixels:
     """Colours multiplied by alpha."""
-    return _scale_by_alpha(pixels, alpha, divide=False)
+    return _scale_by_alpha(pixels, alpha, divide=False)[0]
 
 
-def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> Pixels:
+def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> tuple[Pixels, int]:
     integer = pixels.dtype.kind == "u"
     top = float(np.iinfo(pixels.dtype).max) if integer else 1.0
-    result = np.empty_like(pixels)
+    result, clipped = np.empty_like(pixels), 0
     rows = max(
         1, _STRIP_PIXELS // pixels.shape[1]
     )  # what is float64 for a moment stays small, however wide the picture
@@ -112,8 +118,13 @@ def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> Pixels:
         shown = weight > (0 if integer else FAINT_ALPHA)  # below, noise would be divided by next to nothing
         scale = np.divide if divide else np.multiply
         scaled = scale(strip, weight, out=strip.astype(np.float64), where=shown)
-        result[row : row + rows] = np.clip(np.rint(scaled), 0, top) if integer else scaled
-    return result
+        if integer:
+            scaled = np.rint(scaled, out=scaled)
+            above = scaled > top
+            clipped += int(np.count_nonzero(above.any(axis=2) if above.ndim == 3 else above))
+            np.minimum(scaled, top, out=scaled)
+        result[row : row + rows] = scaled
+    return result, clipped
 
 
 def grey_to_rgb(pixels: Pixels) -> Pixels:

@@ -72,8 +72,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         notes.append("The 10 or 12 bits per colour of the AVIF were reduced to 8.")
     if b"urn:iso:std:iso:ts:21496:-1" in _meta(source) or b"tmap" in source.data()[:64]:
         notes.append("The HDR gain map was dropped; the picture is kept in its standard range.")
-    if metadata.cicp:
-        notes.append(_metadata.hdr_note(metadata.cicp))
+    notes += _metadata.cicp_notes(cicp, metadata.icc)
     # only the boxes irot and imir say how it lies, neither EXIF nor XMP (ISO/IEC 23000-22, section 7.3.6.7)
     return Decoded(pixels, alpha, image.info["orientation"], metadata=metadata, notes=notes)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HDR_TRANSFERS", "SRGB", "Chromaticities", "is_hdr", "is_known", "profile_of_cicp", "profile_of_gamma"]
+__all__ = ["HDR_TRANSFERS", "SRGB", "Chromaticities", "has_no_profile", "is_hdr", "is_known", "profile_of_cicp", "profile_of_gamma"]
 
 Chromaticities: TypeAlias = tuple[float, float, float, float, float, float, float, float]  # x, y of white, R, G, B
 
@@ -50,6 +50,12 @@ def is_hdr(transfer: int) -> bool:
 def is_known(primaries: int, transfer: int) -> bool:
     """Whether a CICP description says which colours the values have, and not those of HDR."""
     return primaries in _PRIMARIES and transfer in {*_LIKE_SRGB, *_GAMMA} - {_UNSPECIFIED}
+
+
+def has_no_profile(primaries: int, transfer: int) -> bool:
+    """Whether a CICP description says something, reserved numbers among it, for which no profile is made."""
+    curves = {*_LIKE_SRGB, *_GAMMA, *HDR_TRANSFERS}
+    return primaries not in {*_PRIMARIES, _UNSPECIFIED} or transfer not in curves
 
 
 def profile_of_cicp(primaries: int, transfer: int, *, grey: bool) -> bytes | None:

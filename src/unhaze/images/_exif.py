@@ -38,7 +38,7 @@ _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 513, 514
 _PIXEL_X, _PIXEL_Y = 40962, 40963
 
 _LONG, _LONG8 = 4, 16
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _WORDS = {5: 4, 10: 4}  # rationals are pairs, so what is swapped is half an element
 _DIRECTORY_TAGS = {EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD}

@@ -37,8 +37,9 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise source.damaged() from error
     pixels, alpha = split_channels(stored, grey=image.mode[:1] == "L")
+    notes = _notes(file, source)
     if alpha is not None and "a" in image.mode:  # RGBa: the colours are stored multiplied by alpha
-        pixels = unpremultiply(pixels, alpha)
+        pixels = unpremultiply(pixels, alpha)[0]  # how lossy codes round is nothing to tell
     exif, icc = image.info.get("exif"), image.info.get("icc_profile") or None
     cicp = None if icc else _description(image)
     hdr = cicp is not None and _colourspace.is_hdr(cicp[1])
@@ -50,9 +51,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         icc=icc,
         cicp=cicp if hdr else None,
     )
-    notes = _notes(file, source)
-    if metadata.cicp:
-        notes.append(_metadata.hdr_note(metadata.cicp))
+    notes += _metadata.cicp_notes(cicp, icc)
     return Decoded(pixels, alpha, orientation=1, metadata=metadata, notes=notes)
 
 

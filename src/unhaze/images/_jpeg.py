@@ -161,6 +161,9 @@ def _segments(source: Source, header: _Header) -> Iterator[tuple[int, int, bytes
             position += 1
             continue
         position += 2
+        if prefix[1] == _SOI:  # once more, which says nothing
+            header.junk += 2
+            continue
         if prefix[1] in _STANDALONE:
             continue
         if prefix[1] == _EOI:

@@ -13,21 +13,22 @@ import numpy as np
 from PIL import Image
 
 from unhaze.images import _exif
-from unhaze.images._colourspace import HDR_TRANSFERS
+from unhaze.images._colourspace import HDR_TRANSFERS, has_no_profile
 from unhaze.images._picture import Decoded, Metadata
 
 __all__ = [
     "HDR_BEFORE_ICC",
+    "cicp_notes",
     "cmyk_to_srgb",
     "finish",
-    "hdr_note",
     "icc_space",
     "orientation",
     "same_colours",
     "srgb_profile",
 ]
 
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))\s*([1-8])")
+_XMP_ORIENTATION = rb"(\b%s:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])"
+_TIFF_PREFIX = re.compile(rb"\bxmlns:([\w.-]{1,64})\s*=\s*[\"']http://ns\.adobe\.com/tiff/1\.0/[\"']")
 _OTHER_SIDE = {
     b"tiff:ImageWidth": b"tiff:ImageLength",
     b"tiff:ImageLength": b"tiff:ImageWidth",
@@ -54,9 +55,15 @@ def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
     """How the picture lies, 1 to 8: what EXIF says, else XMP, else 1."""
     value = _exif.orientation(exif) if exif else None
     if value is None and xmp:
-        found = _XMP_ORIENTATION.search(xmp)
+        found = _xmp_orientation(xmp).search(xmp)
         value = int(found[2]) if found else None
     return value or 1
+
+
+def _xmp_orientation(xmp: bytes) -> re.Pattern[bytes]:
+    """Finds the orientation, under whatever prefix the packet gives to its namespace."""
+    prefix = _TIFF_PREFIX.search(xmp)
+    return re.compile(_XMP_ORIENTATION % re.escape(prefix[1] if prefix else b"tiff"))
 
 
 def finish(decoded: Decoded, *, turned: bool) -> Metadata:
@@ -96,7 +103,7 @@ def _finish_exif(exif: bytes, notes: list[str], *, turned: bool) -> bytes | None
 def _finish_xmp(xmp: bytes, *, turned: bool) -> bytes:
     if turned:
         xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
-    return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)))
+    return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _xmp_orientation(xmp).sub(rb"\g<1>1", xmp)))
 
 
 def _without_stale_elements(xmp: bytes) -> bytes:
@@ -152,10 +159,17 @@ def _finish_photoshop(data: bytes, notes: list[str]) -> bytes | None:
     return b"".join(kept) or None
 
 
-def hdr_note(cicp: tuple[int, int]) -> str:
-    """What is said about a picture whose values are coded for HDR."""
-    name = HDR_TRANSFERS[cicp[1]]
-    return f"The colours are coded for HDR ({name}): they are worked on as they are coded, and keep their tag."
+def cicp_notes(cicp: tuple[int, int] | None, icc: bytes | None) -> list[str]:
+    """What is said about colours given by numbers: those of HDR, and those that no profile was made or found for."""
+    if cicp is None:
+        return []
+    primaries, transfer = cicp
+    if transfer in HDR_TRANSFERS:
+        name = HDR_TRANSFERS[transfer]
+        return [f"The colours are coded for HDR ({name}): they are worked on as they are coded, and keep their tag."]
+    if icc is None and has_no_profile(primaries, transfer):
+        return [f"The colours are described as CICP {primaries}/{transfer}, which is not handled; they count as sRGB."]
+    return []
 
 
 def icc_space(icc: bytes) -> str:

@@ -490,9 +490,9 @@ def _note_what_is_lost(source: Source, layout: _Layout, decoded: Decoded) -> Non
     if decoded.metadata.cicp:
         if layout.first(b"iCCP") is not None:
             notes.append(_metadata.HDR_BEFORE_ICC)
-        notes.append(_metadata.hdr_note(decoded.metadata.cicp))
     elif layout.other_profile:
         notes.append("The colour profile was dropped; the cICP chunk beside it says something else, and counts.")
+    notes += _metadata.cicp_notes(_cicp(layout), decoded.metadata.icc)
     if (layout.first(b"cICP") or b"")[3:] == b"\0":
         notes.append("The cICP chunk says that black is above 0 and white below the top; the values were left so.")
     notes += source.note_on_tail(layout.end)

@@ -463,7 +463,8 @@ def _decode(values: Pixels, page: _Page) -> Decoded:
         top = 1.0 if page.is_float else np.iinfo(pixels.dtype).max
         pixels = np.subtract(pixels.dtype.type(top), pixels, out=pixels)
     if alpha is not None and _numbers(page.tags, _EXTRA_SAMPLES)[:1] == (1,):
-        pixels = unpremultiply(pixels, alpha)
+        pixels, lost = unpremultiply(pixels, alpha)
+        notes += lost
     return Decoded(pixels, alpha, notes=notes)
 
 

@@ -6,6 +6,7 @@ import argparse
 import builtins
 import collections
 import datetime
+import enum
 import io
 import json
 import os
@@ -51,6 +52,12 @@ class OwnClass:
         self.lr = 0.1
 
 
+class OwnKind(enum.Enum):
+    """Members are written as a call of the class with a value."""
+
+    FAST = "fast"
+
+
 class OwnDict(dict):
     """As configuration libraries make them."""
 
@@ -69,6 +76,8 @@ def test_what_lies_beside_the_weights_is_passed_over(tmp_path, legacy):
     beside = {
         "args": argparse.Namespace(lr=1e-4, out=pathlib.PurePosixPath("runs/1")),
         "path": pathlib.Path("a/b.c"),
+        "kind": OwnKind.FAST,
+        "range": range(3),
         "counts": collections.Counter("aab"),
         "default": collections.defaultdict(list, x=[1]),
         "queue": collections.deque([1, 2]),

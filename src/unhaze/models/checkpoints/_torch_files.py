@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -40,6 +41,7 @@ _HARMLESS_NAMES = {
     "builtins": {
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range"),
         *("set", "slice", "str", "tuple"),
+        *("long", "unicode", "xrange"),  # as protocol 2 names them
     },
     "types": {"SimpleNamespace", "MappingProxyType"},
     "torch": {"Size", "device", "Generator"},
@@ -94,7 +96,8 @@ class _Sealed(type):
     """A class that unpickling can make objects of but not call as a function."""
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        if cls.__dict__.get("harmless"):
+        is_member = cls.__dict__.get("foreign") and len(args) == 1 and isinstance(args[0], str | int | float)
+        if cls.__dict__.get("harmless") or is_member:  # members of enumerations are written as calls with their value
             return super().__call__(*args, **options)
         raise UnsafeFileError(cls.__name__)
 
@@ -280,7 +283,8 @@ class _Unpickler(pickle._Unpickler):
             found = self._stand_in_of_torch(module, name)
             if found is not None:
                 return found
-        return type(str(name), (Inert,), {"__slots__": (), "harmless": _is_harmless(module, name)})
+        facts = {"harmless": _is_harmless(module, name), "foreign": _is_foreign(module, name)}
+        return type(str(name), (Inert,), {"__slots__": (), **facts})
 
     def _stand_in_of_torch(self, module: str, name: str) -> Any:
         if name.lstrip("_") in _STORAGES and module in ("torch", "torch.storage", "torch.cuda"):
@@ -341,6 +345,12 @@ def _is_harmless(module: str, name: str) -> bool:
     if module in _HARMLESS_MODULES or module.partition(".")[0] in _HARMLESS_ROOTS:
         return name.isidentifier() and not name.startswith("_")  # a class by name, not a way to something below
     return name in _HARMLESS_NAMES.get(module, ())
+
+
+def _is_foreign(module: str, name: str) -> bool:
+    """Whether this may be a class of somebody's training script."""
+    known = module.partition(".")[0] in {*sys.stdlib_module_names, "torch", "numpy"}
+    return not known and name.isidentifier() and name[0].isupper()
 
 
 def _new(kind: Any) -> Inert:
