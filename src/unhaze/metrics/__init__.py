@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SSIMDCMPNet,
         SSIMDehazeFormer,
         SSIMZeroPadded,
+        VisibilityIndex,
     )
     from unhaze.metrics.metric import Metric, MetricInfo
     from unhaze.metrics.no_reference import FADE, NIQE, PIQE, Entropy
@@ -59,6 +60,7 @@ __all__ = [
     "SSIMDCMPNet",
     "SSIMDehazeFormer",
     "SSIMZeroPadded",
+    "VisibilityIndex",
     "create_metric",
     "list_metrics",
     "metric_info",
@@ -88,6 +90,7 @@ __getattr__ = loads_on_use(
         "SSIMDehazeFormer": "unhaze.metrics.full_reference",
         "SSIMY": "unhaze.metrics.full_reference",
         "SSIMZeroPadded": "unhaze.metrics.full_reference",
+        "VisibilityIndex": "unhaze.metrics.full_reference",
     },
 )
 
@@ -106,6 +109,7 @@ _CATALOG = Catalog(
         "ms_ssim": "unhaze.metrics.full_reference:MSSSIM",
         "ciede2000": "unhaze.metrics.full_reference:CIEDE2000",
         "lpips": "unhaze.metrics.full_reference:LPIPS",
+        "vi": "unhaze.metrics.full_reference:VisibilityIndex",
         "niqe": "unhaze.metrics.no_reference:NIQE",
         "piqe": "unhaze.metrics.no_reference:PIQE",
         "fade": "unhaze.metrics.no_reference:FADE",

@@ -14,6 +14,7 @@ from unhaze.metrics.functional.niqe import NiqeDetails, niqe, niqe_details
 from unhaze.metrics.functional.piqe import PiqeDetails, piqe, piqe_details
 from unhaze.metrics.functional.psnr import psnr, psnr_y
 from unhaze.metrics.functional.ssim import SSIM_CONVENTIONS, ssim, ssim_map
+from unhaze.metrics.functional.visibility import vi
 
 __all__ = [
     "SSIM_CONVENTIONS",
@@ -40,4 +41,5 @@ __all__ = [
     "ring",
     "ssim",
     "ssim_map",
+    "vi",
 ]
