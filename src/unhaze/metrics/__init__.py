@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PSNRY,
         SSIM,
         SSIMY,
+        RealnessIndex,
         SSIMBasicSR,
         SSIMDCMPNet,
         SSIMDehazeFormer,
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
         VisibilityIndex,
     )
     from unhaze.metrics.metric import Metric, MetricInfo
-    from unhaze.metrics.no_reference import FADE, NIQE, PIQE, Entropy
+    from unhaze.metrics.no_reference import BRISQUE, FADE, MUSIQ, NIMA, NIQE, PIQE, Entropy
 
 __all__ = [
+    "BRISQUE",
     "CIEDE2000",
     "FADE",
     "LPIPS",
     "MSSSIM",
+    "MUSIQ",
+    "NIMA",
     "NIQE",
     "PIQE",
     "PSNR",
@@ -55,6 +59,7 @@ __all__ = [
     "LightnessChange",
     "Metric",
     "MetricInfo",
+    "RealnessIndex",
     "Ring",
     "SSIMBasicSR",
     "SSIMDCMPNet",
@@ -91,6 +96,10 @@ __getattr__ = loads_on_use(
         "SSIMY": "unhaze.metrics.full_reference",
         "SSIMZeroPadded": "unhaze.metrics.full_reference",
         "VisibilityIndex": "unhaze.metrics.full_reference",
+        "RealnessIndex": "unhaze.metrics.full_reference",
+        "MUSIQ": "unhaze.metrics.no_reference",
+        "NIMA": "unhaze.metrics.no_reference",
+        "BRISQUE": "unhaze.metrics.no_reference",
     },
 )
 
@@ -109,8 +118,12 @@ _CATALOG = Catalog(
         "ms_ssim": "unhaze.metrics.full_reference:MSSSIM",
         "ciede2000": "unhaze.metrics.full_reference:CIEDE2000",
         "lpips": "unhaze.metrics.full_reference:LPIPS",
+        "ri": "unhaze.metrics.full_reference:RealnessIndex",
         "vi": "unhaze.metrics.full_reference:VisibilityIndex",
         "niqe": "unhaze.metrics.no_reference:NIQE",
+        "brisque": "unhaze.metrics.no_reference:BRISQUE",
+        "musiq": "unhaze.metrics.no_reference:MUSIQ",
+        "nima": "unhaze.metrics.no_reference:NIMA",
         "piqe": "unhaze.metrics.no_reference:PIQE",
         "fade": "unhaze.metrics.no_reference:FADE",
         "entropy": "unhaze.metrics.no_reference:Entropy",

@@ -5,7 +5,8 @@ from scipy.ndimage import minimum_filter
 from scipy.signal import convolve2d
 
 from unhaze.errors import ImageValueError
-from unhaze.metrics.functional import as_batch, vi
+from unhaze.metrics.functional import as_batch, ri, vi
+from unhaze.metrics.functional.visibility import phase_congruency
 
 
 def halved(plane):
@@ -49,6 +50,39 @@ def codes(images):
 def test_reference(pixels, hazed, name, crop):
     clear, fog = pixels(name)[crop], codes(hazed(name, 1.6, 0.9))[crop]
     assert float(vi(as_batch(fog), as_batch(clear))) == pytest.approx(reference(fog, clear), abs=1e-9)
+
+
+# visual_index.m and realness_index.m in Octave, with a mask that is true everywhere
+@pytest.mark.parametrize(
+    ("name", "visibility", "realness"),
+    [
+        ("coffee", 0.692622856942, 0.934372861708),
+        ("chelsea", 0.705019933964, 0.945644021878),
+        ("flower", 0.786075777952, 0.928838099632),
+    ],
+)
+def test_the_authors_code(pixels, hazed, name, visibility, realness):
+    clear = as_batch(pixels(name)[:201, :177])
+    fog = hazed(name, 1.6, 0.9)[..., :201, :177]
+    assert float(vi(fog, clear)) == pytest.approx(visibility, abs=1e-9)
+    assert float(ri(fog, clear)) == pytest.approx(realness, abs=1e-9)
+
+
+def test_realness_of_equal_pictures_and_of_strange_colours(batch):
+    clear = batch("coffee")[..., :200, :300]
+    assert float(ri(clear, clear)) == pytest.approx(1, abs=1e-12)
+    assert float(ri(clear.flip(1), clear)) < float(ri(clear * 0.9, clear)) < 1
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    with pytest.raises(ImageValueError, match="without any structure"):
+        ri(grey, grey)
+
+
+def test_congruency_is_high_at_edges_whatever_their_contrast():
+    planes = torch.zeros(2, 64, 64, dtype=torch.float64)
+    planes[0, :, 32:], planes[1, :, 32:] = 200, 50
+    strong, weak = phase_congruency(planes)
+    torch.testing.assert_close(strong, weak, atol=1e-2, rtol=0)
+    assert strong[:, 31:33].mean() > 1.5 * strong[:, 44].mean()
 
 
 def test_equal_pictures_and_more_haze(batch, hazed):
