@@ -1,4 +1,4 @@
-"""Convert the published parameters of FADE, NIQE and LPIPS into ``src/unhaze/metrics/params``.
+"""Convert the published parameters of BRISQUE, FADE, NIQE and LPIPS into ``src/unhaze/metrics/params``.
 
 The originals are not part of this project. To repeat the conversion, put them into one folder as they were released,
 
@@ -6,6 +6,9 @@ The originals are not part of this project. To repeat the conversion, put them i
         from the FADE software release of LIVE, UT Austin, http://live.ece.utexas.edu/research/fog/FADE_release.zip
     NIQE/modelparameters.mat
         from the NIQE software release of LIVE, UT Austin, http://live.ece.utexas.edu/research/quality/niqe_release.zip
+    BRISQUE/allmodel, BRISQUE/allrange
+        from the BRISQUE software release of LIVE, UT Austin,
+        http://live.ece.utexas.edu/research/quality/BRISQUE_release.zip
     LPIPS_linear/v0.1/alex.pth
         from https://github.com/richzhang/PerceptualSimilarity, lpips/weights/v0.1
 
@@ -48,6 +51,27 @@ def niqe(folder: Path) -> Arrays:
     return {"mean": pristine["mu_prisparam"].ravel(), "covariance": pristine["cov_prisparam"]}
 
 
+def brisque(folder: Path) -> Arrays:
+    """The support vector regression (LIBSVM, radial basis functions) and the ranges of its features."""
+    head, _, body = (folder / "BRISQUE" / "allmodel").read_text("ascii").partition("SV\n")
+    facts = dict(line.split(" ", 1) for line in head.splitlines())
+    rows = [line.split() for line in body.splitlines()]
+    vectors = np.zeros((len(rows), 36), np.float32)  # six digits each; entries that are 0 are left out of the file
+    for vector, row in zip(vectors, rows, strict=True):
+        for entry in row[1:]:
+            place, _, value = entry.partition(":")
+            vector[int(place) - 1] = float(value)
+    ranges = [line.split() for line in (folder / "BRISQUE" / "allrange").read_text("ascii").splitlines()[2:]]
+    return {
+        "coefficients": np.array([float(row[0]) for row in rows]),
+        "vectors": vectors,
+        "gamma": np.array(float(facts["gamma"])),
+        "rho": np.array(float(facts["rho"])),
+        "least": np.array([float(row[1]) for row in ranges]),
+        "greatest": np.array([float(row[2]) for row in ranges]),
+    }
+
+
 def lpips(folder: Path) -> Arrays:
     """The learned weight of every channel of the five AlexNet layers."""
     path = folder / "LPIPS_linear" / "v0.1" / "alex.pth"
@@ -57,7 +81,7 @@ def lpips(folder: Path) -> Arrays:
 
 def main(folder: Path) -> None:
     """Write one ``.npz`` per metric."""
-    for convert in (fade, niqe, lpips):
+    for convert in (brisque, fade, niqe, lpips):
         path = TARGET / f"{convert.__name__}.npz"
         np.savez(path, allow_pickle=False, **convert(folder))
         print(path.name, path.stat().st_size, "bytes")

@@ -101,6 +101,78 @@ def test_methods_are_scored_on_a_data_set_as_json(call, folders):
     assert json.loads((folders / "out/report.json").read_text()) == report
 
 
+@pytest.mark.parametrize(
+    ("layout", "hazy", "clear"),
+    [
+        ("o-haze:all", "# O-HAZY NTIRE 2018/hazy/41_outdoor_hazy.png", "# O-HAZY NTIRE 2018/GT/41_outdoor_GT.png"),
+        ("o-haze", "# O-HAZY NTIRE 2018/hazy/41_outdoor_hazy.png", "# O-HAZY NTIRE 2018/GT/41_outdoor_GT.png"),
+        ("i-haze:train", "I-HAZE/hazy/01_indoor_hazy.png", "I-HAZE/GT/01_indoor_GT.png"),
+        ("nh-haze:all", "NH-HAZE/01_hazy.png", "NH-HAZE/01_GT.png"),
+        ("dense-haze:all", "Dense-Haze/hazy/01_hazy.png", "Dense-Haze/GT/01_GT.png"),
+        ("bedde", "BeDDE/wuhan/fog/wuhan_1.png", "BeDDE/wuhan/gt/wuhan_clear.png"),
+        ("exbedde", "exBeDDE/wuhan/fog/wuhan_1.png", "exBeDDE/wuhan/gt/wuhan_clear.png"),
+        ("rtts", "RTTS/JPEGImages/AM_Bing_211.png", ""),
+        ("urhi", "URHI/0001.png", ""),
+        ("fattal", "Fattal/canyon.png", ""),
+        ("photographs", "canyon.png", ""),
+    ],
+)
+def test_a_data_set_is_scored_by_its_layout(call, tmp_path, layout, hazy, clear):
+    rng = np.random.default_rng(0)
+    pixels = {name: rng.integers(0, 256, (20, 24, 3), dtype=np.uint8) for name in (hazy, clear) if name}
+    for name, values in pixels.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / "data" / name, values)
+    metric_name = "psnr" if clear else "entropy"
+    shared = ("--data", tmp_path / "data", "--layout", layout, "--metrics", metric_name, "--no-plots", "--jobs", 1)
+    code, _, err = call(eval_, "-m", "cap", *shared, "-o", tmp_path / "report")
+    assert code == 0, err
+    (picture,) = json.loads((tmp_path / "report/per_image.json").read_text())
+    assert picture["name"] == hazy.rpartition("/")[2].removesuffix(".png")
+    # results of another program are found by the names of the hazy pictures
+    save(tmp_path / "results" / hazy.rpartition("/")[2], pixels[hazy])
+    code, _, err = call(eval_, "--pred", tmp_path / "results", *shared, "-o", tmp_path / "report2")
+    assert code == 0, err
+    (picture,) = json.loads((tmp_path / "report2/per_image.json").read_text())
+    if clear:
+        error = np.mean((pixels[hazy] / 255 - pixels[clear] / 255) ** 2)
+        assert picture["scores"]["psnr"] == pytest.approx(10 * np.log10(1 / error), abs=1e-6)
+
+
+def test_the_table_is_written_where_it_is_wanted(call, folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    arguments = ["-m", "cap", "-m", "dcp", "--hazy", "hazy", "--target", "gt", "--metrics", "psnr,ssim", "--limit", 2]
+    arguments += ["--no-plots", "--jobs", 1, "-o", "report", "--dataset", "sots-indoor", "--protocol", "dehazeformer"]
+    for name in ("board.md", "board.tex", "board.csv"):
+        code, _, err = call(eval_, *arguments, "--table", name)
+        assert code == 0, err
+        written = (folders / name).read_text()
+        assert written == (folders / "report" / f"table{name[5:]}").read_text()
+        assert "cap" in written
+        assert "dcp" in written
+    assert "reported" in (folders / "board.md").read_text()
+    code, _, err = call(eval_, *arguments, "--table", "board.txt")
+    assert code == 2
+    assert "ends in .md, .tex or .csv" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--layout", "nh-haze"], "--layout says where"),
+        (["--data", "x", "--hazy", "y", "--layout", "nh-haze"], "--layout says where"),
+        (["--data", "x", "--layout", "nh-hase"], "nh-haze"),
+        (["--data", "x", "--layout", "bedde:train"], "no split train"),
+        (["--data", "x", "--layout", "rtts"], "There is no folder"),
+    ],
+)
+def test_faults_of_layouts_are_one_sentence(call, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(eval_, "-m", "cap", *arguments)
+    assert code == 2
+    assert words in err
+
+
 def test_an_engine_is_for_the_methods_with_a_network(call, folders):
     code, out, _ = call(
         eval_,

@@ -94,6 +94,31 @@ def test_the_cities_of_bedde(tmp_path):
         create_dataset("bedde", tmp_path)
 
 
+def test_photographs_without_clear_ones(tmp_path):
+    build(tmp_path, [("RTTS/JPEGImages/a.png",)], size=(4, 4))
+    (tmp_path / "RTTS/Annotations").mkdir()
+    write(tmp_path / "RTTS/Annotations/drawing.png", picture(1))  # beside the pictures, not one of them
+    dataset = create_dataset("rtts", tmp_path)
+    (sample,) = dataset
+    np.testing.assert_array_equal(sample.hazy, sample.clear)
+    sample.hazy[:] = 0
+    assert sample.clear.any()  # a copy
+    assert "4,322 were published" in str(dataset.report.remarks)
+    with pytest.raises(UsageError, match="4,322 were published"):
+        create_dataset("rtts", tmp_path, strict=True)
+    with pytest.raises(UsageError, match="no split test"):
+        create_dataset("rtts", tmp_path, "test")
+    with pytest.raises(UsageError, match="There is no folder"):
+        create_dataset("urhi", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"), [("rtts", 4_322), ("urhi", 4_807), ("fattal", 31), ("bedde", 208), ("exbedde", 167)]
+)
+def test_published_numbers_of_real_haze(name, pictures):
+    assert dataset_info(name).pairs == pictures
+
+
 def test_a_missing_clear_picture_is_named_and_counted(tmp_path):
     build(tmp_path, [(f"hazy/{n}_1_0.9.png", f"clear/{n}.png") for n in range(1, 8)], size=(4, 4))
     for n in (2, 3, 4, 5, 6):

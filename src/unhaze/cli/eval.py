@@ -54,6 +54,13 @@ def eval_(
         Path | None,
         typer.Option(help="A data set: hazy/ beside gt/ or clear/, or pictures alone (no targets).", metavar="FOLDER"),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set of `unhaze data list` that --data holds, such as nh-haze or rtts.",
+            metavar="NAME[:SPLIT]",
+        ),
+    ] = None,
     video: Annotated[
         list[Path] | None,
         typer.Option(
@@ -79,6 +86,13 @@ def eval_(
     dataset: Annotated[
         str | None,
         typer.Option(help="Show what papers report for this data set, such as sots-indoor.", metavar="NAME"),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the table to this file, too: .md, .tex or .csv; with --dataset beside reported rows.",
+            metavar="FILE",
+        ),
     ] = None,
     options: Options = opt.DEFAULTS,
     limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
@@ -110,9 +124,11 @@ def eval_(
         _print_flicker(video, next(iter(model or []), None), options, limit)
         return
     _check_dataset(dataset)
+    _check_table(table)
     from unhaze.evaluation.benchmark import plan_benchmark
     from unhaze.evaluation.report import analyze, report_dict, write_report
     from unhaze.evaluation.statistics import require_scipy
+    from unhaze.images.atomic import atomic_output
     from unhaze.restore.machine import usable_cores
 
     require_scipy()  # its absence, too, must be noticed before hours of scoring
@@ -121,6 +137,7 @@ def eval_(
         _benchmark(
             runs,
             (target, hazy, data),
+            layout,
             protocol=protocol,
             metrics=None if metrics is None else tuple(filter(None, metrics.replace(" ", "").split(","))),
             pairing=pairing,
@@ -133,6 +150,10 @@ def eval_(
     analysis = analyze(outcome, seed=seed, dataset=dataset)
     command = _command()
     report = write_report(analysis, output, command=command, cases_shown=cases, plots=plots)
+    if table is not None:
+        shown = {".md": analysis.table.markdown, ".tex": analysis.table.latex, ".csv": analysis.table.csv}
+        with atomic_output(table, overwrite=True) as temporary:
+            temporary.write_text(shown[table.suffix.lower()](), "utf-8")
     if as_json:
         print(json.dumps(report_dict(analysis, command), indent=2, ensure_ascii=False))
     else:
@@ -214,14 +235,19 @@ def _named_by(file: Path) -> str:
 
 
 def _benchmark(
-    runs: tuple[Run, ...], folders: tuple[Path | None, Path | None, Path | None], **options: Any
+    runs: tuple[Run, ...], folders: tuple[Path | None, Path | None, Path | None], layout: str | None, **options: Any
 ) -> Benchmark:
     from unhaze.errors import UsageError
-    from unhaze.evaluation.benchmark import Benchmark, dataset_folders
+    from unhaze.evaluation.benchmark import Benchmark, dataset_folders, dataset_pairs
 
     target, hazy, data = folders
     if not runs:
         raise UsageError("Nothing to score: give a folder of results with --pred, or a model with --model.")
+    if layout is not None:
+        if data is None or target is not None or hazy is not None:
+            raise UsageError("--layout says where hazy and clear pictures lie in --data; give that and nothing else.")
+        hazy, target, pairs = dataset_pairs(layout, data)
+        return Benchmark(runs, targets=target, hazy=hazy, pairs=pairs, **options)
     if data is not None:
         found_hazy, found_target = dataset_folders(data)
         hazy, target = hazy or found_hazy, target or found_target
@@ -240,6 +266,13 @@ def _check_dataset(name: str | None) -> None:
 
     if name is not None:
         reported_figures(dataset=name)  # an unknown name must fail before hours of scoring
+
+
+def _check_table(path: Path | None) -> None:
+    from unhaze.errors import UsageError
+
+    if path is not None and path.suffix.lower() not in (".md", ".tex", ".csv"):
+        raise UsageError(f"{path} names no kind of table; give a file that ends in .md, .tex or .csv.")
 
 
 def _log_plan(plan: Plan) -> None:

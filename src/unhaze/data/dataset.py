@@ -265,7 +265,8 @@ class PairedDataset:
             ImageError: A picture cannot be read, or the pair has two sizes.
         """
         pair = self.pairs[index]
-        hazy, clear = self.reader(self.root, pair.hazy), self.reader(self.root, pair.clear)
+        hazy = self.reader(self.root, pair.hazy)
+        clear = hazy.copy() if pair.clear == pair.hazy else self.reader(self.root, pair.clear)
         hazy, clear = align(hazy, clear, self.border, pair.name)
         depth = self._depth(pair, hazy if self.depth_of == "hazy" else clear)
         meta: dict[str, Any] = {"dataset": self.name, "split": self.split}

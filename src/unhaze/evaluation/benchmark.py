@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import posixpath
 import signal
 import threading
 import time
@@ -45,6 +46,7 @@ __all__ = [
     "Plan",
     "Run",
     "dataset_folders",
+    "dataset_pairs",
     "make_folder",
     "plan_benchmark",
     "restored_picture",
@@ -105,6 +107,8 @@ class Benchmark:
         target_rule: Name from :data:`~unhaze.evaluation.protocols.TARGET_RULES`.
         pairing: Rule that pairs results with targets, see :mod:`unhaze.data.pairing`.
         limit: Score only the first so many pictures of each run; ``None`` for all.
+        pairs: (hazy, target) below ``hazy`` and ``targets``, where a layout says which belong together; results are
+            then named as the hazy pictures. ``None`` for all pictures of both folders, by ``pairing``.
     """
 
     runs: tuple[Run, ...]
@@ -115,6 +119,7 @@ class Benchmark:
     target_rule: str = "equal"
     pairing: str = "auto"
     limit: int | None = None
+    pairs: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,36 @@ def dataset_folders(data: Path) -> tuple[Path, Path | None]:
     if any(path.suffix.lower() in READ_SUFFIXES for path in data.iterdir()):
         return data, None
     raise UsageError(f"{data.name} has no folder named hazy and no pictures; give --hazy and --target instead.")
+
+
+def dataset_pairs(name: str, root: Path) -> tuple[Path, Path | None, tuple[tuple[str, str], ...]]:
+    """Hazy and clear pictures of a data set of the catalogue, as its layout says.
+
+    Args:
+        name: One of :func:`unhaze.data.list_datasets`, or ``NAME:SPLIT``. Without a split its ``test`` is taken, if
+            it has one, else its first.
+        root: Its folder.
+
+    Returns:
+        The folder of the hazy pictures, that of the clear ones (``None`` where there are none), and the pairs below
+        them.
+
+    Raises:
+        UsageError: There is no such data set or split, or its pictures are not there.
+    """
+    from unhaze.data import create_dataset, dataset_info
+
+    name, _, split = name.partition(":")
+    entry = dataset_info(name)
+    opened = create_dataset(name, root, split or ("test" if "test" in entry.splits else None))
+    pairs = getattr(opened, "pairs", None)
+    if pairs is None or not all(isinstance(pair.hazy, str) for pair in pairs):
+        raise UsageError(f"{name} is not made of picture files, so it cannot be scored; give one of picture files.")
+    sides = [[pair.hazy for pair in pairs], [pair.clear for pair in pairs]]
+    tops = [os.path.commonpath([posixpath.dirname(file) or "." for file in side]) for side in sides]
+    below = [[posixpath.relpath(file, top) for file in side] for side, top in zip(sides, tops, strict=True)]
+    target = None if getattr(entry, "unpaired", False) else root / tops[1]
+    return root / tops[0], target, tuple(zip(*below, strict=True))
 
 
 def plan_benchmark(benchmark: Benchmark) -> Plan:
@@ -330,8 +365,9 @@ class _Planner:
         self._hashes: dict[Path, str] = {}
         self._weights: dict[str, dict[str, str]] = {}
         self._roles: dict[tuple[str, Path], Listing] = {}
-        self._targets = self._listing("target", benchmark.targets)
-        self._hazy = self._listing("hazy", benchmark.hazy)
+        chosen = None if benchmark.pairs is None else list(zip(*benchmark.pairs, strict=True))
+        self._targets = self._listing("target", benchmark.targets, None if chosen is None else chosen[1])
+        self._hazy = self._listing("hazy", benchmark.hazy, None if chosen is None else chosen[0])
 
     def add(self, run: Run) -> None:
         listing = self._hazy if run.results is None else self._listing(f"results of {run.label}", run.results)
@@ -351,10 +387,13 @@ class _Planner:
             hashed = {name: self._hashes[root / name] for name in listing.names if root / name in self._hashes}
             yield role, root.resolve().name, hashed
 
-    def _listing(self, role: str, folder: Path | None) -> Listing | None:
+    def _listing(self, role: str, folder: Path | None, chosen: Sequence[str] | None = None) -> Listing | None:
         if folder is None:
             return None
-        listing = list_pictures(folder, READ_SUFFIXES)
+        if chosen is None:
+            listing = list_pictures(folder, READ_SUFFIXES)
+        else:
+            listing = Listing(folder, tuple(dict.fromkeys(chosen)), ())
         if listing.ignored:
             self.notes.append(f"{len(listing.ignored)} files that are not pictures were passed over ({role}).")
         self._roles[role, folder] = listing
@@ -378,7 +417,10 @@ class _Planner:
     def _paired_targets(self, run: Run, names: Sequence[str]) -> Mapping[str, str]:
         if self._targets is None:
             return {}
-        pairing = pair_names(names, self._targets.names, self.benchmark.pairing)
+        if self.benchmark.pairs is None:
+            pairing = pair_names(names, self._targets.names, self.benchmark.pairing)
+        else:
+            pairing = self._by_layout(run, names, dict(self.benchmark.pairs))
         self.pairings[run.label] = pairing
         for name in pairing.unmatched:
             self._fail(run, name, f"No target belongs to it by the rule {pairing.rule}.")
@@ -388,6 +430,15 @@ class _Planner:
             shown = ", ".join(pairing.unused[:5]) + (", …" if len(pairing.unused) > 5 else "")
             self.notes.append(f"{run.label}: {len(pairing.unused)} targets have no result: {shown}.")
         return dict(pairing.pairs)
+
+    def _by_layout(self, run: Run, names: Sequence[str], target_of: Mapping[str, str]) -> Pairing:
+        """Results belong to the hazy pictures of their names, and so to the targets of these."""
+        how = "Its layout says which pictures of the data set belong together."
+        if run.results is None:
+            return Pairing("layout", how, tuple((name, target_of[name]) for name in names), (), {}, ())
+        found = pair_names(names, list(target_of), "same-name")
+        pairs = tuple((name, target_of[hazy]) for name, hazy in found.pairs)
+        return Pairing("layout", how, pairs, found.unmatched, found.ambiguous, ())
 
     def _paired_hazy(self, run: Run, names: Sequence[str]) -> Mapping[str, str]:
         if self._hazy is None or not names:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from unhaze.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
+from unhaze.losses.adversarial import PatchDiscriminator, ProbabilityDiscriminator, discriminator_loss, generator_loss
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections, contrastive_ratio
 from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss, softmax_weights, weighted_l1
 from unhaze.losses.distillation import feature_affinity
 from unhaze.losses.frequency import amplitude_loss, frequency_loss, target_with_phase_of
 from unhaze.losses.mutual_information import GaussianCodes, frozen_codes, mutual_information_loss
 from unhaze.losses.pixel import charbonnier, over_pyramid, pixel_loss, target_of_size
+from unhaze.losses.priors import bright_channel_loss, channel_extreme, dark_channel_energy, sky_loss
 from unhaze.losses.ssim import ssim_loss
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19, untrained_vgg19
 
@@ -17,10 +18,14 @@ __all__ = [
     "FrozenProjections",
     "GaussianCodes",
     "PatchDiscriminator",
+    "ProbabilityDiscriminator",
     "VGG19Features",
     "amplitude_loss",
+    "bright_channel_loss",
+    "channel_extreme",
     "charbonnier",
     "contrastive_ratio",
+    "dark_channel_energy",
     "discriminator_loss",
     "feature_affinity",
     "frequency_loss",
@@ -32,6 +37,7 @@ __all__ = [
     "perceived_depth_loss",
     "perceived_image_loss",
     "pixel_loss",
+    "sky_loss",
     "softmax_weights",
     "ssim_loss",
     "target_of_size",

@@ -2,7 +2,8 @@
 
 Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014 (``vanilla``, with the generator's loss that does not
 saturate); Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017 (``lsgan``); Lim and Ye, "Geometric
-GAN", 2017 (``hinge``). The discriminator is that of DNMGDT (NianWang-HJJGCDX/DNMGDT at f302544, MIT).
+GAN", 2017 (``hinge``). The discriminator is that of DNMGDT (NianWang-HJJGCDX/DNMGDT at f302544, MIT);
+:class:`ProbabilityDiscriminator` is that of D4.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from unhaze.errors import UnknownNameError
 
-__all__ = ["Objective", "PatchDiscriminator", "discriminator_loss", "generator_loss"]
+__all__ = ["Objective", "PatchDiscriminator", "ProbabilityDiscriminator", "discriminator_loss", "generator_loss"]
 
 Objective = Literal["vanilla", "lsgan", "hinge"]
 
@@ -85,3 +86,25 @@ class PatchDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Verdicts (B, 3, H / 16 - 1, W / 16 - 1) on (B, 3, H, W) images in [-1, 1], of at least 32x32 px."""
         return cast("Tensor", self.layers(image))
+
+
+class ProbabilityDiscriminator(nn.Module):
+    """Five convolutions with spectral normalisation and a sigmoid; every verdict is on a patch of 70x70 px.
+
+    That of D4 (YaN9-Y/D4 at 85cdf94).
+
+    Args:
+        channels: Width of the first layer; it doubles three times.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        widths = (3, *(channels * 2**i for i in range(4)))
+        layers: list[nn.Module] = []
+        for (inputs, outputs), stride in zip(pairwise(widths), (2, 2, 2, 1), strict=True):
+            layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=False)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1, bias=False)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Probabilities (B, 1, H / 8 - 2, W / 8 - 2) that (B, 3, H, W) images in [0, 1], from 32x32 px on, are real."""
+        return torch.sigmoid(self.layers(image))

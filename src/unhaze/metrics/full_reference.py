@@ -12,6 +12,7 @@ from unhaze.metrics.functional.lpips import load_lpips, lpips
 from unhaze.metrics.functional.ms_ssim import ms_ssim
 from unhaze.metrics.functional.psnr import psnr, psnr_y
 from unhaze.metrics.functional.ssim import SSIM_CONVENTIONS, ssim
+from unhaze.metrics.functional.visibility import ri, vi
 from unhaze.metrics.metric import Metric, MetricInfo
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ __all__ = [
     "PSNRY",
     "SSIM",
     "SSIMY",
+    "RealnessIndex",
     "SSIMBasicSR",
     "SSIMDCMPNet",
     "SSIMDehazeFormer",
     "SSIMZeroPadded",
+    "VisibilityIndex",
 ]
 
 
@@ -170,6 +173,38 @@ class CIEDE2000(Metric):
     def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
         """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
         return ciede2000(preds, self._needed(target, "target"))
+
+
+class VisibilityIndex(Metric):
+    """Likeness of haze and edges, where there is haze."""
+
+    info = _info(
+        "vi",
+        "RGB, 8 bit",
+        "Zhao et al., IEEE TIP 2020, with the constants of the authors' code, without masks",
+        (0.0, 1.0),
+        differentiable=False,
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
+        return vi(preds, self._needed(target, "target"))
+
+
+class RealnessIndex(Metric):
+    """Likeness of structure and colour, where there is structure."""
+
+    info = _info(
+        "ri",
+        "RGB, 8 bit",
+        "Zhao et al., IEEE TIP 2020, with the constants of the authors' code, without masks",
+        (0.0, 1.0),
+        differentiable=False,
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` and ``target`` to (B,)."""
+        return ri(preds, self._needed(target, "target"))
 
 
 class LPIPS(Metric):

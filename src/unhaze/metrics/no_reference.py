@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from unhaze.metrics.functional._common import check_images
+from unhaze.metrics.functional.brisque import brisque
 from unhaze.metrics.functional.entropy import entropy
 from unhaze.metrics.functional.fade import fade_details
+from unhaze.metrics.functional.musiq import load_musiq, musiq
+from unhaze.metrics.functional.nima import load_nima, nima
 from unhaze.metrics.functional.niqe import niqe_details
 from unhaze.metrics.functional.piqe import piqe
 from unhaze.metrics.metric import Metric, MetricInfo
 
 if TYPE_CHECKING:
+    import os
+
     from torch import Tensor
 
-__all__ = ["FADE", "NIQE", "PIQE", "Entropy"]
+__all__ = ["BRISQUE", "FADE", "MUSIQ", "NIMA", "NIQE", "PIQE", "Entropy"]
 
 
 def _info(name: str, color_space: str, source: str, limits: tuple[float, float]) -> MetricInfo:
@@ -43,6 +49,21 @@ class NIQE(Metric):
     def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
         """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return niqe_details(preds).value
+
+
+class BRISQUE(Metric):
+    """Distortion as people judged it in the LIVE database."""
+
+    info = _info(
+        "brisque",
+        "grey, 8 bit (MATLAB rgb2gray)",
+        "Mittal et al., IEEE TIP 2012; UT Austin release, with the flat-area rule",
+        (-math.inf, math.inf),
+    )
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        return brisque(preds)
 
 
 class PIQE(Metric):
@@ -90,3 +111,67 @@ class Entropy(Metric):
     def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
         """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         return entropy(preds)
+
+
+class MUSIQ(Metric):
+    """Rating by a network that learnt from KonIQ-10k.
+
+    Args:
+        weights: Path of ``musiq_koniq_ckpt-e95806b9.pth``; by default what the environment variable
+            ``UNHAZE_MUSIQ_WEIGHTS`` names.
+
+    Raises:
+        WeightsNotFoundError: The file is not there, or is another one.
+    """
+
+    info = MetricInfo(
+        name="musiq",
+        higher_is_better=True,
+        needs_target=False,
+        needs_hazy=False,
+        differentiable=False,
+        color_space="RGB",
+        source="Ke et al., ICCV 2021; port and weights of IQA-PyTorch, KonIQ-10k",
+        range=(-math.inf, math.inf),
+    )
+
+    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
+        super().__init__()
+        self.network = load_musiq(weights)
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        self.network.to(check_images(preds).device)
+        return musiq(preds, self.network)
+
+
+class NIMA(Metric):
+    """Rating by a network that learnt from AVA.
+
+    Args:
+        weights: Path of ``NIMA_VGG16_ava-dc4e8265.pth``; by default what the environment variable
+            ``UNHAZE_NIMA_WEIGHTS`` names.
+
+    Raises:
+        WeightsNotFoundError: The file is not there, or is another one.
+    """
+
+    info = MetricInfo(
+        name="nima",
+        higher_is_better=True,
+        needs_target=False,
+        needs_hazy=False,
+        differentiable=False,
+        color_space="RGB, 224 px",
+        source="Talebi and Milanfar, IEEE TIP 2018; VGG16 and weights of IQA-PyTorch, AVA",
+        range=(1.0, 10.0),
+    )
+
+    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
+        super().__init__()
+        self.network = load_nima(weights)
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        self.network.to(check_images(preds).device)
+        return nima(preds, self.network)

@@ -5,7 +5,7 @@ import torch
 from unhaze.errors import ImageValueError
 from unhaze.metrics.functional import as_batch, niqe, niqe_details
 from unhaze.metrics.functional._common import load_parameters
-from unhaze.metrics.functional.niqe import _halved
+from unhaze.metrics.functional._filters import halved
 
 from ..references import niqe as reference
 
@@ -44,7 +44,7 @@ def test_reference_on_noise(noise):
 
 def test_halving_is_matlabs_imresize(pixels):
     grey = pixels("chelsea")[:96, :192, 0].astype(np.float64)
-    result = _halved(torch.from_numpy(grey)[None])[0]
+    result = halved(torch.from_numpy(grey)[None])[0]
     np.testing.assert_allclose(result, reference.imresize(grey, 0.5), atol=1e-10)
 
 

@@ -77,6 +77,9 @@ def test_a_card_agrees_with_its_network(name):
 def test_a_card_is_complete(name):
     card = network_card(name)
     assert bool(card.weights) != bool(card.unpublished), "weights, or why there are none"
+    assert card.parity is not None or card.measured, "what was measured, or why nothing was"
+    assert card.measured or not any(weights.sha256 for weights in card.weights), "what files that were had give"
+    assert card.recognised
     for weights in card.weights:
         assert re.fullmatch(r"https://\S+", weights.url)
         assert re.fullmatch(r"([0-9a-f]{64})?", weights.sha256)

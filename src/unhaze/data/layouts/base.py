@@ -28,6 +28,7 @@ __all__ = [
     "Part",
     "Report",
     "Rule",
+    "descend",
     "few",
     "first_child",
     "open_layout",
@@ -272,7 +273,7 @@ def _find_sides(layout: Layout, root: Path, split: str) -> tuple[Listing, Listin
     part = layout.parts[split]
     for places, numbers in ((part.folders, None), (part.whole, part.numbers)):
         for place in places:
-            folder = _descend(root, place)
+            folder = descend(root, place)
             found = None if folder is None else _sides_of(layout, folder)
             if found is not None and folder is not None:
                 return _only(found[0], numbers), _only(found[1], numbers), folder
@@ -316,7 +317,8 @@ def _pair(layout: Layout, hazy: Sequence[str], clear: Sequence[str]) -> Pairing:
     return max(tried, key=lambda outcome: len(outcome.pairs))  # the first among equals
 
 
-def _descend(root: Path, place: str) -> Path | None:
+def descend(root: Path, place: str) -> Path | None:
+    """The folder at a path of names in any case; ``None`` if there is none."""
     folder: Path | None = root
     for name in filter(None, place.split("/")):
         folder = None if folder is None else first_child(folder, (name,))

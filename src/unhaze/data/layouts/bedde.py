@@ -1,7 +1,8 @@
 """BeDDE: hazy photographs of cities, each beside one clear photograph of the same view.
 
 Every city has a folder with ``fog``, ``gt`` and ``mask``; ``beijing/fog/beijing_1.png`` belongs to the only picture in
-``beijing/gt``. exBeDDE, a subset with results of other methods and scores by people, judges metrics and is no layout.
+``beijing/gt``. exBeDDE, 167 of them with results of ten methods in further folders, lies the same; what people thought
+of the results is in MATLAB files, which are not read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from unhaze.data.pairing import Listing, Pairing, list_pictures
 from unhaze.errors import UsageError
 from unhaze.images.files import READ_SUFFIXES
 
-__all__ = ["BEDDE", "Cities"]
+__all__ = ["BEDDE", "EXBEDDE", "Cities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Cities:
     source: str = "https://github.com/xiaofeng94/BeDDE-for-defogging"
     license: str = "none stated"
     pairs: int = 208
+    place: str = "BeDDE"
 
     def open(
         self, root: str | Path, split: str | None = None, *, strict: bool = False, **options: Any
@@ -42,7 +44,7 @@ class Cities:
         shows the same, are MATLAB files and are not read.
 
         Args:
-            root: The folder of the cities, or the one that holds it as ``BeDDE``.
+            root: The folder of the cities, or the one that holds it under its name.
             split: ``test``; there is no other.
             strict: Raise where something is not as published.
             options: Options of :class:`~unhaze.data.dataset.PairedDataset`.
@@ -55,7 +57,7 @@ class Cities:
             raise UsageError(f"{self.name} has no split {split}; it has test only.")
         if not root.is_dir():
             raise UsageError(f"There is no folder {root}; give the folder that holds {self.name}.")
-        folder = first_child(root, ("BeDDE",)) or root
+        folder = first_child(root, (self.place,)) or root
         hazy: list[str] = []
         clear: list[str] = []
         pairs: list[tuple[str, str]] = []
@@ -81,3 +83,6 @@ class Cities:
 
 
 BEDDE = Cities()
+EXBEDDE = Cities(
+    "exbedde", "The part of BeDDE whose restored pictures people have judged, 167 pairs.", pairs=167, place="exBeDDE"
+)

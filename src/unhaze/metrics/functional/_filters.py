@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LocalContrast", "blocks", "correlate", "gaussian_taps", "local_contrast", "mirrored"]
+__all__ = ["LocalContrast", "blocks", "correlate", "gaussian_taps", "halved", "local_contrast", "mirrored"]
 
+# bicubic kernel (a = -0.5) stretched by 2, at its distances 0.25, 0.75, ... from the centre: MATLAB's imresize(x, 0.5)
+HALVING_TAPS = tuple(tap / 256 for tap in (-3, -9, 29, 111, 111, 29, -9, -3))
 SNAP = 1e-8  # |MSCN| below this is the rounding noise of a flat area, whose sign must not count
 
 
@@ -45,19 +47,20 @@ def correlate(planes: Tensor, taps: Sequence[float], dim: int) -> Tensor:
     return result
 
 
-def local_contrast(grey: Tensor) -> LocalContrast:
-    """MSCN coefficients with a 7x7 Gaussian window, sigma = 7/6, border replicated.
+def local_contrast(grey: Tensor, border: str = "replicate") -> LocalContrast:
+    """MSCN coefficients with a 7x7 Gaussian window, sigma = 7/6.
 
     Coefficients below 1e-8 are set to 0: in a flat area they are rounding noise, and NIQE and FADE would treat the two
     signs of that noise differently.
 
     Args:
         grey: (B, H, W) float64 in [0, 255].
+        border: What lies around the picture: ``"replicate"``, or zeros for ``"constant"``.
 
     Source: A. Mittal, R. Soundararajan, A. C. Bovik, "Making a completely blind image quality analyzer", IEEE Signal
     Processing Letters 20(3), 2013, Eq. 1 to 3.
     """
-    padded = functional.pad(grey[:, None], (3, 3, 3, 3), mode="replicate")[:, 0]
+    padded = functional.pad(grey[:, None], (3, 3, 3, 3), mode=border)[:, 0]
     mean = _window(padded)  # Eq. 2
     deviation = (_window(padded.square()) - mean.square()).abs_().sqrt_()  # Eq. 3
     normalised = (grey - mean) / (deviation + 1)  # Eq. 1
@@ -80,3 +83,11 @@ def mirrored(plane: Tensor, dim: int, before: int, after: int) -> Tensor:
     length = plane.shape[dim]
     index = torch.arange(-before, length + after, device=plane.device) % (2 * length)
     return plane.index_select(dim, torch.where(index < length, index, 2 * length - 1 - index))
+
+
+def halved(plane: Tensor) -> Tensor:
+    """(..., H, W) at half the size, odd sides rounded up: MATLAB's ``imresize(plane, 0.5)``."""
+    for dim in (-2, -1):
+        rows = correlate(mirrored(plane, dim % plane.ndim, 3, 4), HALVING_TAPS, dim)
+        plane = rows.index_select(dim, torch.arange(0, rows.shape[dim], 2, device=rows.device))
+    return plane

@@ -19,15 +19,13 @@ from torch import Tensor
 from unhaze.errors import ImageValueError
 from unhaze.metrics.functional._color import code_values, grey_codes
 from unhaze.metrics.functional._common import check_images, check_side, load_parameters
-from unhaze.metrics.functional._filters import blocks, correlate, local_contrast, mirrored
+from unhaze.metrics.functional._filters import blocks, halved, local_contrast
 
 __all__ = ["NiqeDetails", "niqe", "niqe_details"]
 
 BLOCK = 96
 SMALLEST_SIDE = 256  # fewer blocks than 2 x 2 give no usable covariance
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
-# bicubic kernel (a = -0.5) stretched by 2, at its distances 0.25, 0.75, ... from the centre: MATLAB's imresize(x, 0.5)
-HALVING_TAPS = tuple(tap / 256 for tap in (-3, -9, 29, 111, 111, 29, -9, -3))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,18 +73,11 @@ def niqe_details(preds: Tensor) -> NiqeDetails:
     check_side(images, SMALLEST_SIDE, "NIQE")
     grey = grey_codes(code_values(images))
     grey = grey[:, : grey.shape[1] // BLOCK * BLOCK, : grey.shape[2] // BLOCK * BLOCK]
-    features = torch.cat((_features(grey, BLOCK), _features(_halved(grey), BLOCK // 2)), dim=-1)  # (B, P, 36)
+    features = torch.cat((_features(grey, BLOCK), _features(halved(grey), BLOCK // 2)), dim=-1)  # (B, P, 36)
     usable = ~features.isnan().any(dim=-1)
     if (usable.sum(dim=1) < 2).any():
         raise ImageValueError("NIQE is not defined for a picture that is flat nearly everywhere.")
     return NiqeDetails(_distance(features, usable), 1 - usable.double().mean(dim=1), features.shape[1])
-
-
-def _halved(grey: Tensor) -> Tensor:
-    for dim in (-2, -1):
-        rows = correlate(mirrored(grey, dim, 3, 3), HALVING_TAPS, dim)
-        grey = rows.index_select(dim, torch.arange(0, rows.shape[dim], 2, device=rows.device))
-    return grey
 
 
 def _features(grey: Tensor, size: int) -> Tensor:
