@@ -145,8 +145,7 @@ class Service:
         has_token = self.settings.token is not None
         secured: dict[str, Any] = {"security": [{"bearer": []}]} if has_token else {}
         denied = (401,) if has_token else ()
-        if has_token:
-            _declare_token(routes)
+        _finish_document(routes, has_token)
         for path, (name, kind) in _PAGE.items():
             routes.add_api_route(path, _page(name, kind), include_in_schema=False)
         add = routes.add_api_route
@@ -352,14 +351,21 @@ def _content(*kinds: str, example: str | None = None) -> dict[str, Any]:
     return {"content": dict.fromkeys(kinds, what)}
 
 
-def _declare_token(routes: FastAPI) -> None:
-    """Say in the OpenAPI document that a token is needed."""
+def _finish_document(routes: FastAPI, has_token: bool) -> None:
+    """Say in the OpenAPI document whether a token is needed, and leave out errors that FastAPI alone would tell."""
     make = routes.openapi
 
     def openapi() -> dict[str, Any]:
         document = make()
-        schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
-        document.setdefault("components", {})["securitySchemes"] = schemes
+        for methods in document["paths"].values():
+            for route in methods.values():
+                if "application/json" in route["responses"].get("422", {}).get("content", {}):
+                    del route["responses"]["422"]  # of text in an address, which is never wrong by its type
+        parts = document.setdefault("components", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            parts.get("schemas", {}).pop(name, None)
+        if has_token:
+            parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         return document
 
     routes.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
