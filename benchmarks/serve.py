@@ -4,9 +4,12 @@
 
 The client is this process, the server one of its own. ``latency`` is a hazy 1080p JPEG, from file content to file
 content, one request at a time, in turns with the library call in this process; ``throughput`` the same with 8 requests
-at once. ``memory`` is the resident memory of the server over many requests: pictures of several sizes, formats and
-models, what is no picture, bombs, uploads that are broken off and clients that are slow. ``startup`` is the time from
-the start of the process to the first answer. Other work on the machine shows in every figure: the load is told.
+at once, and the processor time that the server takes for each. Both are measured twice: as the service is by default,
+where a request alone has all cores; and with ``--threads 1``, where each has one core whether it is alone or not, which
+is what tells how well requests share the cores. ``memory`` is the resident memory of the server over many requests:
+pictures of several sizes, formats and models, what is no picture, bombs, uploads that are broken off and clients that
+are slow. ``startup`` is the time from the start of the process to the first answer, and the processor time of it. Other
+work on the machine shows in every figure but those of processor time: the load is told.
 """
 
 from __future__ import annotations
@@ -75,12 +78,18 @@ def ask(port: int, path: str, body: bytes | None) -> tuple[int, bytes]:
         connection.close()
 
 
-def latency(port: int, data: bytes, repeats: int) -> dict[str, float]:
-    """Median seconds of the service and of the library call, taking turns."""
+def processor_seconds(process: int) -> float:
+    """Processor time that a process has taken, of user and system."""
+    numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def latency(port: int, data: bytes, repeats: int, threads: int | None) -> dict[str, float]:
+    """Median seconds of the service and of the library call with as many threads, taking turns."""
     import unhaze
 
     seconds: dict[str, list[float]] = {"service": [], "library": []}
-    with unhaze.Dehazer() as dehazer:
+    with unhaze.Dehazer(threads=threads) as dehazer:
         for number in range(repeats + 3):
             start = time.perf_counter()
             result = dehazer(data, maps=False).image
@@ -92,22 +101,28 @@ def latency(port: int, data: bytes, repeats: int) -> dict[str, float]:
             if number >= 3:
                 seconds["library"].append(between - start)
                 seconds["service"].append(end - between)
-    return {name: round(statistics.median(each), 4) for name, each in seconds.items()}
+    medians = {name: round(statistics.median(each), 4) for name, each in seconds.items()}
+    return medians | {"ratio": round(medians["service"] / medians["library"], 3)}
 
 
-def throughput(port: int, data: bytes, repeats: int) -> dict[str, float]:
+def throughput(port: int, process: int, data: bytes, repeats: int) -> dict[str, Any]:
     """Pictures per second with one request at a time and with several, medians over rounds that take turns."""
     rates: dict[str, list[float]] = {"1": [], str(AT_ONCE): []}
+    taken = dict.fromkeys(rates, 0.0)  # processor time [s]
+    list(ThreadPoolExecutor(AT_ONCE).map(lambda _: ask(port, "/v1/dehaze", data), range(AT_ONCE)))  # engines are opened
     count = 2 * AT_ONCE
     for _ in range(max(2, repeats // 4)):
         for name in rates:
             with ThreadPoolExecutor(int(name)) as pool:
-                start = time.perf_counter()
+                start, before = time.perf_counter(), processor_seconds(process)
                 answers = list(pool.map(lambda _: ask(port, "/v1/dehaze", data)[0], range(count)))
                 rates[name].append(count / (time.perf_counter() - start))
+                taken[name] += (processor_seconds(process) - before) / count
             if set(answers) != {200}:
                 raise SystemExit(f"The service refused: {Counter(answers)}")
-    return {name: round(statistics.median(each), 2) for name, each in rates.items()}
+    medians: dict[str, Any] = {name: round(statistics.median(each), 2) for name, each in rates.items()}
+    medians["ratio"] = round(medians[str(AT_ONCE)] / medians["1"], 3)
+    return medians | {"processor seconds": {name: round(taken[name] / len(rates[name]), 4) for name in rates}}
 
 
 def mixed(folder: Path) -> list[tuple[str, str, bytes]]:
@@ -185,18 +200,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "startup" in options.only:
-            seconds = []
+            seconds, taken = [], []
             for _ in range(5):
-                with running(folder) as (_, _, first):
+                with running(folder) as (_, process, first):
                     seconds.append(first)
+                    taken.append(processor_seconds(process))
             results["startup"] = round(statistics.median(seconds), 2)
+            results["startup, processor seconds"] = round(statistics.median(taken), 2)
         make_picture(1920, 1080, folder / "1080p.jpg")
         data = (folder / "1080p.jpg").read_bytes()
-        with running(folder) as (port, _, _):
-            if "latency" in options.only:
-                results["latency"] = latency(port, data, options.repeats)
-            if "throughput" in options.only:
-                results["throughput"] = throughput(port, data, options.repeats)
+        for name, threads in (("", None), (", one thread", 1)) if {"latency", "throughput"} & set(options.only) else ():
+            with running(folder, *(("--threads", str(threads)) if threads else ())) as (port, process, _):
+                if "latency" in options.only:
+                    results[f"latency{name}"] = latency(port, data, options.repeats, threads)
+                if "throughput" in options.only:
+                    results[f"throughput{name}"] = throughput(port, process, data, options.repeats)
         if "memory" in options.only:
             with running(folder, "--max-pixels", "20M") as (port, process, _):
                 results["memory"] = memory(port, process, folder, options.requests)

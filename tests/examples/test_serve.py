@@ -107,6 +107,29 @@ def test_compose_is_valid_and_its_options_exist():
     assert accepted(*entrypoint(), *service["command"])["host"] == "0.0.0.0"
 
 
+def test_the_manifest_is_read_and_its_options_exist():
+    deployment, service = yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    template = deployment["spec"]["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert str(pod["securityContext"]["runAsUser"]) == steps("USER")[-1]
+    (container,) = pod["containers"]
+    options = accepted(*entrypoint(), *container["args"])
+    assert options["host"] == "0.0.0.0"
+    assert service["metadata"]["name"] in options["allow_host"]  # what others in the cluster call it
+    assert pod["terminationGracePeriodSeconds"] > options["grace_seconds"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports[service["spec"]["ports"][0]["targetPort"]] == int(steps("EXPOSE")[-1])
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes[container["volumeMounts"][0]["name"]]["emptyDir"]["sizeLimit"]
+    assert container["env"][0]["name"] == "UNHAZE_TOKEN"
+
+
 def test_the_unit_is_valid_and_its_options_exist(tmp_path):
     text = (FOLDER / "unhaze.service").read_text()
     command = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.M)[1])

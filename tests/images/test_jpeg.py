@@ -1,5 +1,6 @@
 """JPEG: what libjpeg warns of, rare structures, and the segments and factors that must survive."""
 
+import os
 import re
 import struct
 from dataclasses import replace
@@ -30,6 +31,23 @@ from unhaze.images.files import Encoding, conversion_notes, encode_image, identi
 def scan_start(data):
     start = data.index(b"\xff\xda")
     return start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="other systems have no files without a disk")
+@pytest.mark.parametrize("progressive", [False, True])
+def test_other_threads_run_while_a_jpeg_is_encoded(monkeypatch, progressive):
+    """Pillow lets the interpreter lock go where it writes into a file that has a number."""
+    numbers, save = [], Image.Image.save
+
+    def saving(image, file, *rest, **options):
+        numbers.append(file.fileno())
+        save(image, file, *rest, **options)
+
+    plain = read_image(jpeg(pixels=scene(), progressive=progressive))
+    monkeypatch.setattr(Image.Image, "save", saving)
+    data = encode_image(plain, "jpeg")
+    assert numbers
+    assert identify(data).width == scene().shape[1]
 
 
 # ------------------------------------------------------------------------------------------------- damaged picture data

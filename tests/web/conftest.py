@@ -132,7 +132,7 @@ def start_server(tmp_path_factory):
     """Starts ``unhaze serve`` with further arguments; ended with the tests."""
     started = []
 
-    def start(*arguments, settings="", **environment):
+    def start(*arguments, settings="", through=(), **environment):
         folder = tmp_path_factory.mktemp("serve")
         (folder / "spool").mkdir()
         path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
@@ -140,7 +140,7 @@ def start_server(tmp_path_factory):
         command = [sys.executable, "-m", "unhaze", "serve", "--port", "0", *map(str, arguments)]
         if settings:  # what the command has no option for
             command = [sys.executable, "-c", RUN.replace("SETTINGS", settings)]
-        process = subprocess.Popen(command, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*through, *command], cwd=folder, env=variables, stderr=subprocess.PIPE, text=True)
         server = Server(process, 0, folder)
         started.append(server)
 

@@ -233,6 +233,26 @@ def test_the_document_has_the_options_of_the_table_with_examples(server):
     assert "application/json" in route["responses"]["200"]["content"]
 
 
+def test_every_route_has_examples(server):
+    """Of what is sent, of what comes back, and of every error."""
+    document = server.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    count = 0
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            for each in route.get("parameters", ()):
+                assert "example" in each or each["schema"].get("examples"), (path, each["name"])
+            for status, answer in route["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    reference = content["schema"].get("$ref", "").rpartition("/")[2]
+                    example = content.get("example") or schemas.get(reference, {}).get("examples")
+                    is_file = content["schema"] == {"type": "string", "format": "binary"}
+                    assert example or is_file, (path, method, status, kind)
+                    assert status < "400" or (kind == "application/problem+json" and example["title"]), (path, status)
+                    count += 1
+    assert count > 60
+
+
 def test_the_page_comes_from_here_alone(server):
     page = server.get("/")
     assert page.headers["content-type"].startswith("text/html")

@@ -450,3 +450,128 @@ def test_an_upload_that_is_broken_off_leaves_nothing(server, hazy):
     assert server.spooled == []
     assert {each["status"] for each in server.log("request")} & {500, 502, 504} == set()
     assert not server.log("failure"), json.dumps(server.log("failure"), indent=1)
+
+
+def test_a_client_that_leaves_in_mid_answer_frees_its_place(start_server, hazy):
+    server = start_server("--per-client", "1")
+    job = server.post("/v1/jobs?compare=true", zipped({f"{n}.jpg": hazy for n in range(20)})).json()["links"]
+    wait_until(lambda: server.get(job["self"]).json()["state"] == "done", server.process)
+    for path in (f"{job['self']}/result", job["events"]):
+        with socket.create_connection(("127.0.0.1", server.port), HUNG) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: server.get("/v1/models").status == 200, server.process)
+    assert server.log("failure") == []
+
+
+# ------------------------------------------------------------------------------------------- framing of requests
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Host: localhost\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
+        b"Host: localhost\r\nContent-Length: 3\r\nContent-Length: 30\r\n\r\nabc",
+        b"Host: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"Host: localhost\r\nTransfer-Encoding: chunked, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"Host: localhost\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+        b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+        b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n",
+        b"Host: localhost\r\nContent-Length: -1\r\n\r\nabc",
+        b"Host: localhost\r\nContent-Length: 1e9\r\n\r\nabc",
+        b"Host: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\nabc",
+        b"Host: localhost\r\nOrigin: http://localhost\r\nOrigin: https://evil.test\r\nContent-Length: 3\r\n\r\nabc",
+        b"Host : localhost\r\nContent-Length: 3\r\n\r\nabc",
+        b"Host: localhost\r\n folded: x\r\nContent-Length: 3\r\n\r\nabc",
+        b"Host: localhost\r\nX: \0\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+)
+def test_ambiguous_framing_ends_the_connection(server, head):
+    """Whatever follows is never taken for a request (smuggling)."""
+    before = len(server.log("failure"))
+    answer = server.talk(b"POST /v1/dehaze HTTP/1.1\r\n" + head + HEALTH + b"\r\n")
+    assert 400 <= status_of(answer) < 500, answer
+    assert b"alive" not in answer
+    assert len(server.log("failure")) == before
+
+
+def test_requests_in_a_row_are_answered_in_order(server, hazy):
+    """HTTP pipelining; what is too short ends where the next begins."""
+    picture = b"POST /v1/dehaze HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(hazy), hazy)
+    last = HEALTH + b"Connection: close\r\n\r\n"
+    answer = server.talk(HEALTH + b"\r\n" + picture + last)
+    places = [answer.index(b"alive"), answer.index(b"image/jpeg"), answer.rindex(b"alive")]
+    assert places == sorted(places)
+    assert answer.count(b"HTTP/1.1 200") == 3
+    cut = picture.replace(b"Content-Length: %d" % len(hazy), b"Content-Length: 50")
+    answer = server.talk(cut + last)
+    assert answer.count(b"HTTP/1.1 200") == 0
+
+
+def test_a_chunked_picture_is_a_picture(server, hazy):
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(hazy[i : i + 999]), hazy[i : i + 999]) for i in range(0, len(hazy), 999))
+    head = b"POST /v1/dehaze HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = server.talk(head + chunks + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(server.post("/v1/dehaze", hazy).body)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "9" * 300, "0x1", "\u0661", "1\0", "", " 1", "1e"])
+@pytest.mark.parametrize("name", ["strength", "quality", "white"])
+def test_numbers_that_are_none_are_refused(server, hazy, name, value):
+    answer = server.form("/v1/dehaze", hazy, **{name: value})
+    assert (answer.status, name in answer.detail) == (422, True)
+
+
+def test_fields_of_strange_names_are_refused_in_a_sentence(server, hazy):
+    for name in ("\u202egnp", "strength\0", "../strength", "\u00fc" * 50, "__class__", "constructor"):
+        assert server.form("/v1/dehaze", hazy, **{name: "1"}).status == 422
+
+
+def test_names_of_every_script_are_kept_in_archives(server, hazy):
+    names = ["\u5c71/\u9727.jpg", "F\u00f6hn \u00df.jpg", "\U0001f32b.jpg", "a b/c'd\"e.jpg"]
+    made = server.post("/v1/jobs", zipped(dict.fromkeys(names, hazy))).json()["links"]
+    wait_until(lambda: server.get(made["self"]).json()["state"] == "done", server.process)
+    with zipfile.ZipFile(io.BytesIO(server.get(f"{made['self']}/result").body)) as result:
+        assert sorted(result.namelist()) == sorted([*names, "unhaze.json"])
+    server.ask("DELETE", made["self"])
+
+
+def test_many_small_jobs_leave_no_file_open(server, hazy):
+    if not (files := server.folder.parent / f"/proc/{server.process.pid}/fd").exists():
+        pytest.skip("needs /proc")
+
+    def round_of(count):
+        for _ in range(count):
+            made = server.post("/v1/jobs", zipped({"a.jpg": hazy}))
+            assert made.status == 202
+            assert server.ask("DELETE", made.json()["links"]["self"]).status == 204
+        wait_until(lambda: "unhaze_busy 0.0" in server.get("/metrics").body.decode(), server.process)
+        return len(list(files.iterdir()))
+
+    first = round_of(10)
+    assert round_of(60) <= first + 3
+    assert server.spooled == []
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs limits of a process")
+def test_a_full_disk_is_told_and_passes(start_server, hazy):
+    """No file may be larger than 64 kB there."""
+    server = start_server(through=["bash", "-c", 'ulimit -f 64; exec "$@"', "-"])
+    picture = Image.open(io.BytesIO(hazy))
+    file = io.BytesIO()
+    picture.save(file, "BMP")
+    for answer in (
+        server.post("/v1/dehaze", file.getvalue()),
+        server.post("/v1/jobs", file.getvalue()),
+        server.form("/v1/dehaze", file.getvalue() * 12),  # forms come to the disk from a megabyte on
+    ):
+        assert answer.status == 503
+        assert "disk" in answer.detail
+        assert int(answer.headers["retry-after"]) > 0
+    assert server.post("/v1/dehaze", hazy).status == 200
+    assert server.log("failure") == []

@@ -66,5 +66,5 @@ def test_the_document_is_true(start_server, tmp_path):
     options = ["--checks", "all", "--max-examples", "100", "--no-color", "--seed", "1"]
     done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 10" in done.stdout
+    assert "Tested: 11" in done.stdout
     assert server.log("failure") == []

@@ -9,7 +9,7 @@ import pytest
 from tests.web.conftest import zipped
 
 from unhaze.restore.options import Options
-from unhaze.web import jobs as jobs_module
+from unhaze.web import archive_jobs
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import Wanted
 from unhaze.web.problems import ProblemError
@@ -41,7 +41,7 @@ def archive_of(hazy, count=4):
 def test_a_job_is_stopped_at_any_moment(hazy, monkeypatch, moment):
     async def main(jobs):
         writing, loop = asyncio.Event(), asyncio.get_running_loop()
-        add = jobs_module._add
+        add = archive_jobs._add
 
         def tell_and_add(target, *rest):
             with target.open("marker", "w") as file:  # the archive is in use while the job is stopped
@@ -49,7 +49,7 @@ def test_a_job_is_stopped_at_any_moment(hazy, monkeypatch, moment):
                 file.write(b"x" * 1000)
             add(target, *rest)
 
-        monkeypatch.setattr(jobs_module, "_add", tell_and_add)
+        monkeypatch.setattr(archive_jobs, "_add", tell_and_add)
         job = await jobs.create(archive_of(hazy, 1), Wanted(Options()), lambda _: None)
         if moment == "while it restores":
             while not jobs._work.busy:
@@ -72,7 +72,7 @@ def test_a_full_disk_ends_the_job(hazy, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     async def main(jobs):
-        monkeypatch.setattr(jobs_module, "_add", full)
+        monkeypatch.setattr(archive_jobs, "_add", full)
         job = await jobs.create(archive_of(hazy), Wanted(Options()), lambda _: None)
         last = [piece async for piece in job.events()][-1]
         assert job.state == "failed"
@@ -115,5 +115,16 @@ def test_a_result_is_read_by_several_at_once(hazy):
         assert first == second
         assert len(first) == job.size
         assert len(zipfile.ZipFile(io.BytesIO(first)).namelist()) == 9
+
+    run(main)
+
+
+def test_a_clock_that_jumps_forgets_nothing(hazy, monkeypatch):
+    async def main(jobs):
+        job = await jobs.create(archive_of(hazy, 1), Wanted(Options()), lambda _: None)
+        await job.wait()
+        monkeypatch.setattr("time.time", lambda: 4e12)
+        await jobs.forget_old_ones()
+        assert jobs.find(job.id) is job
 
     run(main)

@@ -112,3 +112,31 @@ def test_a_port_that_is_taken_is_one_sentence():
             bind(ServeSettings(port=port))
     with pytest.raises(UsageError, match="cannot be listened on"):
         bind(ServeSettings(host="no.such.host.invalid", no_auth=True))
+
+
+@needs_signals
+def test_the_process_starts_anew_and_no_connection_is_refused(start_server, hazy):
+    server = start_server("--recycle-after", "3")
+    first = server.post("/v1/dehaze", hazy)
+    with socket.create_connection(("127.0.0.1", server.port), HUNG) as connection:
+        for _ in range(12):  # each on a connection of its own, some of them while no process accepts any
+            answer = server.post("/v1/dehaze", hazy)
+            assert (answer.status, answer.body) == (200, first.body)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_until(lambda: server.log("recycle"), server.process)
+    assert server.get("/healthz").status == 200
+    assert server.end() == 0
+    assert server.spooled == []
+
+
+@needs_signals
+def test_the_process_does_not_start_anew_while_something_is_kept(start_server, hazy):
+    server = start_server("--recycle-after", "2")
+    job = server.post("/v1/jobs", zipped({"a.jpg": hazy})).json()["links"]
+    for _ in range(5):
+        assert server.post("/v1/dehaze", hazy).status == 200
+    assert server.get(f"{job['self']}").status == 200
+    assert not server.log("recycle")
+    assert server.ask("DELETE", job["self"]).status == 204
+    wait_until(lambda: server.log("recycle"), server.process)
+    assert server.post("/v1/dehaze", hazy).status == 200

@@ -64,6 +64,7 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests that may wait for their turn.", metavar="N")] = 32,
     per_client: Annotated[int, typer.Option(help="Requests of one client at once.", metavar="N")] = 16,
     max_jobs: Annotated[int, typer.Option(help="Jobs that are kept, done ones included.", metavar="N")] = 8,
+    max_job_seconds: Annotated[float, typer.Option(help="Seconds that a job may take.", metavar="X")] = 3600.0,
     keep_seconds: Annotated[float, typer.Option(help="Seconds that the result of a job is kept.", metavar="X")] = 600.0,
     jobs: Annotated[
         int | None,
@@ -83,13 +84,21 @@ def serve(
     grace_seconds: Annotated[
         float, typer.Option(help="Time for work under way to end after a termination signal.", metavar="X")
     ] = 30.0,
+    recycle_after: Annotated[
+        int,
+        typer.Option(
+            help="Start the process anew after so many requests, when nothing is under way; no connection is refused "
+            "meanwhile. 0 for never.",
+            metavar="N",
+        ),
+    ] = 10_000,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Serve dehazing over HTTP, and a page to use it in a browser.
 
-    Pictures go to POST /v1/dehaze, zip archives to POST /v1/jobs; /openapi.json describes all. Only this machine
-    reaches the service unless --host says otherwise. On stderr there is a line of JSON for each request.
+    Pictures go to POST /v1/dehaze, zip archives and videos to POST /v1/jobs; /openapi.json describes all. Only this
+    machine reaches the service unless --host says otherwise. On stderr there is a line of JSON for each request.
 
     Try:
 
@@ -127,10 +136,12 @@ def serve(
         queue=queue,
         per_client=per_client,
         jobs=max_jobs,
+        job_seconds=max_job_seconds,
         keep_seconds=keep_seconds,
         workers=jobs,
         idle_seconds=idle_seconds,
         grace_seconds=grace_seconds,
+        recycle_after=recycle_after,
     )
     listener = bind(settings)
     _console.log.info(f"Serving at {url_of(settings, listener)} (Ctrl-C ends it)")

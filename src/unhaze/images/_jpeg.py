@@ -8,10 +8,12 @@ speak of the pixels alone.
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 import cv2
 import numpy as np
@@ -550,16 +552,29 @@ def _take_apart(grey: bytes, component: int) -> tuple[list[tuple[int, bytes]], i
     return tables, frame, b"".join(parts)
 
 
-def _save(image: Image.Image, options: dict[str, object]) -> bytes:
-    file = io.BytesIO()
+def _buffer() -> IO[bytes]:
+    """A file in memory that the system knows, where there are such.
+
+    Into one Pillow encodes without the interpreter lock, so that other threads go on; for a buffer of Python it would
+    hold it all the time.
+    """
     try:
-        image.save(file, "JPEG", **options)
-    except OSError:
-        # Pillow's buffer for progressive files has 2 bytes a pixel; noise at the best quality needs more
-        if not options["progressive"]:
-            raise
-        return _save(image, options | {"progressive": False})
-    return file.getvalue()
+        return os.fdopen(os.memfd_create("jpeg"), "w+b")
+    except (AttributeError, OSError):
+        return io.BytesIO()
+
+
+def _save(image: Image.Image, options: dict[str, object]) -> bytes:
+    with _buffer() as file:
+        try:
+            image.save(file, "JPEG", **options)
+        except OSError:
+            # Pillow's buffer for progressive files has 2 bytes a pixel; noise at the best quality needs more
+            if not options["progressive"]:
+                raise
+            return _save(image, options | {"progressive": False})
+        file.seek(0)
+        return file.read()
 
 
 def _metadata_segments(metadata: Metadata) -> bytes:

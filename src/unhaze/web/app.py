@@ -6,24 +6,36 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from unhaze import __version__
-from unhaze.batch.workers import Rendered
 from unhaze.errors import UnhazeError
-from unhaze.images.files import WRITE_FORMATS, identify
 from unhaze.models.catalogue import model_info
 from unhaze.restore.options import DEFAULT_MODEL
+from unhaze.web.answers import picture_answer, wants_json
 from unhaze.web.guards import Guard
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import picture_parameters, read_wanted, served_models
-from unhaze.web.problems import ProblemError, problem_of, problem_response
-from unhaze.web.schemas import HazeReport, JobReport, ModelList, job_route, picture_answers, picture_route, problems
+from unhaze.web.problems import ProblemError, problem_of, problem_response, retry_later
+from unhaze.web.results import Results
+from unhaze.web.schemas import (
+    BINARY,
+    EVENTS,
+    FIGURES,
+    RESULT_TYPES,
+    HazeReport,
+    JobReport,
+    ModelList,
+    job_route,
+    picture_answers,
+    picture_route,
+    problems,
+)
 from unhaze.web.settings import ServeSettings
 from unhaze.web.uploads import receive_upload
 from unhaze.web.watching import Watch
@@ -31,15 +43,17 @@ from unhaze.web.work import Work
 
 __all__ = ["Service"]
 
+JobId = Annotated[str, Path(description="From the answer to POST /v1/jobs.", examples=["hjbm0YlvCfQ4ywZQnXS8Rg"])]
+ResultId = Annotated[str, Path(description="From links in JSON.", examples=["Zk0cX1mYV2vH3uC8n4YpGQ"])]
+Part = Annotated[str, Path(description="The picture, a map, or before and after.", examples=["picture", "depth"])]
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_PIECE = 1 << 17  # [bytes] of an answer that are sent at once, so that one who does not read is noticed
 _DESCRIPTION = (
-    "Removes haze from pictures. Send one to /v1/dehaze, or a zip archive of many to /v1/jobs. "
+    "Removes haze from pictures. Send one to /v1/dehaze, or a zip archive of many, or a video, to /v1/jobs. "
     "The options are those of the command line, by the same names."
 )
 
@@ -53,18 +67,21 @@ class Service:
     Attributes:
         app: The ASGI application, guards included.
         is_draining: Set to refuse new work.
+        is_recycling: Set to refuse what would have to be kept.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
-        self.is_draining = False
+        self.is_draining = self.is_recycling = False
         self.work = Work(settings)
         self.jobs = Jobs(settings, self.work)
+        self.results = Results(settings.keep_seconds)
         self.watch = Watch(
             {
                 "waiting": ("Requests that wait for their turn.", lambda: self.work.waiting),
                 "busy": ("Pictures that are being worked on.", lambda: self.work.busy),
                 "jobs": ("Jobs that are kept.", lambda: len(self.jobs)),
+                "results": ("Results that are kept for links.", lambda: len(self.results)),
                 "engine_loaded": ("Whether the engine is in memory.", lambda: self.work.is_loaded),
                 "draining": ("Whether new work is refused.", lambda: self.is_draining),
             }
@@ -78,14 +95,14 @@ class Service:
             lifespan=self._lifespan,
             redirect_slashes=False,
         )
-        for kind in (ClientDisconnect, HTTPException, MemoryError, ProblemError, UnhazeError):
+        for kind in (ClientDisconnect, HTTPException, MemoryError, OSError, ProblemError, UnhazeError):
             routes.add_exception_handler(kind, _tell_problem)
         self._add_routes(routes)
         self.app = Guard(routes, settings, self.watch, lambda: self.is_draining)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self.work.unload_when_idle()), asyncio.create_task(self.jobs.forget_old_ones())]
+        tasks = [asyncio.create_task(self.work.unload_when_idle()), asyncio.create_task(self._forget_old_ones())]
         try:
             yield
         finally:
@@ -94,6 +111,28 @@ class Service:
                 with suppress(asyncio.CancelledError):
                     await task
             await self.jobs.close()
+            self.results.close()
+
+    async def _forget_old_ones(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self.settings.keep_seconds))
+            await self.jobs.forget_old_ones()
+            self.results.forget_old_ones()
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether the process should start anew, and loses nothing by it."""
+        worn = 0 < self.settings.recycle_after <= self.app.served
+        return worn and not (len(self.jobs) or len(self.results) or self.work.busy or self.app.active)
+
+    def _check_keeping(self) -> None:
+        """Refuse what would be lost when the process starts anew, which it is about to do.
+
+        Raises:
+            ProblemError: 503.
+        """
+        if self.is_recycling:
+            raise retry_later(503, "The service is starting anew; send it again.", 1)
 
     async def drain(self) -> None:
         """Refuse new work, and return when what is under way has ended, uploads and downloads included."""
@@ -106,8 +145,7 @@ class Service:
         has_token = self.settings.token is not None
         secured: dict[str, Any] = {"security": [{"bearer": []}]} if has_token else {}
         denied = (401,) if has_token else ()
-        if has_token:
-            _declare_token(routes)
+        _finish_document(routes, has_token)
         for path, (name, kind) in _PAGE.items():
             routes.add_api_route(path, _page(name, kind), include_in_schema=False)
         add = routes.add_api_route
@@ -131,7 +169,7 @@ class Service:
             self.create_job,
             methods=["POST"],
             status_code=202,
-            summary="Remove haze from all pictures of a zip archive",
+            summary="Remove haze from all pictures of a zip archive, or from a video",
             openapi_extra={**job_route(), **secured},
             responses={
                 202: {"description": "The job has begun.", "model": JobReport},
@@ -140,8 +178,13 @@ class Service:
         )
         of_a_job: tuple[tuple[str, Any, str, dict[str, Any]], ...] = (
             ("", self.job, "Where a job stands", {"model": JobReport}),
-            ("/events", self.job_events, "Progress as server-sent events", _content("text/event-stream")),
-            ("/result", self.job_result, "The results as a zip archive", _content("application/zip")),
+            (
+                "/events",
+                self.job_events,
+                "Progress as server-sent events",
+                _content("text/event-stream", example=EVENTS),
+            ),
+            ("/result", self.job_result, "The results as a zip archive, or as a video", _content(*RESULT_TYPES)),
         )
         for path, endpoint, summary, answer in of_a_job:
             add(
@@ -163,6 +206,15 @@ class Service:
             responses=problems(404, *denied),
         )
         add(
+            "/v1/results/{result_id}/{part}",
+            self.result,
+            methods=["GET"],
+            summary="A picture or a map that JSON links to",
+            openapi_extra=secured,
+            response_class=Response,
+            responses={200: {"description": "The file.", "content": picture_answers()}, **problems(404, *denied)},
+        )
+        add(
             "/v1/models",
             self.models,
             methods=["GET"],
@@ -171,18 +223,32 @@ class Service:
             responses={200: {"model": ModelList}, **problems(*denied)},
         )
         add("/healthz", _alive, methods=["GET"], summary="Whether the process answers", response_class=Response,
-            responses={200: _content("text/plain"), **problems()})  # fmt: skip
+            responses={200: _content("text/plain", example="alive\n"), **problems()})  # fmt: skip
         add("/readyz", self.ready, methods=["GET"], summary="Whether new work is taken", response_class=Response,
-            responses={200: _content("text/plain"), **problems(503)})  # fmt: skip
-        add("/metrics", self.metrics, methods=["GET"], summary="Figures for Prometheus", response_class=Response,
-            openapi_extra=secured, responses={200: _content("text/plain"), **problems(*denied)})  # fmt: skip
+            responses={200: _content("text/plain", example="ready\n"), **problems(503)})  # fmt: skip
+        add(
+            "/metrics",
+            self.metrics,
+            methods=["GET"],
+            summary="Figures for Prometheus",
+            response_class=Response,
+            openapi_extra=secured,
+            responses={200: _content("text/plain", example=FIGURES), **problems(*denied)},
+        )
 
     async def dehaze(self, request: Request) -> Response:
-        """Options stand in the query or in the form. The result keeps format and metadata, as on the command line."""
-        wants_report = _wants_report(request.headers.get("accept", "*/*"))
+        """Options stand in the query or in the form. The result keeps format and metadata, as on the command line.
+
+        Maps are files of their own: JSON links to those that ``save`` names, and to the picture.
+        """
+        wants_report = wants_json(request.headers.get("accept", "*/*"))
         read_wanted(request.query_params.multi_items(), self.settings.options)  # before anything is read
         async with receive_upload(request, what="a picture") as upload:
             wanted = read_wanted(request.query_params.multi_items(), self.settings.options, form=upload.fields)
+            if wanted.sides and not wants_report:
+                raise ProblemError(422, "save and compare need an answer in JSON; ask with Accept: application/json.")
+            if wanted.sides:
+                self._check_keeping()
             gone = asyncio.Event()
             listening = asyncio.create_task(_listen(request, gone))
             try:
@@ -200,36 +266,45 @@ class Service:
         request.scope["unhaze.request"].more = {"model": model, "width": width, "height": height}
         if wants_report:
             report = {"model": model, "width": width, "height": height, "haze": rendered.haze}
-            return JSONResponse({**report, "left_alone": rendered.left_alone, "notes": list(rendered.notes)})
-        return _picture_answer(rendered)
+            report |= {"left_alone": rendered.left_alone, "notes": list(rendered.notes)}
+            return JSONResponse({**report, "links": await self.results.add(rendered) if wanted.sides else {}})
+        return picture_answer(rendered)
 
     async def create_job(self, request: Request) -> Response:
         """The answer says where the job can be asked for. Its result names each picture as in the archive."""
+        self._check_keeping()
         self.jobs.check_room()
         read_wanted(request.query_params.multi_items(), self.settings.options, for_job=True)
-        async with receive_upload(request, what="a zip archive") as upload:
+        async with receive_upload(request, what="a zip archive or a video") as upload:
             query = request.query_params.multi_items()
             wanted = read_wanted(query, self.settings.options, form=upload.fields, for_job=True)
             job = await self.jobs.create(upload.file, wanted, self.watch.picture)
         return JSONResponse(job.as_dict(), 202, {"Location": f"/v1/jobs/{job.id}"})
 
-    async def job(self, job_id: str) -> Response:
+    async def job(self, job_id: JobId) -> Response:
         """States: running, done, cancelled, failed."""
         return JSONResponse(self.jobs.find(job_id).as_dict())
 
-    async def job_events(self, job_id: str) -> Response:
+    async def job_events(self, job_id: JobId) -> Response:
         """Events ``progress``, then ``end``. Data is what the job's own address gives; failures come with the end."""
         return StreamingResponse(self.jobs.find(job_id).events(), media_type="text/event-stream")
 
-    async def job_result(self, job_id: str) -> Response:
-        """The pictures, and ``unhaze.json`` that lists what failed."""
+    async def job_result(self, job_id: JobId) -> Response:
+        """Of an archive the pictures, and ``unhaze.json`` that lists what failed; of a video a video."""
         job = self.jobs.find(job_id)
         if job.state != "done":
             raise ProblemError(409, "The job is not done yet; wait for its end.")
-        headers = {"Content-Length": str(job.size), "Content-Disposition": 'attachment; filename="dehazed.zip"'}
-        return StreamingResponse(job.result(), media_type="application/zip", headers=headers)
+        disposition = f'attachment; filename="{job.filename}"'
+        headers = {"Content-Length": str(job.size), "Content-Disposition": disposition}
+        return StreamingResponse(job.result(), media_type=job.media_type, headers=headers)
 
-    async def remove_job(self, job_id: str) -> Response:
+    async def result(self, result_id: ResultId, part: Part) -> Response:
+        """``picture``, or what was asked for with ``save`` and ``compare``."""
+        found, pieces = self.results.find(result_id, part)
+        headers = {"Content-Length": str(found.size), "Content-Disposition": f'inline; filename="{found.filename}"'}
+        return StreamingResponse(pieces, media_type=found.media_type, headers=headers)
+
+    async def remove_job(self, job_id: JobId) -> Response:
         """Its result is gone."""
         await self.jobs.remove(job_id)
         return Response(status_code=204)
@@ -271,19 +346,26 @@ def _page(name: str, kind: str) -> Any:
     return page
 
 
-def _content(kind: str) -> dict[str, Any]:
-    schema = {"type": "string", "format": "binary"} if kind == "application/zip" else {"type": "string"}
-    return {"content": {kind: {"schema": schema}}}
+def _content(*kinds: str, example: str | None = None) -> dict[str, Any]:
+    what = {"schema": BINARY} if example is None else {"schema": {"type": "string"}, "example": example}
+    return {"content": dict.fromkeys(kinds, what)}
 
 
-def _declare_token(routes: FastAPI) -> None:
-    """Say in the OpenAPI document that a token is needed."""
+def _finish_document(routes: FastAPI, has_token: bool) -> None:
+    """Say in the OpenAPI document whether a token is needed, and leave out errors that FastAPI alone would tell."""
     make = routes.openapi
 
     def openapi() -> dict[str, Any]:
         document = make()
-        schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
-        document.setdefault("components", {})["securitySchemes"] = schemes
+        for methods in document["paths"].values():
+            for route in methods.values():
+                if "application/json" in route["responses"].get("422", {}).get("content", {}):
+                    del route["responses"]["422"]  # of text in an address, which is never wrong by its type
+        parts = document.setdefault("components", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            parts.get("schemas", {}).pop(name, None)
+        if has_token:
+            parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         return document
 
     routes.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
@@ -316,52 +398,3 @@ async def _listen(request: Request, gone: asyncio.Event) -> None:
         if (await request.receive())["type"] == "http.disconnect":
             gone.set()
             return
-
-
-def _wants_report(accept: str) -> bool:
-    """Whether an Accept header asks for JSON rather than for a picture.
-
-    Raises:
-        ProblemError: It allows neither.
-
-    >>> _wants_report("application/json"), _wants_report("*/*"), _wants_report("image/*, application/json;q=0.5")
-    (True, False, False)
-    """
-    best = {"json": 0.0, "image": 0.0}
-    for part in accept.split(","):
-        kind, *parameters = (each.strip().lower() for each in part.split(";"))
-        share = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                with suppress(ValueError):
-                    share = float(parameter[2:])
-        if kind in ("application/json", "application/*"):
-            best["json"] = max(best["json"], share)
-        elif kind.startswith("image/"):
-            best["image"] = max(best["image"], share)
-        elif kind in ("*/*", ""):
-            best["image"] = max(best["image"], share * 0.999)
-    if not any(best.values()):
-        raise ProblemError(406, "Accept neither allows a picture nor application/json; ask for one of them.")
-    return best["json"] > best["image"]
-
-
-def _picture_answer(rendered: Rendered) -> Response:
-    """The picture, with the figures on it in headers."""
-    data = rendered.data
-    format = identify(data).format
-    headers = {
-        "Content-Length": str(len(data)),
-        "Content-Disposition": f'inline; filename="dehazed{WRITE_FORMATS[format]}"',
-        "X-Unhaze-Density": str(rendered.haze.get("density", "")),
-        "X-Unhaze-Airlight": ",".join(map(str, rendered.haze.get("airlight", ()))),
-        "X-Unhaze-Notes": str(len(rendered.notes)),
-    }
-    if rendered.left_alone is not None:
-        headers["X-Unhaze-Left-Alone"] = rendered.left_alone
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(data), _PIECE):
-            yield data[start : start + _PIECE]
-
-    return StreamingResponse(pieces(), media_type=f"image/{format}", headers=headers)

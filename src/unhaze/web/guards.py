@@ -30,6 +30,7 @@ OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/icon.svg", "/healthz", "
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_ONCE = ("Authorization", "Content-Length", "Content-Type", "Host", "Origin", "Transfer-Encoding")
 _SLOWEST = 64 << 10  # [bytes/s] that an upload needs beyond its first seconds
 _DISCARDED = 8 << 20  # [bytes] of a refused body that are read, so that its sender comes to read the answer
 _DISCARDING = 2.0  # [s]
@@ -66,6 +67,7 @@ class Guard:
         self._app, self._settings, self._watch, self._is_draining = app, settings, watch, is_draining
         self._hosts, self._origins = settings.known_hosts, frozenset(settings.allow_origins)
         self._clients: Counter[str] = Counter()
+        self.served = 0  # requests, those of supervisors not counted
 
     @property
     def active(self) -> int:
@@ -84,6 +86,7 @@ class Guard:
         client = scope["client"][0] if scope.get("client") else ""
         counted = scope["path"] not in _PROBES
         self._clients[client] += counted
+        self.served += counted
         sent = _Sent(send, told, self._settings.upload_seconds, self._cors(headers))
         try:
             received = self._limited(receive, told)
@@ -114,6 +117,11 @@ class Guard:
     async def _check(self, scope: Scope, headers: Headers, client: str) -> None:
         """Refuse who may not ask, and what is too much, before anything is read."""
         path, settings = scope["path"], self._settings
+        for name in _ONCE:
+            if len(headers.getlist(name)) > 1:
+                raise ProblemError(400, f"The header {name} is given twice; leave one of them out.")
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may take one, and h11 the other
+            raise ProblemError(400, "Content-Length and Transfer-Encoding exclude each other; send one of them.")
         host = headers.get("host", "").lower()
         if _without_port(host) not in self._hosts:
             raise ProblemError(

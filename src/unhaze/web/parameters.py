@@ -16,14 +16,22 @@ from typing import Any, Literal, cast
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.images.files import WRITE_FORMATS
 from unhaze.models.catalogue import finds_haze, list_models
-from unhaze.restore.options import DEFAULT_MODEL, Options
+from unhaze.restore.options import DEFAULT_MODEL, DEFAULT_TEMPORAL, Options
 
-__all__ = ["MAPS", "Wanted", "job_parameters", "picture_parameters", "read_wanted", "served_models"]
+__all__ = [
+    "MAPS",
+    "Wanted",
+    "dehaze_parameters",
+    "job_parameters",
+    "picture_parameters",
+    "read_wanted",
+    "served_models",
+]
 
 MAPS = ("confidence", "depth", "transmission")
 _OF_THE_PICTURE = ("model", "strength", "color_blend", "protect_sky", "keep_exposure", "spare_clear", "white")
 _FORMATS = ("keep", *WRITE_FORMATS)
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,8 @@ class Wanted:
         format: Format of the result; ``None`` for that of the input.
         quality: 1 to 100 for formats that lose information.
         metadata: Whether EXIF and the like stay.
-        sides: Maps, and ``"compare"``, that a job makes beside each picture.
+        sides: Maps, and ``"compare"``, that are made beside each picture.
+        temporal: How much of the haze of a frame of a video comes from the frames before; ``None`` for the default.
     """
 
     options: Options
@@ -43,6 +52,7 @@ class Wanted:
     quality: int | None = None
     metadata: Literal["keep", "strip"] = "keep"
     sides: tuple[str, ...] = ()
+    temporal: float | None = None
 
 
 def served_models() -> list[str]:
@@ -85,12 +95,19 @@ def picture_parameters() -> list[dict[str, Any]]:
 
 
 def job_parameters() -> list[dict[str, Any]]:
-    """The options of a job: those of a picture, and what is made beside each."""
+    """The options of a job: those of a picture, and the one of a video."""
+    what = "For videos: how much of the haze of a frame comes from the frames before, so that it does not flicker."
+    schema = {"type": "number", "minimum": 0, "maximum": 0.98, "default": DEFAULT_TEMPORAL}
+    return [*dehaze_parameters(), _parameter("temporal", schema, what, 0.9)]
+
+
+def dehaze_parameters() -> list[dict[str, Any]]:
+    """The options of a picture, and what is made beside it."""
     maps = {"type": "string", "pattern": rf"^({'|'.join(MAPS)})(,({'|'.join(MAPS)}))*$"}
     return [
         *picture_parameters(),
-        _parameter("save", maps, "Maps to add as 16-bit PNG, separated by commas.", "depth"),
-        _parameter("compare", {"type": "boolean", "default": False}, "Add before and after side by side.", True),
+        _parameter("save", maps, "Maps to make as 16-bit PNG, separated by commas.", "depth"),
+        _parameter("compare", {"type": "boolean", "default": False}, "Make before and after side by side.", True),
     ]
 
 
@@ -118,12 +135,12 @@ def read_wanted(
         query: Names and values of the query; ``color_blend`` is the same as ``color-blend``.
         form: Those of the form, which count before the query.
         base: What holds where nothing is said.
-        for_job: Whether side products may be asked for.
+        for_job: Whether it is for a job.
 
     Raises:
         UsageError: A name or a value does not exist, or is given twice.
     """
-    parameters = {each["name"]: each["schema"] for each in (job_parameters() if for_job else picture_parameters())}
+    parameters = {each["name"]: each["schema"] for each in (job_parameters() if for_job else dehaze_parameters())}
     values: dict[str, Any] = {}
     for given in (query, form):
         here: dict[str, Any] = {}
@@ -144,6 +161,7 @@ def read_wanted(
         values.get("quality"),
         cast("Literal['keep', 'strip']", values.get("metadata", "keep")),
         tuple(filter(None, sides)),
+        values.get("temporal"),
     )
     wanted.options.restoration(network=False)  # finds values out of range
     return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -31,6 +32,7 @@ _STATUS_OF: tuple[tuple[type[UnhazeError], int], ...] = (
     (UsageError, 422),
     (MissingError, 422),
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 
 
 class ProblemError(Exception):
@@ -58,6 +60,10 @@ def problem_of(error: Exception) -> ProblemError | None:
         return error
     if isinstance(error, MemoryError):
         return retry_later(503, "There is not enough memory for this picture now; send it again later.", 10)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return retry_later(
+            503, "The disk of the service is full, or all files that it may open are; try again later.", 10
+        )
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), None)
     return None if status is None else ProblemError(status, str(error))
 

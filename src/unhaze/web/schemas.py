@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from http import HTTPStatus
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unhaze.web.parameters import job_parameters, picture_parameters
+from unhaze.web.parameters import dehaze_parameters, job_parameters, picture_parameters
 from unhaze.web.problems import PROBLEM_TYPE
 
-__all__ = ["HazeReport", "JobReport", "ModelList", "job_route", "picture_route", "problems"]
+__all__ = [
+    "BINARY",
+    "EVENTS",
+    "FIGURES",
+    "RESULT_TYPES",
+    "HazeReport",
+    "JobReport",
+    "ModelList",
+    "job_route",
+    "picture_answers",
+    "picture_route",
+    "problems",
+]
 
 _MEDIA = ("image/jpeg", "image/png", "image/tiff", "image/webp", "image/avif", "image/bmp")
-_BINARY = {"type": "string", "format": "binary"}
+RESULT_TYPES = ("application/zip", "video/mp4", "video/quicktime", "video/x-matroska", "video/webm", "video/x-msvideo")
+BINARY = {"type": "string", "format": "binary"}
+EVENTS = (
+    'event: progress\ndata: {"id": "hjbm0YlvCfQ4ywZQnXS8Rg", "kind": "pictures", "state": "running", ...}\n\n'
+    'event: end\ndata: {"id": "hjbm0YlvCfQ4ywZQnXS8Rg", "kind": "pictures", "state": "done", ...}\n\n'
+)
+FIGURES = 'unhaze_requests_total{method="POST",route="/v1/dehaze",status="200"} 93.0\nunhaze_waiting 0.0\n'
 _SENTENCES = {
     400: "The Host header names another host.",
     401: "A token is needed: send the header Authorization: Bearer TOKEN.",
@@ -68,6 +87,10 @@ class HazeReport(BaseModel):
                     },
                     "left_alone": None,
                     "notes": [],
+                    "links": {
+                        "picture": "/v1/results/Zk0cX1mYV2vH3uC8n4YpGQ/picture",
+                        "depth": "/v1/results/Zk0cX1mYV2vH3uC8n4YpGQ/depth",
+                    },
                 }
             ]
         }
@@ -79,6 +102,7 @@ class HazeReport(BaseModel):
     haze: Haze
     left_alone: str | None = Field(description="Why the picture is left almost as it is, if it is.")
     notes: list[str] = Field(description="What storing the result would change or lose.")
+    links: dict[str, str] = Field(description="Where the picture and what save and compare name are kept for a while.")
 
 
 class ModelEntry(BaseModel):
@@ -95,6 +119,27 @@ class ModelEntry(BaseModel):
 class ModelList(BaseModel):
     """What a request may name and choose."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "models": [
+                        {
+                            "name": "dcp",
+                            "summary": "Dark channel prior",
+                            "kind": "classic",
+                            "paper": "He, Sun, Tang: Single Image Haze Removal Using Dark Channel Prior, 2009",
+                            "license": "",
+                            "is_default": False,
+                        }
+                    ],
+                    "options": cast("Any", picture_parameters()[1:2]),
+                    "limits": {"bytes": 104857600, "seconds": 60.0, "pixels": 100000000},
+                }
+            ]
+        }
+    )
+
     models: list[ModelEntry]
     options: list[dict[str, Any]] = Field(description="The options of a picture, as parameters of OpenAPI.")
     limits: dict[str, float] = Field(description="Bytes, pixels and seconds that are taken.")
@@ -110,13 +155,39 @@ class Failure(BaseModel):
 class JobReport(BaseModel):
     """Where a job stands."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "hjbm0YlvCfQ4ywZQnXS8Rg",
+                    "kind": "pictures",
+                    "state": "running",
+                    "total": 12,
+                    "done": 5,
+                    "failed": 1,
+                    "ignored": 0,
+                    "failures": [{"index": 2, "error": "The picture is truncated; copy it again from its source."}],
+                    "notes": [],
+                    "error": None,
+                    "links": {
+                        "self": "/v1/jobs/hjbm0YlvCfQ4ywZQnXS8Rg",
+                        "events": "/v1/jobs/hjbm0YlvCfQ4ywZQnXS8Rg/events",
+                    },
+                }
+            ]
+        }
+    )
+
     id: str
+    kind: Literal["pictures", "video"]
     state: Literal["running", "done", "cancelled", "failed"]
-    total: int
+    total: int | None = Field(description="Pictures or frames; of a video not exact before its end, or not known.")
     done: int
     failed: int
     ignored: int = Field(description="Files of the archive that are no pictures by their names.")
     failures: list[Failure]
+    notes: list[str] = Field(description="What could not stay as it was in a video.")
+    error: str | None = Field(description="Why the job as a whole failed, if it did.")
     links: dict[str, str]
 
 
@@ -127,7 +198,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     for status in sorted({400, 403, 429, *statuses}):
         example = {
             "type": "about:blank",
-            "title": "",
+            "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": _SENTENCES[status],
             "request_id": "5d3c0b1f9a7e2468",
@@ -144,17 +215,19 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def picture_route() -> dict[str, Any]:
     """Parameters and body of the route that takes a picture."""
-    return {"parameters": picture_parameters(), "requestBody": _body("A picture.", picture_parameters(), *_MEDIA)}
+    parameters = dehaze_parameters()
+    return {"parameters": parameters, "requestBody": _body("A picture.", parameters, *_MEDIA)}
 
 
 def job_route() -> dict[str, Any]:
-    """Parameters and body of the route that takes an archive."""
-    return {"parameters": job_parameters(), "requestBody": _body("A zip archive.", job_parameters(), "application/zip")}
+    """Parameters and body of the route that takes an archive or a video."""
+    parameters = job_parameters()
+    return {"parameters": parameters, "requestBody": _body("A zip archive, or a video.", parameters, *RESULT_TYPES)}
 
 
 def picture_answers() -> dict[str, Any]:
     """Media types of an answer with a picture."""
-    return {kind: {"schema": _BINARY} for kind in _MEDIA}
+    return {kind: {"schema": BINARY} for kind in _MEDIA}
 
 
 def _body(what: str, parameters: list[dict[str, Any]], *types: str) -> dict[str, Any]:
@@ -163,9 +236,9 @@ def _body(what: str, parameters: list[dict[str, Any]], *types: str) -> dict[str,
         "type": "object",
         "required": ["file"],
         "additionalProperties": False,
-        "properties": {"file": {**_BINARY, "description": what}, **texts},
+        "properties": {"file": {**BINARY, "description": what}, **texts},
     }
-    raw = {kind: {"schema": _BINARY} for kind in (*types, "application/octet-stream")}
+    raw = {kind: {"schema": BINARY} for kind in (*types, "application/octet-stream")}
     return {
         "description": f"{what} Options may stand in the query or in the form.",
         "required": True,

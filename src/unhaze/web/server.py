@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unhaze.errors import UsageError
 from unhaze.web.app import Service
+from unhaze.web.private import remove_leftovers
 from unhaze.web.settings import ServeSettings
 from unhaze.web.watching import forward_server_log, log_event
 
@@ -24,14 +25,18 @@ _KEEP_ALIVE = 5  # [s] that a connection may be idle
 _MOST_CONNECTIONS = 500
 _LONGEST_HEAD = 16 << 10  # [bytes]
 _BACKLOG = 128
+_LISTENER_VARIABLE = "UNHAZE_SERVE_LISTENER"  # from a process to the one that it becomes
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def bind(settings: ServeSettings) -> socket.socket:
-    """Listen on the address of a service.
+    """Listen on the address of a service; or go on listening, in a process that started anew.
 
     Raises:
         UsageError: That cannot be.
     """
+    if inherited := os.environ.pop(_LISTENER_VARIABLE, None):
+        return socket.socket(fileno=int(inherited))
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -64,6 +69,8 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
         The signal.
     """
     forward_server_log()
+    if count := remove_leftovers():
+        log_event("start", removed=count, what="folders that a killed service left")
     service = Service(settings)
     config = uvicorn.Config(
         service.app,
@@ -82,12 +89,25 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
         backlog=_BACKLOG,
     )
     server = _Server(config, service)
-    server.run(sockets=[listener])
+    server.run(sockets=[listener.dup()])
     if not service.work.close():
         log_event("end", reason="work under way was given up")
         sys.stderr.flush()
         os._exit(0)  # threads in native code cannot be stopped
+    if server.is_recycled and not server.ended_by:
+        _start_anew(listener, service.app.served)
+    listener.close()
     return server.ended_by
+
+
+def _start_anew(listener: socket.socket, served: int) -> None:
+    """Become a new process of the same command and number, which answers those that have connected meanwhile."""
+    log_event("recycle", requests=served)
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait until the new process can take them
+    listener.set_inheritable(True)
+    os.environ[_LISTENER_VARIABLE] = str(listener.fileno())
+    os.execv(sys.executable, sys.orig_argv)
 
 
 class _Server(uvicorn.Server):
@@ -96,6 +116,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self.ended_by = 0
+        self.is_recycled = False
         self._service = service
         self._draining: asyncio.Task[None] | None = None
 
@@ -109,8 +130,17 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
+        if counter == 0 and os.name != "nt":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if self.ended_by and self._draining is None:
             self._draining = asyncio.create_task(self._drain())
+        elif not self.is_recycled and not self.ended_by and self._service.is_worn and os.name != "nt":
+            self.is_recycled = self._service.is_recycling = True
+            for server in self.servers:  # who connects from now on waits for the new process
+                server.close()
+        elif self.is_recycled and not self.ended_by:
+            here = [each for each in self.server_state.connections if isinstance(each, _Protocol)]
+            self.should_exit = not any(each.is_expecting for each in here)
         return await super().on_tick(counter)
 
     async def _drain(self) -> None:
@@ -144,6 +174,11 @@ class _Protocol(H11Protocol):
         """The client has gone."""
         self._stop_watching()
         super().connection_lost(exc)
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether a request is on its way or under way; false for a connection that idles after one."""
+        return self.cycle is None or not self.cycle.response_complete
 
     def _watch_head(self) -> None:
         is_answering = self.cycle is not None and not self.cycle.response_complete

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass, field, fields
-from numbers import Real
 
 from unhaze.errors import UsageError
 from unhaze.restore.options import Options
@@ -44,9 +44,12 @@ class ServeSettings:
         per_client: Requests of one client at once.
         jobs: Jobs that are kept, done ones included.
         keep_seconds: Seconds that a finished job is kept.
+        job_seconds: Seconds that a job may take.
         workers: Pictures worked on at once; ``None`` for one a core.
         idle_seconds: Seconds without work after which the engine is unloaded.
         grace_seconds: Seconds that work under way has to end after a termination signal.
+        recycle_after: Requests after which the process starts anew, as soon as nothing is kept or under way; 0 for
+            never. Connections wait meanwhile.
 
     Raises:
         UsageError: A value cannot work, or others could call without a token.
@@ -69,14 +72,18 @@ class ServeSettings:
     per_client: int = 16
     jobs: int = 8
     keep_seconds: float = 600.0
+    job_seconds: float = 3600.0
     workers: int | None = None
     idle_seconds: float = 300.0
     grace_seconds: float = 30.0
+    recycle_after: int = 10_000
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name != "port" and isinstance(value, Real) and not isinstance(value, bool) and value <= 0:
+            if each.name == "port" or not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if not (0 < value < math.inf or (each.name == "recycle_after" and value == 0)):
                 raise UsageError(f"{each.name} is {value}, but must be more than 0.")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port is {self.port}, but must be a number from 0 to 65535.")

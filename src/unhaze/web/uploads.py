@@ -61,7 +61,7 @@ async def receive_upload(request: Request, *, what: str) -> AsyncIterator[Upload
     if kind == "multipart/form-data":
         async with _form(request, what) as upload:
             yield upload
-    elif not kind or kind.startswith("image/") or kind in _RAW_TYPES:
+    elif not kind or kind.startswith(("image/", "video/")) or kind in _RAW_TYPES:
         with tempfile.TemporaryFile() as file:
             async for piece in request.stream():
                 if piece:

@@ -1,0 +1,64 @@
+"""Maps that an answer in JSON links to."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from tests.patience import wait_until
+
+from unhaze.batch.side_products import encode_map
+from unhaze.restore.dehazer import Dehazer
+
+
+def test_json_links_to_the_picture_and_the_maps_asked_for(server, hazy):
+    report = server.post("/v1/dehaze?save=depth,transmission&compare=true", hazy, Accept="application/json").json()
+    assert list(report["links"]) == ["picture", "compare", "depth", "transmission"]
+    answers = {name: server.get(link) for name, link in report["links"].items()}
+    assert {answer.status for answer in answers.values()} == {200}
+    assert answers["picture"].body == server.post("/v1/dehaze", hazy).body
+    assert answers["picture"].headers["content-type"] == "image/jpeg"
+    with Dehazer() as dehazer:
+        result = dehazer(hazy)
+    for name in ("depth", "transmission"):
+        assert answers[name].headers["content-type"] == "image/png"
+        assert answers[name].headers["content-disposition"] == f'inline; filename="dehazed-{name}.png"'
+        assert answers[name].body == encode_map(result, name)
+    with Image.open(io.BytesIO(answers["compare"].body)) as image:
+        assert image.width > 2 * 240
+    deep = np.asarray(Image.open(io.BytesIO(answers["transmission"].body)))
+    assert (deep.dtype, deep.shape) == (np.uint16, (160, 240))
+
+
+def test_nothing_is_kept_where_no_map_was_asked_for(server, hazy):
+    assert server.post("/v1/dehaze", hazy, Accept="application/json").json()["links"] == {}
+
+
+def test_maps_need_an_answer_in_json(server, hazy):
+    answer = server.post("/v1/dehaze?save=depth", hazy)
+    assert (answer.status, "Accept: application/json" in answer.detail) == (422, True)
+
+
+def test_other_names_lead_nowhere(server, hazy):
+    link = server.post("/v1/dehaze?save=depth", hazy, Accept="application/json").json()["links"]["depth"]
+    folder = link.rpartition("/")[0]
+    for path in (f"{folder}/confidence", "/v1/results/x/depth", f"{folder}/..%2fdepth", f"{folder}/", folder):
+        assert server.get(path).status == 404
+    assert server.spooled == []
+
+
+def test_results_are_forgotten(start_server, hazy):
+    """The oldest goes for a new one, and all of them after a while."""
+    server = start_server("--keep-seconds", "1.5", "--strength", "0")
+    tiny = io.BytesIO()
+    Image.new("L", (8, 8), 120).save(tiny, "PNG")
+
+    def link():
+        answer = server.post("/v1/dehaze?save=depth", tiny.getvalue(), Accept="application/json")
+        return answer.json()["links"]["picture"]
+
+    first = link()
+    assert server.get(first).status == 200
+    wait_until(lambda: server.get(first).status == 404, server.process)
+    links = [link() for _ in range(33)]
+    assert server.get(links[0]).status == 404
+    assert server.spooled == []
