@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow test-data mutation lint docs bench guard clean coverage package
+.PHONY: demo test test-slow test-data mutation lint docs bench guard clean coverage package web web-test
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
@@ -34,7 +34,7 @@ mutation: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/codespell src docs tests scripts benchmarks .github *.md *.toml Makefile
+	$(BIN)/codespell src docs tests scripts benchmarks web/src web/tests web/e2e web/scripts .github *.md *.toml Makefile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/mypy
@@ -49,6 +49,18 @@ guard: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/dehaze.py
+
+# the page: what ships in src/unhaze/web/page, and in build/page the one that needs no server; needs node 20 or newer
+web: web/node_modules/.package-lock.json
+	cd web && node scripts/build.mjs
+
+# types, parts, equality with Python, and the page in Chromium; skipped with a reason where node is missing
+web-test: $(VENV)/.test
+	if command -v npm >/dev/null; then $(MAKE) web/node_modules/.package-lock.json; fi
+	$(BIN)/python -m pytest -m "slow or not slow" tests/web/test_page.py
+
+web/node_modules/.package-lock.json: web/package-lock.json web/package.json
+	cd web && npm ci --ignore-scripts
 
 # what a release consists of, in dist/, checked and tried in a fresh environment
 package: $(VENV)/.package

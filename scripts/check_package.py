@@ -28,6 +28,7 @@ IN_WHEEL = (
     "unhaze/default/*.onnx",
     "unhaze/depth/*.onnx",
     "unhaze/web/page/index.html",
+    "unhaze/web/page/worker.js",
     "*.dist-info/entry_points.txt",
     "*.dist-info/licenses/LICENSE",
 )

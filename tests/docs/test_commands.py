@@ -59,6 +59,7 @@ EXEMPT = {
     ("docs/eval.md", "depth-anything-v2-small"),
     ("docs/depth.md", "ra-depth"),
     ("docs/metrics.md", "lpips"),
+    ("docs/page.md", "make web"),
     ("docs/serve.md", "docker"),
     ("docs/serve.md", "--host 0.0.0.0"),
     ("docs/video.md", "--preview"),

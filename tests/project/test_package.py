@@ -108,6 +108,7 @@ GOOD = {
     "unhaze/default/field-m.onnx": b"weights",
     "unhaze/depth/compact-v2.onnx": b"weights",
     "unhaze/web/page/index.html": b"<!doctype html>",
+    "unhaze/web/page/worker.js": b"",
     "unhaze-0.1.0.dist-info/entry_points.txt": b"",
     "unhaze-0.1.0.dist-info/licenses/LICENSE": b"",
 }

@@ -18,6 +18,7 @@ from unhaze.errors import UnhazeError
 from unhaze.models.catalogue import model_info
 from unhaze.restore.options import DEFAULT_MODEL
 from unhaze.web.answers import picture_answer, wants_json
+from unhaze.web.fields import FIELD_TYPE
 from unhaze.web.guards import Guard
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import picture_parameters, read_wanted, served_models
@@ -50,6 +51,7 @@ _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/worker.js": ("worker.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _DESCRIPTION = (
@@ -164,6 +166,8 @@ class Service:
                 **problems(406, 408, 413, 415, 422, 503, *denied),
             },
         )
+        # the page's own, and free to change with it
+        add("/v1/field", self.field, methods=["POST"], include_in_schema=False)
         add(
             "/v1/jobs",
             self.create_job,
@@ -269,6 +273,20 @@ class Service:
             report |= {"left_alone": rendered.left_alone, "notes": list(rendered.notes)}
             return JSONResponse({**report, "links": await self.results.add(rendered) if wanted.sides else {}})
         return picture_answer(rendered)
+
+    async def field(self, request: Request) -> Response:
+        """The haze field of a picture, with which the page restores it itself; see :mod:`unhaze.web.fields`."""
+        wanted = read_wanted(request.query_params.multi_items(), self.settings.options)
+        async with receive_upload(request, what="a picture") as upload:
+            gone = asyncio.Event()
+            listening = asyncio.create_task(_listen(request, gone))
+            try:
+                async with self.work.turn() as turn:
+                    data = await asyncio.to_thread(upload.read)
+                    packed = await self.work.solve(turn, data, wanted, gone)
+            finally:
+                listening.cancel()
+        return Response(packed, media_type=FIELD_TYPE)
 
     async def create_job(self, request: Request) -> Response:
         """The answer says where the job can be asked for. Its result names each picture as in the archive."""

@@ -25,7 +25,9 @@ from unhaze.web.watching import RequestLog, Watch, log_event
 
 __all__ = ["OPEN_PATHS", "Guard", "SlowReaderError"]
 
-OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {"/", "/page.css", "/page.js", "/worker.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"}
+)
 """Paths that need no token: the page, which holds nothing secret, and what a supervisor asks."""
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -11,18 +11,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from unhaze.batch.workers import BatchOptions, Clock, GivenUpError, Rendered, render
 from unhaze.images.files import ImageInfo, identify
 from unhaze.restore.dehazer import Dehazer
 from unhaze.restore.engines.onnx import close_engines
 from unhaze.restore.machine import MemoryTurns, usable_cores
+from unhaze.web.fields import solve_packed
 from unhaze.web.parameters import Wanted
 from unhaze.web.problems import ProblemError, retry_later
 from unhaze.web.settings import ServeSettings
 
 __all__ = ["Turn", "Work"]
+
+ResultT = TypeVar("ResultT")
 
 _M_ARENA_MAX = -8  # of malloc.h
 _TRIM_EVERY = 16  # pictures
@@ -119,10 +123,19 @@ class Work:
             ProblemError: It is too large, or took too long.
             UnhazeError: It cannot be read, restored or stored.
         """
+        return await self._run(turn, gone, partial(self._restore, data, wanted))
+
+    async def solve(self, turn: Turn, data: bytes, wanted: Wanted, gone: asyncio.Event | None = None) -> bytes:
+        """Find the haze of a picture, see :func:`~unhaze.web.fields.solve_packed`; otherwise as :meth:`restore`."""
+        return await self._run(turn, gone, partial(self._solve, data, wanted))
+
+    async def _run(
+        self, turn: Turn, gone: asyncio.Event | None, work: Callable[[bool, threading.Event], ResultT]
+    ) -> ResultT:
         abandoned = threading.Event()
         alone = self.busy == 1 and not self.waiting
         self.is_loaded = True
-        task = asyncio.get_running_loop().run_in_executor(self._pool, self._restore, data, wanted, alone, abandoned)
+        task = asyncio.get_running_loop().run_in_executor(self._pool, work, alone, abandoned)
         turn.keep()
         task.add_done_callback(lambda _: turn.leave())
         leaving = asyncio.ensure_future((gone or asyncio.Event()).wait())
@@ -196,6 +209,20 @@ class Work:
             )
             with self._memory.reserved(need, abandoned):
                 return render(dehazer, data, wanted.format, options, sides=wanted.sides, clock=Clock(abandoned))
+
+    def _solve(self, data: bytes, wanted: Wanted, alone: bool, abandoned: threading.Event) -> bytes:
+        if abandoned.is_set():
+            raise GivenUpError
+        given = wanted.options.threads
+        # the page scales what is found by its own sliders
+        options = replace(
+            wanted.options, threads=(given or usable_cores()) if alone else 1, strength=1.0, keep_exposure=1.0
+        )
+        info = identify(data)
+        with Dehazer.from_options(options) as dehazer:
+            need = self._check(info, dehazer.memory_needed(info))
+            with self._memory.reserved(need, abandoned):
+                return solve_packed(dehazer, data)
 
     def _check(self, info: ImageInfo, need: int) -> int:
         limit = cast("int | None", self._settings.options.max_pixels)
