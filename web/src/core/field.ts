@@ -1,5 +1,5 @@
 // From what the network says of a view to a haze field, as `unhaze.default.model` and `unhaze.restore.haze_field` do it.
-import { boxDeviation, gaussian, guidedCoefficients, luminance, map } from "./filters";
+import { boxDeviation, boxMean, gaussian, guidedCoefficients, luminance, map } from "./filters";
 import { roundHalfEven } from "./pixels";
 import { type FloatGrid, floatGrid, resizeArea, resizeLinear } from "./resize";
 
@@ -20,6 +20,9 @@ export const FACTS = {
   FOG_WINDOW: 2,
   FOG_SMOOTH: [0.004, 0.009],
   FOG_LEAST_WEIGHT: 0.05,
+  HEDGED_SHARE: 0.35,
+  HEDGED_DEPTH: [0.05, 0.2, 0.25, 0.7],
+  DARKEST_SURFACE: 0.1,
 } as const;
 const CLEAR_CHANGE = 0.01;
 const BEYOND_SIGHT = 0.15;
@@ -158,7 +161,8 @@ export async function solveField(view: FloatGrid, network: Network, spareClear =
   const [low, high] = FACTS.CLEAR_DEPTH;
   const share = clip((high - depth) / (high - low), 0, 1);
   const spared = share * share * (3 - 2 * share) * spareClear;
-  const guided = spared ? map(transmission, (t) => t ** (1 - spared)) : transmission;
+  const firm = firmTransmission(small, transmission, airlight);
+  const guided = spared ? map(firm, (t) => t ** (1 - spared)) : firm;
   const radius = Math.max(1, roundHalfEven(FACTS.GUIDE_RADIUS * Math.max(height, width)));
   const { slope, offset } = guidedCoefficients(gray, guided, radius, FACTS.GUIDE_EPS);
   const filtered = map(gray, (v, i) => clip(slope.data[i] * v + offset.data[i], FACTS.LEAST_TRANSMISSION, 1));
@@ -174,8 +178,8 @@ export async function solveField(view: FloatGrid, network: Network, spareClear =
     confidence: confidence.data,
     lift: liftToFloor(gray, filtered, grayAirlight, Math.expm1(said.gain) * (1 - spared)),
     least: FACTS.LEAST_TRANSMISSION,
-    density: -mean(transmission.data.map((t) => Math.log(Math.max(t, 1e-3)))),
-    beyondSight: mean(transmission.data.map((t) => (t < BEYOND_SIGHT ? 1 : 0))),
+    density: -mean(firm.data.map((t) => Math.log(Math.max(t, 1e-3)))),
+    beyondSight: mean(firm.data.map((t) => (t < BEYOND_SIGHT ? 1 : 0))),
     meanConfidence: mean(confidence.data),
     meanAirlight: [0, 1, 2].map((c) => mean(airlight.data.filter((_, i) => i % 3 === c))) as [number, number, number],
     looksClear: change < CLEAR_CHANGE,
@@ -208,6 +212,26 @@ function airlightOfFog(view: FloatGrid, gray: FloatGrid, transmission: FloatGrid
     }
   }
   return out;
+}
+
+/** Without the network's caution in medium haze, and with no small area made darker than a dark surface. */
+function firmTransmission(view: FloatGrid, transmission: FloatGrid, airlight: FloatGrid): FloatGrid {
+  const [begins, full, fades, ends] = FACTS.HEDGED_DEPTH;
+  const firm = map(transmission, (t) => {
+    const depth = -Math.log(t);
+    const share = Math.min(clip((depth - begins) / (full - begins), 0, 1), clip((ends - depth) / (ends - fades), 0, 1));
+    return Math.exp(-depth * (1 + FACTS.HEDGED_SHARE * share));
+  });
+  for (let c = 0; c < 3; c++) {
+    const channel = map(transmission, (_, i) => view.data[i * 3 + c]);
+    const mean = boxMean(channel, FACTS.FOG_WINDOW);
+    for (let i = 0; i < firm.data.length; i++) {
+      const light = airlight.data[i * 3 + c];
+      const darkest = Math.min(mean.data[i], FACTS.DARKEST_SURFACE);
+      firm.data[i] = Math.max(firm.data[i], (light - mean.data[i]) / Math.max(light - darkest, 1e-3));
+    }
+  }
+  return map(firm, (t) => Math.min(t, 1));
 }
 
 /** `lift`, or the larger one with which the picture gets no darker than `DARKEST_CHANGE`. */
