@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from math import sqrt
@@ -18,26 +18,40 @@ SCENE_SIDE = 256  # [px], long side of a scene; views are much smaller
 Panel = Mapping[str, Sequence[float]]  # variant to the scores of its seeds; the first is the reference
 
 
-def scenes_of_places() -> AbstractContextManager[Any]:
-    """While it lasts, ``synthetic`` has the scenes with depth of whole places, read once for all runs.
+@contextmanager
+def scenes_of_places() -> Iterator[None]:
+    """While it lasts, ``synthetic`` has the scenes with depth of whole places, read once, and each sample made once.
 
     A place is trained on or judged on, never both (``unhaze.default.scenes``): frames of one place look alike.
     """
+    from unhaze.data.synthetic.dataset import SyntheticDataset
+    from unhaze.data.synthetic.scenes import SceneBank
+
+    made: dict[Any, Any] = {}
+    make = SyntheticDataset.at
+
+    def at(self: SyntheticDataset, index: int, epoch: int = 0) -> Any:
+        key = (self.split, self.seed, self.size, self.config, index, epoch)
+        if key not in made:
+            made[key] = make(self, index, epoch)
+        return made[key]
+
+    with patch.object(SceneBank, "load", _load_places), patch.object(SyntheticDataset, "at", at):
+        yield
+
+
+@cache
+def _load_places(folder: str | Path, split: str) -> Any:
     from unhaze.data.synthetic.scenes import SceneBank
     from unhaze.default.scenes import SOURCES, read_scene, scene_names
 
     groups = {"room": "rgbd", "road": "camvid"}
-
-    @cache
-    def load(folder: str | Path, split: str, **_options: Any) -> SceneBank:
-        return SceneBank(
-            replace(read_scene(Path(folder), name, each.kind, SCENE_SIDE), group=groups[each.kind])
-            for each in SOURCES
-            if each.split == split and each.kind in groups
-            for name in scene_names(Path(folder), each)
-        )
-
-    return patch.object(SceneBank, "load", load)
+    return SceneBank(
+        replace(read_scene(Path(folder), name, each.kind, SCENE_SIDE), group=groups[each.kind])
+        for each in SOURCES
+        if each.split == split and each.kind in groups
+        for name in scene_names(Path(folder), each)
+    )
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
