@@ -79,5 +79,6 @@ LAYOUTS = [
     ),
     ("spa-data", "test", [("test/small/rain/rain-001.png", "test/small/norain/norain-001.png")]),
     ("spa-data", "test", [("real_test_1000/rain/1.png", "real_test_1000/gt/1.png")]),
+    ("photographs", "all", [("fog.png", "fog.png"), ("sub/smoke.png", "sub/smoke.png")]),
     ("folders", "all", [("Hazy/a.png", "Clean/a.png"), ("Hazy/sub/b.png", "Clean/sub/b.png")]),
 ]

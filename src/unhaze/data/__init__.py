@@ -28,6 +28,7 @@ _ENTRIES = {
     "i-haze": "unhaze.data.layouts.ntire:I_HAZE",
     "nh-haze": "unhaze.data.layouts.ntire:NH_HAZE",
     "o-haze": "unhaze.data.layouts.ntire:O_HAZE",
+    "photographs": "unhaze.data.layouts.folders:PHOTOGRAPHS",
     "reside-6k": "unhaze.data.layouts.reside:RESIDE_6K",
     "reside-its": "unhaze.data.layouts.reside:RESIDE_ITS",
     "reside-ots": "unhaze.data.layouts.reside:RESIDE_OTS",

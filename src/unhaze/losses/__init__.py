@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from unhaze.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
+from unhaze.losses.adversarial import PatchDiscriminator, UNetDiscriminator, discriminator_loss, generator_loss
 from unhaze.losses.contrastive import ContrastiveLoss, FrozenProjections, contrastive_ratio
-from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss, softmax_weights, weighted_l1
+from unhaze.losses.depth import error_weights, perceived_depth_loss, perceived_image_loss, softmax_weights, weighted_l1
 from unhaze.losses.distillation import feature_affinity
 from unhaze.losses.frequency import amplitude_loss, frequency_loss, target_with_phase_of
 from unhaze.losses.mutual_information import GaussianCodes, frozen_codes, mutual_information_loss
 from unhaze.losses.pixel import charbonnier, over_pyramid, pixel_loss, target_of_size
 from unhaze.losses.ssim import ssim_loss
+from unhaze.losses.text import TextLoss, load_clip
 from unhaze.losses.vgg19 import VGG19Features, load_vgg19, untrained_vgg19
 
 __all__ = [
@@ -17,15 +18,19 @@ __all__ = [
     "FrozenProjections",
     "GaussianCodes",
     "PatchDiscriminator",
+    "TextLoss",
+    "UNetDiscriminator",
     "VGG19Features",
     "amplitude_loss",
     "charbonnier",
     "contrastive_ratio",
     "discriminator_loss",
+    "error_weights",
     "feature_affinity",
     "frequency_loss",
     "frozen_codes",
     "generator_loss",
+    "load_clip",
     "load_vgg19",
     "mutual_information_loss",
     "over_pyramid",

@@ -12,6 +12,12 @@ of its own:
 2. the dehazing network (Eq. 11 and 12), with weights that a perceptron makes of the difference of the depth maps of u*
    and u, the contrastive term, and the term of its U-Net (Eq. 5).
 
+In the letters of the paper: ``restored`` is u*, ``batch.hazy`` u~* and ``batch.clear`` u; Phi is the dehazing network
+with weights w_d and rate eta_d, Psi the depth network with w_e and eta_e; M_u*, M_u~* and M_u are the depth maps of u*,
+u~* and u, R_u*/u is u* - u; A_d,r weighs depth errors and A_e,r image errors. l_depth is Eq. 9, l_dehaze Eq. 11 with
+the lambda_i of :mod:`unhaze.losses.contrastive`, l_UNET Eq. 5. Both steps together are the "dual-task collaborative
+mutual promotion learning"; Eqs. 3 and 4 are its outline.
+
 Eq. 12 uses the depth network after its step. u* is computed once, with the depth network in LEGM's input as it was
 before that step, and serves both steps, which saves a forward pass; the weights of step 2 are of the new one.
 

@@ -1,4 +1,4 @@
-"""Any folder of hazy pictures beside a folder of clear ones."""
+"""Any folder of hazy pictures beside a folder of clear ones, and any folder of photographs alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from unhaze.data.dataset import PairedDataset
 from unhaze.data.layouts.base import CLEAR, HAZY, Found, first_child
 from unhaze.data.pairing import list_pictures, pair_names
-from unhaze.errors import UsageError
+from unhaze.errors import UnknownNameError, UsageError
 from unhaze.images.files import READ_SUFFIXES
 
-__all__ = ["FOLDERS", "FolderPair"]
+__all__ = ["FOLDERS", "PHOTOGRAPHS", "FolderPair", "Photographs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,41 @@ class FolderPair:
         return found.dataset(strict=strict, **options)
 
 
-FOLDERS = FolderPair()
+@dataclass(frozen=True, slots=True)
+class Photographs:
+    """Pictures without partners, for trainings that look at hazy pictures alone; each stands for its clear one, too."""
+
+    name: str = "photographs"
+    summary: str = "Any folder of photographs, each paired with itself: for trainings without targets."
+    splits: tuple[str, ...] = ("all",)
+    paper: str = ""
+    source: str = ""
+    license: str = "yours to know"
+
+    def open(
+        self, root: str | Path, split: str | None = None, *, strict: bool = False, **options: Any
+    ) -> PairedDataset:
+        """List a folder and its sub-folders.
+
+        Args:
+            root: The folder.
+            split: ``all`` or ``None``.
+            strict: Changes nothing; no picture can be without a partner.
+            options: Options of :class:`~unhaze.data.dataset.PairedDataset`.
+
+        Raises:
+            UsageError: The folder is missing or holds no picture.
+            UnknownNameError: There is no such split.
+        """
+        if split not in (None, "all"):
+            raise UnknownNameError("split of photographs", split, self.splits)
+        pictures = list_pictures(Path(root), READ_SUFFIXES)
+        outcome = pair_names(pictures.names, pictures.names, "same-name")
+        found = Found(self.name, "all", Path(root), Path(root), pictures, pictures, outcome)
+        return found.dataset(strict=strict, **options)
+
+
+FOLDERS, PHOTOGRAPHS = FolderPair(), Photographs()
 
 
 def _side(folder: Path, given: str | None, names: tuple[str, ...], what: str) -> Path:
