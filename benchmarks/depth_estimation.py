@@ -1,6 +1,6 @@
 """Is ``compact-v2`` better than ``compact`` in places that neither was trained on, and does haze move it less?
 
-    python benchmarks/depth_estimation.py --data DATA --out runs/depth [--weights FILE] [--count 24] [--hazed 8]
+    python benchmarks/depth_estimation.py --data DATA --out runs/depth --weights FILE [--count 24] [--hazed 8]
 
 Places are the held-out ones of ``unhaze.default.scenes`` with depth, and four streets of Cityscapes.
 
@@ -134,14 +134,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="network of compact-v2 to measure instead of the shipped one")
+    parser.add_argument("--weights", type=Path, required=True, help="what unhaze train compact-v2 wrote")
     parser.add_argument("--count", type=int, default=24, help="clear pictures of each place")
     parser.add_argument("--hazed", type=int, default=8, help="pictures of each place that are hazed")
     options = parser.parse_args()
     torch.set_num_threads(1)
     estimators = {
         "compact": create_depth("compact"),
-        "compact-v2": create_depth("compact-v2", **({"weights": options.weights} if options.weights else {})),
+        "compact-v2": create_depth("compact-v2", weights=options.weights),
     }
     names = {place: scene_names(options.data, source_of(folder)) for place, folder in PLACES.items()}
     levels = haze_levels()

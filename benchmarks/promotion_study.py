@@ -3,14 +3,17 @@
     python benchmarks/promotion_study.py --data DATA --out runs/promotion [--rows ROW ...] [--seeds 2] [--steps 700]
 
 Every row is trained from fresh weights on the same samples for as many steps: the rows of the table, each with one part
-more than the row before; the last one with perceptrons that learn with the loss instead of against it; the network and
-the training of the official code; and the depth network alone, on hazy pictures. M_u is the true depth of the data set.
+more than the row before; the last one also with perceptrons that learn with the loss instead of against it, with no
+gradient through the weights of Eq. 11, and with weights from the size of the differences in place of perceptrons; the
+networks and the trainings of both official codes; and the depth network alone, on hazy pictures. M_u is the true depth
+of the data set.
 
-Scores are means over views of the validation split of ``synthetic`` that are the same for all: PSNR and SSIM, and what
-the depth network makes of the hazy and of the restored view against true nearness. Its map has no scale, so that the
-best scale and shift of each view are taken first; then the mean absolute error (nearness is in [0, 1]) and the
-correlation. A run that has a result is not done again, so the script can be stopped and started at will. The table is
-printed and written as ``study.md``.
+Scores are means over views of places that no run has seen, the same for all: PSNR and SSIM, and what the depth network
+makes of the hazy and of the restored view against true nearness. Its map has no scale, so that the best scale and shift
+of each view are taken first; then the mean absolute error (nearness is in [0, 1]) and the correlation. A run that has a
+result is not done again, so the script can be stopped and started at will; all seeds of a row are done before the next.
+The table is printed and written as ``study.md``. A gain is that over another row with the same seeds, and its interval
+is Student's t over seeds.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from study import scenes_read_once, write_dots
+from study import interval, scenes_of_places, write_dots
 
 PARTS = ("legm", "mfm", "msaam", "de")
 SIZES: dict[str, Any] = {
@@ -40,30 +44,43 @@ REPORTED = {"baseline": 35.69, "legm": 40.41, "mfm": 40.60, "msaam": 40.75, "de"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: how many of ``PARTS`` are there, and how its networks learn."""
+    """One line of the table: how many of ``PARTS`` are there, how its networks learn, and what it is compared with."""
 
     label: str
     parts: int = len(PARTS)
-    perception: Literal["against", "with", "off"] = "off"
-    variant: Literal["paper", "official", "none"] = "paper"
+    perception: Literal["against", "with", "error", "off"] = "off"
+    variant: Literal["paper", "official", "official-2023", "none"] = "paper"
+    detach: bool = False
+    over: str = "baseline"
 
 
 ROWS = {
     "baseline": Row("Baseline", 0),
     "legm": Row("+LEGM", 1),
-    "mfm": Row("+MFM", 2),
-    "msaam": Row("+MSAAM", 3),
-    "de": Row("+DE", 4),
-    "dp": Row("+DP, against the loss", 4, "against"),
-    "dp-with": Row("+DP, with the loss", 4, "with"),
-    "official": Row("official code", variant="official"),
+    "mfm": Row("+MFM", 2, over="legm"),
+    "msaam": Row("+MSAAM", 3, over="mfm"),
+    "de": Row("+DE", 4, over="msaam"),
+    "dp": Row("+DP, against the loss", 4, "against", over="de"),
+    "dp-with": Row("+DP, with the loss", 4, "with", over="de"),
+    "dp-stop": Row("+DP, against, no gradient through weights", 4, "against", detach=True, over="de"),
+    "dp-error": Row("+DP, size of the error, no gradient", 4, "error", detach=True, over="de"),
+    "official": Row("official code", variant="official", over="msaam"),
+    "official-2023": Row("official code of 2023", variant="official-2023", over="msaam"),
     "depth": Row("depth network alone", variant="none"),
 }
 
 
+def recipe_of(variant: str) -> Any:
+    """The training of a variant; that of the paper where there is no other."""
+    from unhaze.recipes import mutual_promotion, mutual_promotion_2023, mutual_promotion_official
+
+    return {"official": mutual_promotion_official, "official-2023": mutual_promotion_2023}.get(
+        variant, mutual_promotion
+    )
+
+
 def config_of(options: argparse.Namespace, row: Row, seed: int) -> Any:
     """Settings of a run; rows differ in what they are about alone."""
-    from unhaze.recipes import mutual_promotion, mutual_promotion_official
     from unhaze.training.pairs import DataConfig
     from unhaze.training.promotion import LossConfig, NetworkConfig
     from unhaze.training.record import LoopConfig
@@ -71,11 +88,11 @@ def config_of(options: argparse.Namespace, row: Row, seed: int) -> Any:
 
     network: dict[str, Any] = {part: i < row.parts for i, part in enumerate(PARTS)} | SIZES
     optimizer = OptimizerConfig("adam", options.lr, clip=1.0)
-    recipe = mutual_promotion_official if row.variant == "official" else mutual_promotion
-    return recipe.Config(
+    return recipe_of(row.variant).Config(
         network=NetworkConfig(**network),
         teacher="true",
         perception=row.perception,
+        detach_weights=row.detach,
         seed=seed,
         data=DataConfig(crop=options.crop, batch=options.batch, held_out=options.held_out, known_depth=True),
         loss=LossConfig(contrastive=float(options.contrastive)),
@@ -110,13 +127,11 @@ def both(config: Any, data: Path, folder: Path) -> dict[str, Any]:
     """Train the networks of a row, and score them."""
     import torch
 
-    from unhaze.recipes import mutual_promotion, mutual_promotion_official
     from unhaze.training.pairs import open_data
     from unhaze.training.promotion import trained_network
     from unhaze.training.validation import Validation, one_by_one
 
-    recipe = mutual_promotion_official if config.variant == "official" else mutual_promotion
-    state = recipe.train(config, data, folder, resume="auto")
+    state = recipe_of(config.variant).train(config, data, folder, resume="auto")
     network = trained_network(state).eval()
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     scores = [line for line in log if "val_psnr" in line][-1]
@@ -211,18 +226,20 @@ def table(results: dict[tuple[str, int], dict[str, Any]]) -> str:
     """Markdown of everything that is done."""
     by_row = {name: {s: r for (each, s), r in results.items() if each == name} for name in ROWS}
     lines = [
-        "| row | reported PSNR | PSNR | seeds | over Baseline | SSIM | parameters |",
-        "|---|---|---|---|---|---|---|",
+        "| row | reported PSNR | PSNR | seeds | gain | over | SSIM | parameters |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, got in by_row.items():
-        pairs = [(found, by_row["baseline"].get(seed)) for seed, found in got.items() if "psnr" in found]
+        over = ROWS[name].over
+        pairs = [(found, by_row[over].get(seed)) for seed, found in got.items() if "psnr" in found]
         if not pairs:
             continue
-        gains = [found["psnr"] - base["psnr"] for found, base in pairs if base is not None]
+        gains = [found["psnr"] - base["psnr"] for found, base in pairs if base is not None and over != name]
         cells = (
             f"{REPORTED[name]:.2f}" if name in REPORTED else "",
             *mean_and_seeds([found["psnr"] for found, _ in pairs], 2),
-            f"{statistics.mean(gains):+.2f}" if len(gains) == len(pairs) and name != "baseline" else "",
+            "{:+.2f} ± {:.2f}".format(*interval(gains)) if len(gains) > 1 else "",
+            ROWS[over].label if len(gains) > 1 else "",
             f"{statistics.mean(found['ssim'] for found, _ in pairs):.4f}",
             f"{pairs[0][0]['parameters']:,}",
         )
@@ -230,7 +247,7 @@ def table(results: dict[tuple[str, int], dict[str, Any]]) -> str:
     lines += [
         "",
         "| depth network of | error, hazy | seeds | error, restored | seeds | correlation, hazy | restored |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, got in by_row.items():
         maps = [found for found in got.values() if "hazy" in found]
@@ -276,20 +293,19 @@ def main() -> None:
     parser.add_argument("--contrastive", action="store_true", help="add the contrastive term, which needs VGG19")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    with scenes_read_once():
+    with scenes_of_places():
         study(options)
 
 
 def study(options: argparse.Namespace) -> None:
     """Do the runs that have no result yet, and write tables and plots."""
     results: dict[tuple[str, int], dict[str, Any]] = {}
-    for seed in range(1, options.seeds + 1):
-        for name in options.rows:
-            results[name, seed] = found = result_of(options, name, seed)
-            scores = ", ".join(f"{key} {found[key]:.4g}" for key in ("psnr", "ssim") if key in found)
-            depth = f", depth error {found['hazy']['error']:.3f}" if "hazy" in found else ""
-            print(f"{name}, seed {seed}: {scores}{depth}, {found['seconds']:.0f} s", flush=True)
-            (options.out / "study.md").write_text(table(results))
+    for name, seed in product(options.rows, range(1, options.seeds + 1)):
+        results[name, seed] = found = result_of(options, name, seed)
+        scores = ", ".join(f"{key} {found[key]:.4g}" for key in ("psnr", "ssim") if key in found)
+        depth = f", depth error {found['hazy']['error']:.3f}" if "hazy" in found else ""
+        print(f"{name}, seed {seed}: {scores}{depth}, {found['seconds']:.0f} s", flush=True)
+        (options.out / "study.md").write_text(table(results))
     psnr = {
         ROWS[name].label: [results[name, seed]["psnr"] for seed in range(1, options.seeds + 1)]
         for name in options.rows

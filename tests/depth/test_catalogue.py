@@ -18,14 +18,12 @@ OWN = {
     "ra-depth (encoder)": {"untrained": True, "longest": 96, "features": "encoder"},
     "dcmpnet-de": {"untrained": True, "longest": 96},
     "compact": {},
-    "compact-v2": {},
 }
 # what each one's numbers mean, decided here and not where it is implemented
 KINDS = {
     "ra-depth": "inverse_relative",
     "dcmpnet-de": "inverse_relative",
     "compact": "relative",
-    "compact-v2": "inverse_relative",
 }
 
 

@@ -1,4 +1,4 @@
-"""The depth network that was taught to see through haze: shape, range, which end is near, one answer everywhere."""
+"""A network as the recipe of compact-v2 writes it: shape, range, which end is near, one answer everywhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,36 @@ from PIL import Image
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
 
 from unhaze.cli import app  # noqa: E402
+from unhaze.default.export import round_weights, write_onnx  # noqa: E402
 from unhaze.depth import create_depth  # noqa: E402
-from unhaze.errors import UsageError  # noqa: E402
+from unhaze.depth.compact_v2 import OUTPUT  # noqa: E402
+from unhaze.depth.lite_network import DepthNetwork, field_weights  # noqa: E402
+from unhaze.errors import UsageError, WeightsNotFoundError  # noqa: E402
 from unhaze.images.files import read_image  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def estimator():
-    return create_depth("compact-v2")
+def weights(tmp_path_factory):
+    """The network before its first step: what the default knows of depth."""
+    network = DepthNetwork().eval()
+    network.load_state_dict(field_weights())
+    return write_onnx(round_weights(network), tmp_path_factory.mktemp("weights") / "compact-v2.onnx", [OUTPUT])
+
+
+@pytest.fixture(scope="module")
+def estimator(weights):
+    return create_depth("compact-v2", weights=weights)
+
+
+def test_no_weights_ship_and_the_message_says_where_they_come_from():
+    with pytest.raises(WeightsNotFoundError, match="unhaze train compact-v2"):
+        create_depth("compact-v2")
+    result = CliRunner().invoke(app, ["depth", "--list"])
+    assert "unhaze train compact-v2" in " ".join(result.stdout.split())
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +73,10 @@ def test_saved_and_copied_it_says_the_same(estimator, hazy, tmp_path):
     assert estimator.identity != create_depth("compact").identity
 
 
-def test_command_and_library_agree(estimator, hazy_photo, tmp_path):
+def test_command_and_library_agree(estimator, weights, hazy_photo, tmp_path):
     path = tmp_path / "town.png"
     Image.fromarray(hazy_photo[0]).save(path)
-    result = CliRunner().invoke(app, ["depth", str(path), "--depth", "compact-v2", "--json"])
+    result = CliRunner().invoke(app, ["depth", str(path), "--depth", "compact-v2", "--weights", str(weights), "--json"])
     assert result.exit_code == 0, result.stderr
     (record,) = json.loads(result.stdout)["records"]
     assert (record["model"], record["license"], record["kind"]) == ("compact-v2", "Apache-2.0", "inverse_relative")
@@ -69,8 +89,8 @@ def test_command_and_library_agree(estimator, hazy_photo, tmp_path):
     assert np.abs(slope * expected + offset - levels).max() < 2
 
 
-def test_networks_of_the_other_estimator_are_refused():
+def test_networks_of_the_other_estimator_are_refused(weights):
     with pytest.raises(UsageError, match="give one with the output log_inverse_depth"):
         create_depth("compact-v2", weights=create_depth("compact").path)
     with pytest.raises(UsageError, match="give one with the output log_depth"):
-        create_depth("compact", weights=create_depth("compact-v2").path)
+        create_depth("compact", weights=weights)

@@ -106,7 +106,6 @@ GOOD = {
     "unhaze/__init__.py": b"",
     "unhaze/py.typed": b"",
     "unhaze/default/field-m.onnx": b"weights",
-    "unhaze/depth/compact-v2.onnx": b"weights",
     "unhaze/web/page/index.html": b"<!doctype html>",
     "unhaze/web/page/worker.js": b"",
     "unhaze-0.1.0.dist-info/entry_points.txt": b"",

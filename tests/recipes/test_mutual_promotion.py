@@ -21,7 +21,7 @@ from unhaze.depth.compact import CompactDepth
 from unhaze.depth.dcmpnet_de import dcmpnet_de
 from unhaze.depth.ra_depth import ra_depth
 from unhaze.errors import UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
-from unhaze.losses import softmax_weights, untrained_vgg19
+from unhaze.losses import error_weights, softmax_weights, untrained_vgg19
 from unhaze.models import dcmpnet
 from unhaze.models.checkpoints.loading import load_network, load_weights, save_weights
 from unhaze.models.dcmpnet import DCMPNet, DCMPNetPaper, stages_of
@@ -316,6 +316,45 @@ def test_perceptrons_climb_or_descend():
         found[perception] = float(weights[..., 2:14].mean() / weights[..., 18:30].mean())
     assert found["against"] > 1.2
     assert found["with"] < 0.8
+
+
+def test_weights_of_the_error_have_mean_one_and_no_gradient():
+    difference = torch.randn(2, 3, 8, 6, requires_grad=True)
+    weights = error_weights(difference)
+    assert not weights.requires_grad
+    assert weights.shape == (2, 1, 8, 6)
+    torch.testing.assert_close(weights.mean(dim=(1, 2, 3)), torch.ones(2))
+    size = difference[1].abs().sum(0)
+    torch.testing.assert_close(weights[1, 0], 48 * size.exp() / size.exp().sum())
+
+
+@pytest.mark.parametrize("perception", ["against", "error"])
+def test_weights_can_be_taken_as_given(perception, monkeypatch):
+    """Then u* has the gradient of the weighed L1 alone, and none that comes through the depth network."""
+    config = dataclasses.replace(PAPER, perception=perception, detach_weights=True, loss=LossConfig(0.0, 0.0))
+    state, batch, clear = paper.setup(config), batch_of(), 2 * batch_of().clear - 1
+    restored = (clear + 0.3 * torch.randn_like(clear)).requires_grad_()
+    state.depth.requires_grad_(False)
+    with torch.no_grad():
+        difference = state.depth(restored) - batch.nearness
+        weights = paper.weights_of(state, "depth", difference, config)
+    monkeypatch.setattr(paper, "descend", lambda *_: None)
+    paper.dehazing_step(state, restored, (), batch, (batch.nearness, batch.depth_known), config)
+    expected = weights * (restored - clear).sign() / restored.numel()
+    torch.testing.assert_close(restored.grad, expected, rtol=1e-4, atol=1e-8)
+    if perception == "error":
+        assert not state.perceptrons
+        return
+    restored.grad = None
+    paper.dehazing_step(
+        state,
+        restored,
+        (),
+        batch,
+        (batch.nearness, batch.depth_known),
+        dataclasses.replace(config, detach_weights=False),
+    )
+    assert (restored.grad - expected).abs().max() > 1e-5 * expected.abs().max()
 
 
 def test_rows_of_table_2_without_depth_or_perception():

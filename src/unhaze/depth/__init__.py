@@ -30,7 +30,7 @@ _RA_DEPTH = "none stated; code under the Monodepth2 licence (non-commercial)"
 _ANYTHING, _DISTILL = "unhaze.depth.depth_anything_v2", "unhaze.depth.distill_any_depth"
 _ESTIMATORS = {  # name -> what builds it, licence of the weights, where they come from
     "compact": ("unhaze.depth.compact:compact", "Apache-2.0", "shipped"),
-    "compact-v2": ("unhaze.depth.compact_v2:compact_v2", "Apache-2.0", "shipped"),
+    "compact-v2": ("unhaze.depth.compact_v2:compact_v2", "Apache-2.0", "needed: a file of unhaze train compact-v2"),
     "dcmpnet-de": ("unhaze.depth.dcmpnet_de:dcmpnet_de", "MIT", "needed: a file"),
     "depth-anything-v2-base": (f"{_ANYTHING}:depth_anything_v2_base", "CC-BY-NC-4.0", _HUB),
     "depth-anything-v2-large": (f"{_ANYTHING}:depth_anything_v2_large", "CC-BY-NC-4.0", _HUB),

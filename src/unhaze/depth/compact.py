@@ -38,26 +38,34 @@ class CompactDepth(DepthEstimator):
         weights: ONNX file of such a network; the one that ships with unhaze if ``None``.
 
     Raises:
-        WeightsNotFoundError: There is no such file.
+        WeightsNotFoundError: There is no such file, or none ships and none is given.
         UsageError: The file is no such network.
         MissingError: onnxruntime is not installed.
 
     Attributes:
         catalogue_name: Name that its identity begins with.
         output: Name of the output; its exponential is the map.
-        shipped: Package and file of the network that ships.
+        shipped: Package and file of the network that ships; ``None`` where none does.
     """
 
     catalogue_name = "compact"
     output = "log_depth"
-    shipped = ("unhaze.default", "field-m.onnx")
+    shipped: tuple[str, str] | None = ("unhaze.default", "field-m.onnx")
     kind: DepthKind = "relative"
     license = "Apache-2.0"
     commercial = True
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        self.path = Path(weights) if weights else Path(str(files(self.shipped[0]) / self.shipped[1]))
+        if weights:
+            self.path = Path(weights)
+        elif self.shipped:
+            self.path = Path(str(files(self.shipped[0]) / self.shipped[1]))
+        else:
+            raise WeightsNotFoundError(
+                f"{self.catalogue_name} does not ship with unhaze; train it with unhaze train {self.catalogue_name}, "
+                "and give the file that this writes as weights."
+            )
         if not self.path.is_file():
             raise WeightsNotFoundError(f"There is no network {self.path}; check the path, or install unhaze again.")
         _session(self.path, self.output, os.getpid())

@@ -1,7 +1,8 @@
 """Depth by a small network of ours that was taught to find in a hazy picture what it finds in the clear one.
 
-Own design, see ``docs/models/compact-v2.md``; the network (:mod:`unhaze.depth.lite_network`) ships with unhaze and runs
-in onnxruntime. Deviations: none. No gradients pass through it.
+Own design, see ``docs/models/compact-v2.md``; the network is :mod:`unhaze.depth.lite_network`, its training
+:mod:`unhaze.recipes.depth_estimation`. No weights ship with unhaze: those that were trained are no better than the ones
+of ``compact``. It runs in onnxruntime. Deviations: none. No gradients pass through it.
 
 It gives the logarithm of the inverse depth, and its exponential is inverse depth up to scale and shift: near is large.
 """
@@ -23,7 +24,7 @@ class CompactV2Depth(CompactDepth):
     kind = "inverse_relative"
     catalogue_name = "compact-v2"
     output = OUTPUT
-    shipped = ("unhaze.depth", "compact-v2.onnx")
+    shipped = None
 
 
 def compact_v2(weights: str | Path | None = None) -> CompactV2Depth:

@@ -1,4 +1,4 @@
-"""Depth Anything V2: relative inverse depth of any picture, in three sizes.
+"""Depth Anything V2: relative inverse depth of any picture, in three sizes (DAv2-S, -M and -L in P2, Table 8).
 
 Paper: Yang, Kang, Huang, Zhao, Xu, Feng, Zhao, "Depth Anything V2", NeurIPS 2024.
 Official code: DepthAnything/Depth-Anything-V2 at a561b84 (Apache-2.0). Weights: small Apache-2.0; base and large

@@ -1,5 +1,7 @@
 """Distill-Any-Depth: the networks of Depth Anything V2, trained further by several teachers.
 
+Rows "DSv2" of P2 ("Can Large Pretrained Depth Estimation Models Help With Image Dehazing?", Table 8) are read as this.
+
 Paper: He, Guo, Li, Li, Cui, Zhang, "Distill Any Depth: Distillation Creates a Stronger Monocular Depth Estimator",
 arXiv 2502.19204, 2025.
 Official code: Westlake-AGI-Lab/Distill-Any-Depth (MIT). Weights: the authors state MIT in their repository and

@@ -1,4 +1,4 @@
-"""HGDF: depth guides attention over channels, gates decide per channel and per pixel what of it is used.
+"""HGDF, Hierarchical Gated Depth Fusion: depth guides attention over channels, gates decide what of it is used.
 
 Paper: "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?" (P2), Methods, Eqs. 2 to 9. There is no
 public code, the text at hand lost Eqs. 2, 4 and 5, and the paper leaves sizes open. This reading takes those with which
@@ -8,12 +8,12 @@ With ``x`` (B, C, H, W) what enters a stage, ``F`` the stage and ``d`` feature m
 
     d'  = p(d)
     x'  = x + Z_pre(d')
-    x_a = x' + MHSA(x')                                   Color Feature Encoder, Eq. 5
-    x_i = V softmax(K^T Q / alpha),  Q, V of x_a, K of d'  Depth-Aware Interaction, Eq. 6
-    w   = sigmoid(conv1x1(mean(x_i)))                     Adaptive Channel Gating, Eq. 7
+    x_a = x' + MHSA(x')                                   Color Feature Encoder (CFE), Eq. 5
+    x_i = V softmax(K^T Q / alpha),  Q, V of x_a, K of d'  Depth-Aware Interaction (DAI), Eq. 6
+    w   = sigmoid(conv1x1(mean(x_i)))                     Adaptive Channel Gating (ACG), Eq. 7, mean = GAP
     x_g = x_a + w * x_i                                   Eq. 8
-    x_f = x_g + conv(GELU(conv(x_g)))                     feed-forward network, Eq. 9
-    g   = sigmoid(phi(x_f))                               Adaptive Spatial Gating, Eq. 3
+    x_f = x_g + conv(GELU(conv(x_g)))                     feed-forward network (D-FFN), Eq. 9
+    g   = sigmoid(phi(x_f))                               Adaptive Spatial Gating (ASG), Eq. 3; x_f is F_hgdf
     y   = F(x) + Z_post(g * x_f + x')                     Eqs. 4 and 2
 
 What P2 leaves open, and why it is read so:
@@ -96,8 +96,8 @@ class GatedDepthSite(Site):
         channel_gate: ACG, Eqs. 7 and 8.
         feed_forward: D-FFN, Eq. 9.
         spatial_gate: ASG, Eqs. 3 and 4.
-        zero_pre: Whether Z_pre starts at zero.
-        zero_post: Whether Z_post starts at zero.
+        zero_pre: Whether Z_pre is zero-initialized (ZC, Pre-ZC of Table 6).
+        zero_post: Whether Z_post is (Post-ZC).
         add_depth: Whether depth is added to what G sees; without it depth is the key of Eq. 6 alone.
         depth_key: Whether K of Eq. 6 is of depth; without it, of colour.
         copy: Whether there is G; without it the stage itself sees ``x + Z_pre(d')``, and nothing else is added.
@@ -306,7 +306,7 @@ class SpatialGate(nn.Module):
 
 
 class HierarchicalGatedDepthFusion(Fusion):
-    """HGDF at every site.
+    """HGDF, the plug-and-play RGB-Depth Fusion Module of P2, at every site.
 
     Args:
         sites: Stages at which it acts.

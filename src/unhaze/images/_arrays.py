@@ -91,7 +91,7 @@ def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]], wh
 def unpremultiply(pixels: Pixels, alpha: Pixels) -> tuple[Pixels, list[str]]:
     """Colours as they are without alpha, and a note on those that no alpha gives.
 
-    Integers come back exactly through :func:`premultiply`, but for colours brighter than their alpha, which become white.
+    Integers come back exactly through :func:`premultiply`, but for colours brighter than alpha allows, which get white.
     Floats have room for those.
     """
     colours, too_bright = _scale_by_alpha(pixels, alpha, divide=True)

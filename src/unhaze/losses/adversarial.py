@@ -2,8 +2,9 @@
 
 Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014 (``vanilla``, with the generator's loss that does not
 saturate); Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017 (``lsgan``); Lim and Ye, "Geometric
-GAN", 2017 (``hinge``). The discriminator is that of DNMGDT (NianWang-HJJGCDX/DNMGDT at f302544, MIT);
-:class:`ProbabilityDiscriminator` is that of D4.
+GAN", 2017 (``hinge``). The discriminators are that of DNMGDT (NianWang-HJJGCDX/DNMGDT at f302544, MIT), that of D4
+(:class:`ProbabilityDiscriminator`), and that of Wang et al., "Real-ESRGAN", ICCV Workshops 2021, which SelfPromer is
+trained with.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from unhaze.errors import UnknownNameError
 
-__all__ = ["Objective", "PatchDiscriminator", "ProbabilityDiscriminator", "discriminator_loss", "generator_loss"]
+__all__ = [
+    "Objective",
+    "PatchDiscriminator",
+    "ProbabilityDiscriminator",
+    "UNetDiscriminator",
+    "discriminator_loss",
+    "generator_loss",
+]
 
 Objective = Literal["vanilla", "lsgan", "hinge"]
 
@@ -108,3 +116,35 @@ class ProbabilityDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Probabilities (B, 1, H / 8 - 2, W / 8 - 2) that (B, 3, H, W) images in [0, 1], from 32x32 px on, are real."""
         return torch.sigmoid(self.layers(image))
+
+
+class UNetDiscriminator(nn.Module):
+    """Three steps down and up again with spectral normalisation and connections; a verdict on every pixel.
+
+    Args:
+        channels: Width at full size; it doubles at each of the three steps down.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        widths = [channels * 2**i for i in range(4)]
+        self.enter = nn.Conv2d(3, channels, 3, padding=1)
+        down = [nn.Conv2d(fine, coarse, 4, stride=2, padding=1, bias=False) for fine, coarse in pairwise(widths)]
+        up = [nn.Conv2d(coarse, fine, 3, padding=1, bias=False) for fine, coarse in pairwise(widths)]
+        last = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2)]
+        self.down, self.up, self.last = (nn.ModuleList(map(spectral_norm, part)) for part in (down, up[::-1], last))
+        self.leave = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Verdicts (B, 1, H, W) on (B, 3, H, W) images; H and W are multiples of 8."""
+        x = F.leaky_relu(self.enter(image), 0.2)
+        passed = []
+        for layer in self.down:
+            passed.append(x)
+            x = F.leaky_relu(layer(x), 0.2)
+        for layer in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.leaky_relu(layer(x), 0.2) + passed.pop()
+        for layer in self.last:
+            x = F.leaky_relu(layer(x), 0.2)
+        return cast("Tensor", self.leave(x))

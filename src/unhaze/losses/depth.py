@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["mean_over_known", "perceived_depth_loss", "perceived_image_loss", "softmax_weights", "weighted_l1"]
+__all__ = [
+    "error_weights",
+    "mean_over_known",
+    "perceived_depth_loss",
+    "perceived_image_loss",
+    "softmax_weights",
+    "weighted_l1",
+]
 
 EPS = 1e-7  # of the official code
 
@@ -43,6 +50,22 @@ def softmax_weights(difference: Tensor) -> Tensor:
     """
     shares = difference.flatten(1).softmax(1) + EPS
     return shares.view_as(difference).sum(1, keepdim=True)
+
+
+def error_weights(difference: Tensor) -> Tensor:
+    """Weights from the size of a difference alone: a softmax over pixels, times their number, without gradient.
+
+    As :func:`softmax_weights`, but with a mean of 1, so that the loss keeps the size of the plain one, and what is too
+    dark counts as much as what is too bright.
+
+    Args:
+        difference: (B, C, H, W), restored minus clear.
+
+    Returns:
+        (B, 1, H, W), mean 1.
+    """
+    size = difference.detach().abs().sum(1, keepdim=True)
+    return size.flatten(1).softmax(1).view_as(size) * (size.shape[-2] * size.shape[-1])
 
 
 def perceived_depth_loss(

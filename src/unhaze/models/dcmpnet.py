@@ -305,15 +305,18 @@ def _beside(skip: Tensor, x: Tensor) -> Tensor:
 
 
 class DCMPNetPaper(Model):
-    """The network of the paper's text; its images are in [-1, 1].
+    """The network of the paper's text, its Phi; images are in [-1, 1].
 
-    The switches are the rows of Table 2; the difference perception of its last row is a matter of training alone.
+    The switches are the rows of Table 2; without any it is the Baseline. The difference perception of the last row is a
+    matter of training alone. A level of the decoder is the paper's "LEGM with FMI" (feature modulation implantation).
 
     Args:
-        legm: Transformer levels; otherwise their inputs are summed.
-        mfm: Modulation fusion in the decoder; otherwise a sum.
-        msaam: Aggregation of all levels; otherwise each level of the decoder gets its own level of the encoder.
-        de: A depth network, whose map enters the first level.
+        legm: LEGM, local feature-embedded global feature extraction module: transformer levels, F_legm; otherwise their
+            inputs are summed.
+        mfm: MFM, modulation fusion module (MFMM in P1, 4.3), in the decoder; otherwise a sum.
+        msaam: MSAAM, multi-scale aggregation attention module, of all levels; otherwise each level of the decoder gets
+            its own level of the encoder.
+        de: DE, a depth network, whose map M_u~* enters the first level through a DRDB.
         width, num_blocks, unet_width, depth_channels, depth_growth: Sizes, see :class:`DCMPNet`.
     """
 
@@ -395,7 +398,10 @@ class Join(nn.Module):
 
 
 class ChannelAggregation(nn.Module):
-    """MSAAM of the paper (Eq. 6): a weight per channel, levels aligned with the first, one map per decoder level."""
+    """MSAAM of the paper (Eq. 6): a weight per channel, levels aligned with the first, one map per decoder level.
+
+    Weights A_legm are of the means of all three F_legm (GAP, Concat, MLP and split).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -434,7 +440,10 @@ class SkipsOnly(nn.Module):
 
 
 class ModulationFusion(nn.Module):
-    """MFM (Eq. 7): both maps times one weight, a softmax over channels, then concatenated with the first, projected."""
+    """MFM (Eq. 7): F_legm and F_rc times one weight A_rc, a softmax over channels, then joined with the first.
+
+    A_rc is of the means of the sum (GAP, MLP and Softmax).
+    """
 
     def __init__(self, channels: int, *, modulated: bool, reduction: int = 8) -> None:
         super().__init__()
@@ -458,10 +467,10 @@ class ModulationFusion(nn.Module):
 
 
 class DifferencePerceptron(nn.Module):
-    """DP: turns a difference into weights that are large where the difference matters.
+    """DP, difference perceptron: turns a difference into weights that are large where the difference matters.
 
-    The paper's training weighs depth errors by what this makes of ``u* - u`` (Eq. 8 and 9), and errors of the restored
-    image by what a second one makes of the difference of depth maps (Eq. 11). It names convolutions, an MLP and a
+    The paper's training weighs depth errors by A_d,r, what this makes of R_u*/u = u* - u (Eq. 8 and 9), and errors of
+    the restored image by A_e,r, what a second one makes of M_u* - M_u (Eq. 11). It names convolutions, an MLP and a
     softmax, and leaves open over what: here over pixels, times their number, so that the weights have a mean of one and
     a weighted loss keeps the size of the plain one. The official code has no such layers.
 

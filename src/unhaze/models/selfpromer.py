@@ -112,13 +112,15 @@ class SelfPromer(Model):
                 of the clear one or of a restored one. (B, 256, H/8, W/8) each.
 
         Returns:
-            ``aux`` holds ``indices``, (B, 1, H/8, W/8), the codes that were chosen, and ``codebook_loss``.
+            ``aux`` holds ``latent``, (B, 512, H/8, W/8), what codes are chosen for, ``indices``, (B, 1, H/8, W/8), the
+            codes that were chosen, and ``codebook_loss``.
         """
         encoded = self._encode(image, run)
         prompt = None if depth_features is None else (depth_features[0] - depth_features[1]).abs() * encoded[2]
         x = encoded[2] if prompt is None else encoded[2] + prompt
         transformed = run("mid", lambda y: self._transform(y, prompt), x)
-        quantised, indices, loss = self._quantise(self.enter_codes(transformed))
+        latent = self.enter_codes(transformed)
+        quantised, indices, loss = self._quantise(latent)
         x = self.leave_codes(quantised)
         for name, align, guide, up, decoder in (
             ("dec3", self.align3, self.guide3, self.up3, self.dec3),
@@ -130,7 +132,7 @@ class SelfPromer(Model):
                 x = x + guide(aligned)
                 del aligned
             x = run(name, decoder, up(F.interpolate(x, scale_factor=2)))
-        return Restored(self.head(x), aux={"indices": indices, "codebook_loss": loss})
+        return Restored(self.head(x), aux={"latent": latent, "indices": indices, "codebook_loss": loss})
 
     def encode_depth(self, depth: Tensor) -> Tensor:
         """Features, (B, 256, H/8, W/8), of a depth map in [0, 1], (B, 1, H, W)."""

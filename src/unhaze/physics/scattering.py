@@ -3,7 +3,8 @@
     I(x) = J(x) t(x) + A (1 - t(x)),    t(x) = exp(-beta d(x))
 
 with the hazy picture I, the clear picture J, the airlight A, the transmission t, the scattering coefficient beta [1/m]
-and the depth d [m].
+and the depth d [m]. They are Eqs. 1 and 2 of "Depth Information Assisted Collaborative Mutual Promotion Network for
+Single Image Dehazing" and Eq. 1 of "Can Large Pretrained Depth Estimation Models Help With Image Dehazing?".
 
 All functions work on numpy arrays and on torch tensors (where they are differentiable), and follow the broadcasting
 rules of either: for an (H, W, 3) picture give the transmission as (H, W, 1) and the airlight as (3,) or (H, W, 3); for

@@ -1,8 +1,9 @@
 """Depth fused into a trained network: the two stages of P2.
 
-"Can Large Pretrained Depth Estimation Models Help With Image Dehazing?", Methods, "Overall Framework": the network is
-trained on colour alone first; then the fusion modules, which change nothing at first because of their zero
-convolutions, are trained with it (or alone, Table 4), by a cosine with restarts. Stage 1 is the recipe
+"Can Large Pretrained Depth Estimation Models Help With Image Dehazing?", Methods, "Overall Framework", its two-stage
+training strategy: the network is trained on colour alone first; then the fusion modules, which change nothing at first
+because of their zero convolutions, are trained with it (or alone, Table 4), by cosine annealing with restarts and with
+gradient accumulation. Stage 1 is the recipe
 ``supervised``; this is stage 2, and also the whole where the network starts fresh. Known gaps: the numbers of the
 learning rates of Table 7 are lost in the text ("set according to each baseline" is not), it names no loss, and no code
 is public.
@@ -173,7 +174,7 @@ def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Pa
     device = choose_device(config.device)
     join_processes(device)
     state = setup(config)
-    dataset, held_out = _open(state, config, data)
+    dataset, held_out = open_samples(state, config, data)
     settings, facts = asdict(config), data_facts(dataset, config.data)
     with RunRecord(out, config.loop, settings=settings, data=facts, batch=config.data.batch, resume=resume) as run:
         if run.checkpoint is not None:
@@ -282,7 +283,7 @@ def _is_live(config: Config) -> bool:
     return config.depth not in _FROM_DATA and not config.depth.startswith(CACHED)
 
 
-def _open(state: State, config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
+def open_samples(state: State, config: Config, data: str | Path) -> tuple[Dataset, list[Sample]]:
     """Pairs with the depth that is asked for, to train and to validate on."""
     if config.depth.startswith(CACHED):
         estimator = state.network.estimator

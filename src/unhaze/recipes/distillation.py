@@ -1,9 +1,8 @@
 """A student that learns from pairs and from the features of a trained teacher, as CoA's second stage does.
 
 Ma, Feng, Zhang, Liu, Fan, Liu, "CoA: Towards Real Image Dehazing via Compression-and-Adaptation", CVPR 2025; official
-code YanZhang-zy/CoA at f94b8c4. Of the three stages, the first is the preset ``coa-teacher-its`` of ``supervised`` and
-this is the second. The third adapts a student to real haze by a text loss of CLIP and is not here: it needs CLIP's
-weights.
+code YanZhang-zy/CoA at f94b8c4. Of the three stages, the first is the preset ``coa-teacher-its`` of ``supervised``,
+this is the second, and the third, which adapts the student to real haze, is :mod:`unhaze.recipes.adaptation`.
 
 The features that are compared are those that both networks name ``feat0`` (half size) to ``feat3`` (a sixteenth). As in
 the official code, nothing trains the 1x1 convolutions through which the teacher shows its features (``to_feat0`` to

@@ -12,14 +12,21 @@ of its own:
 2. the dehazing network (Eq. 11 and 12), with weights that a perceptron makes of the difference of the depth maps of u*
    and u, the contrastive term, and the term of its U-Net (Eq. 5).
 
+In the letters of the paper: ``restored`` is u*, ``batch.hazy`` u~* and ``batch.clear`` u; Phi is the dehazing network
+with weights w_d and rate eta_d, Psi the depth network with w_e and eta_e; M_u*, M_u~* and M_u are the depth maps of u*,
+u~* and u, R_u*/u is u* - u; A_d,r weighs depth errors and A_e,r image errors. l_depth is Eq. 9, l_dehaze Eq. 11 with
+the lambda_i of :mod:`unhaze.losses.contrastive`, l_UNET Eq. 5. Both steps together are the "dual-task collaborative
+mutual promotion learning"; Eqs. 3 and 4 are its outline.
+
 Eq. 12 uses the depth network after its step. u* is computed once, with the depth network in LEGM's input as it was
 before that step, and serves both steps, which saves a forward pass; the weights of step 2 are of the new one.
 
 Where the text is silent: the features of the clear image in Eq. 5 are a target without gradient, its term is the sum
 over the three maps that the U-Net hands on, and each batch, hazy or clear, is normalised by its own statistics, which
 takes a part of their difference away; the weights have a mean of one; and the perceptrons are trained against the loss
-(``perception``), because one that is trained with it learns to look away from what is badly restored. A step is a step
-of the schedule; VGG19 may be the authors' weights (see ``unhaze.losses.vgg19``).
+(``perception``), because one that is trained with it learns to look away from what is badly restored. Whether the
+weights of Eq. 11 pass gradients on into u* is not said either; they do, unless ``detach_weights`` is set. A step is a
+step of the schedule; VGG19 may be the authors' weights (see ``unhaze.losses.vgg19``).
 
 A run is a function of its configuration: one that was killed and resumed gives the weights of one that was not, bit for
 bit, on the same machine with the same threads. N processes (``torchrun``) share each batch; batch normalisation in the
@@ -39,7 +46,7 @@ from torch import Tensor, nn
 
 from unhaze.data.batch import Batch
 from unhaze.errors import UsageError
-from unhaze.losses.depth import perceived_depth_loss, perceived_image_loss
+from unhaze.losses.depth import error_weights, perceived_depth_loss, perceived_image_loss
 from unhaze.models.layers.device import choose_device
 from unhaze.training.distributed import average_values, join_processes, leave_processes
 from unhaze.training.pairs import batches, data_facts
@@ -119,7 +126,7 @@ def depth_step(
     state.depth.requires_grad_(True)
     with autocast(choose_device(config.device), config.precision):
         of_restored, of_hazy = state.depth(torch.cat((restored, 2 * batch.hazy - 1))).float().chunk(2)
-    weights = weights_of(state, "image", restored - (2 * batch.clear - 1))  # Eq. 8
+    weights = weights_of(state, "image", restored - (2 * batch.clear - 1), config)  # Eq. 8
     loss = perceived_depth_loss(of_restored, of_hazy, clear_depth, weights, known)  # Eq. 9
     state.depth_scaler.scale(loss).backward()
     _, estimating = parameters_of(state.network, state.depth, state.perceptrons)
@@ -142,10 +149,11 @@ def dehazing_step(
     clear_depth, known = target
     meeting = restored.detach().float().requires_grad_()
     weights: Tensor = meeting.new_ones(())
-    if state.depth is not None and state.perceptrons:
+    if state.depth is not None and config.perception != "off":
         with autocast(device, config.precision):
-            difference = state.depth(meeting).float() - clear_depth
-        weights = weights_of(state, "depth", difference)
+            seen = meeting.detach() if config.detach_weights else meeting
+            difference = state.depth(seen).float() - clear_depth
+        weights = weights_of(state, "depth", difference, config)
         weights = torch.where(known.view(-1, 1, 1, 1), weights, torch.ones_like(weights))
     image = perceived_image_loss(meeting, 2 * batch.clear - 1, weights)  # Eq. 11, first term
     state.scaler.scale(image).backward()
@@ -177,8 +185,10 @@ def unet_loss(state: State, of_hazy: tuple[Tensor, ...], batch: Batch, config: C
     return torch.stack(terms).sum()  # Eq. 5
 
 
-def weights_of(state: State, name: str, difference: Tensor) -> Tensor:
-    """What a perceptron makes of a difference; 1 without perception."""
+def weights_of(state: State, name: str, difference: Tensor, config: Config) -> Tensor:
+    """What a perceptron makes of a difference, or its size alone; 1 without perception."""
+    if config.perception == "error":
+        return error_weights(difference)
     if name not in state.perceptrons:
         return difference.new_ones(())
     weights: Tensor = state.perceptrons[name](difference)

@@ -28,6 +28,7 @@ class LossConfig:
     Attributes:
         l1: Mean absolute error.
         mse: Mean squared error.
+        charbonnier: See :func:`~unhaze.losses.pixel.charbonnier`.
         ssim: 1 - SSIM.
         frequency: Mean absolute error of real and imaginary parts of the spectrum.
         contrastive: Contrastive regularisation (Wu et al., CVPR 2021): near to the clear picture and far from the hazy
@@ -45,6 +46,7 @@ class LossConfig:
 
     l1: float = 1.0
     mse: float = 0.0
+    charbonnier: float = 0.0
     ssim: float = 0.0
     frequency: float = 0.0
     contrastive: float = 0.0
@@ -76,6 +78,7 @@ def restoration_terms(restored: Restored, clear: Tensor, hazy: Tensor, config: L
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "l1": pixel_loss,
         "mse": partial(pixel_loss, kind="mse"),
+        "charbonnier": partial(pixel_loss, kind="charbonnier"),
         "ssim": partial(ssim_loss, zero_padded=config.zero_padded),
         "frequency": partial(frequency_loss, coefficients=config.coefficients),  # type: ignore[arg-type]
     }

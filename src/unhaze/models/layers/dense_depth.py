@@ -25,7 +25,7 @@ DEPTH_KEYS = (*DENSE_BLOCK_KEYS, (r"^conv([1-4])\.", r"down\1."), (r"^final_conv
 
 
 class DilatedDenseBlock(nn.Module):
-    """DRDB: five dilated convolutions, each of which sees all before it, and what they add.
+    """DRDB, dilated residual dense block: five convolutions, each of which sees all before it, and what they add.
 
     Args:
         channels: C in and out.
@@ -51,7 +51,7 @@ class DilatedDenseBlock(nn.Module):
 
 
 class DenseDepthNetwork(nn.Module):
-    """DE: four blocks on the way down to 1/16, four on the way up, no connections between them.
+    """DE, the Psi of P1: four blocks on the way down to 1/16, four on the way up, no connections between them.
 
     The paper's text says that it "follows a U-Net structure"; the official code, which is followed, has no connections.
 

@@ -280,7 +280,7 @@ def coa_student_its() -> distillation.Config:
     """CoA's student: the teacher's loss and 1.0 affinity of features; needs --set teacher_weights=FILE.
 
     Adam 1e-4 to 1e-6, 100,000 steps of 24 crops of 256, mirrored and turned. The official code trains on THaze, as for
-    the teacher, and then goes on with an average of the weights and a text loss of CLIP, whose weights are not here.
+    the teacher. ``coa-adapted`` follows, on photographs of real haze.
     Official code: YanZhang-zy/CoA at f94b8c4, ``KD.py``.
     """
     teacher = coa_teacher_its()
