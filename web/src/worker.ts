@@ -12,6 +12,7 @@ import type { Answer, Ask, Calls, Found, Frame, Saved, Settings, View } from "./
 declare const __SERVICE__: boolean;
 
 const PREVIEW_PIXELS = 1920 * 1080;
+const FAINTEST_HAZE = 0.3; // optical depth that at least fills the scale of the map, so that clear air looks like it
 
 let current: { file: Blob; picture: Picture; preview: Picture["pixels"] } | null = null;
 let solved: { field: HazeField; restorer: Restorer } | null = null;
@@ -110,7 +111,7 @@ function drawMap(view: View, field: HazeField, preview: Picture["pixels"]): Fram
     view === "haze"
       ? data
       : resizeLinear({ width: field.width, height: field.height, channels: 1, data }, width, height).data;
-  const largest = view === "haze" ? -Math.log(field.least) : 1;
+  const largest = view === "haze" ? values.reduce((most, each) => Math.max(most, each), FAINTEST_HAZE) : 1;
   const stops = [[0, 0, 30], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]];
   for (let i = 0; i < values.length; i++) {
     const place = Math.min(Math.max(values[i] / largest, 0), 0.9999) * (stops.length - 1);

@@ -14,7 +14,7 @@ export const DEFAULT_LOOK: Look = { strength: 1, colorBlend: 0.8, keepExposure: 
 
 const MAXIMUM_COLOR_GAIN = 3;
 const RANGE_MARGIN = 4 / 255;
-const STEPS = 4096; // of the table of powers
+const STEPS = 16384; // of transmission, in the tables of gains: an error of 0.15 levels of 255 at most
 const LEVELS = 16384; // of the table of results in 8 bits: a fine step even where the brightening curve is steep
 
 /** A small map enlarged: columns at once, rows on demand. */
@@ -52,7 +52,7 @@ export class Restorer {
   private readonly offset: RowBlender;
   private readonly light: RowBlender[];
   private readonly values: Float32Array[];
-  private readonly kept: Float32Array | null;
+  private readonly kept: Uint16Array | null;
   private keptFor = 0; // sign of the strength that it holds for
 
   /**
@@ -80,7 +80,7 @@ export class Restorer {
         : field.airlight;
     this.light = [0, 1, 2].map((channel) => small(lights, channel, 3));
     this.values = [0, 1, 2].map((channel) => valueTable(pixels, curve, channel));
-    this.kept = remember ? new Float32Array(width * height) : null;
+    this.kept = remember ? new Uint16Array(width * height) : null;
   }
 
   /** The picture without haze, in the type of its pixels. */
@@ -93,27 +93,25 @@ export class Restorer {
     const sign = Math.sign(strength);
     const remembered = this.kept !== null && this.keptFor === sign;
     const lift = field.lift * look.keepExposure * Math.max(strength, 0);
-    const least = field.least;
-    const powers = Float64Array.from({ length: STEPS + 2 }, (_, i) => (least + ((1 - least) * i) / STEPS) ** -strength);
-    const toStep = STEPS / (1 - least);
+    const { least } = field;
+    const gains = new Float32Array(STEPS + 1);
+    const colorGains = new Float32Array(STEPS + 1);
+    for (let i = 0; i <= STEPS; i++) {
+      gains[i] = (least + ((1 - least) * i) / STEPS) ** -strength;
+      colorGains[i] = Math.min(1 + (gains[i] - 1) * look.colorBlend, MAXIMUM_COLOR_GAIN);
+    }
     const [reds, greens, blues] = this.values;
-    const finish = this.finisher(lift);
-    const through = new Float32Array(width);
+    const results = data instanceof Uint8Array ? this.resultTables(lift) : null;
+    const steps = new Uint16Array(width);
     const mayExceed = data instanceof Uint16Array && white < 65535;
-    const blend = look.colorBlend;
     for (let y = 0; y < height; y++) {
       const [lightR, lightG, lightB] = this.light.map((each) => each.at(y));
-      if (remembered) through.set(this.kept!.subarray(y * width, (y + 1) * width));
-      else {
-        this.transmission(y, through, sign > 0);
-        this.kept?.set(through, y * width);
-      }
+      const row = this.kept ? this.kept.subarray(y * width, (y + 1) * width) : steps;
+      if (!remembered) this.transmission(y, row, sign > 0);
       for (let x = 0; x < width; x++) {
         const at = y * width + x;
         if (alpha && alpha[at] === 0) continue;
-        const place = (through[x] - least) * toStep;
-        const step = place | 0;
-        const gain = powers[step] + (powers[step + 1] - powers[step]) * (place - step);
+        const gain = gains[row[x]];
         const r = lightR[x];
         const g = lightG[x];
         const b = lightB[x];
@@ -121,7 +119,7 @@ export class Restorer {
         if (channels === 1) {
           const gray = reds[data[at]];
           const restored = gray * gain + (1 - gain) * light;
-          if (!mayExceed || data[at] <= white) out[at] = finish(restored, 0);
+          if (!mayExceed || data[at] <= white) out[at] = this.finish(restored, 0, lift);
           continue;
         }
         const i = at * 3;
@@ -129,19 +127,21 @@ export class Restorer {
         const green = greens[data[i + 1]];
         const blue = blues[data[i + 2]];
         const gray = 0.299 * red + 0.587 * green + 0.114 * blue;
-        let colorGain = 1 + (gain - 1) * blend;
-        if (colorGain > MAXIMUM_COLOR_GAIN) colorGain = MAXIMUM_COLOR_GAIN;
+        const colorGain = colorGains[row[x]];
         const loss = 1 - colorGain;
         const shift = (1 - gain) * light + gray * (gain - colorGain);
-        if (!mayExceed || data[i] <= white) {
-          out[i] = finish(red * colorGain + shift + loss * (r - light), 0);
+        const restoredRed = red * colorGain + shift + loss * (r - light);
+        const restoredGreen = green * colorGain + shift + loss * (g - light);
+        const restoredBlue = blue * colorGain + shift + loss * (b - light);
+        if (results) {
+          out[i] = results[0][levelOf(restoredRed)];
+          out[i + 1] = results[1][levelOf(restoredGreen)];
+          out[i + 2] = results[2][levelOf(restoredBlue)];
+          continue;
         }
-        if (!mayExceed || data[i + 1] <= white) {
-          out[i + 1] = finish(green * colorGain + shift + loss * (g - light), 1);
-        }
-        if (!mayExceed || data[i + 2] <= white) {
-          out[i + 2] = finish(blue * colorGain + shift + loss * (b - light), 2);
-        }
+        if (!mayExceed || data[i] <= white) out[i] = this.finish(restoredRed, 0, lift);
+        if (!mayExceed || data[i + 1] <= white) out[i + 1] = this.finish(restoredGreen, 1, lift);
+        if (!mayExceed || data[i + 2] <= white) out[i + 2] = this.finish(restoredBlue, 2, lift);
       }
     }
     if (this.kept) this.keptFor = sign;
@@ -149,42 +149,40 @@ export class Restorer {
   }
 
   /** From a restored value to one of the file: clipped, brightened by x (1 + k) / (1 + k x), with the file's curve. */
-  private finisher(lift: number): (value: number, channel: number) => number {
-    const { curve } = this;
-    const { white, data } = this.pixels;
-    const exact = (value: number, channel: number): number => {
-      let v = value < 0 ? 0 : value > 1 ? 1 : value;
-      v = (v * (1 + lift)) / (1 + lift * v);
-      if (curve) v = fromSrgb(curve, channel, v);
-      return v * white + 0.5; // the integer array truncates
-    };
-    if (data instanceof Uint16Array) return exact;
-    const tables = [0, 1, 2].slice(0, curve ? 3 : 1).map((channel) =>
-      Uint8Array.from({ length: LEVELS + 1 }, (_, i) => exact(i / LEVELS, channel)),
-    );
-    const [reds, greens = reds, blues = reds] = tables;
-    return (value, channel) => {
-      const place = value <= 0 ? 0 : value >= 1 ? LEVELS : (value * LEVELS + 0.5) | 0;
-      return channel === 0 ? reds[place] : channel === 1 ? greens[place] : blues[place];
-    };
+  private finish(value: number, channel: number, lift: number): number {
+    let v = value < 0 ? 0 : value > 1 ? 1 : value;
+    v = (v * (1 + lift)) / (1 + lift * v);
+    if (this.curve) v = fromSrgb(this.curve, channel, v);
+    return v * this.pixels.white + 0.5; // the integer array truncates
+  }
+
+  /** `finish` for 8 bits, as a table for each channel. */
+  private resultTables(lift: number): [Uint8Array, Uint8Array, Uint8Array] {
+    const table = (channel: number) =>
+      Uint8Array.from({ length: LEVELS + 1 }, (_, i) => this.finish(i / LEVELS, channel, lift));
+    const red = table(0);
+    return this.curve ? [red, table(1), table(2)] : [red, red, red];
   }
 
   /** Optical depth of every pixel, 0 where the air is clear. */
   depth(): Float32Array {
     const { width, height } = this.pixels;
     const out = new Float32Array(width * height);
-    const row = new Float32Array(width);
+    const { least } = this.field;
+    const row = new Uint16Array(width);
+    const depths = Float32Array.from({ length: STEPS + 1 }, (_, i) => -Math.log(least + ((1 - least) * i) / STEPS));
     for (let y = 0; y < height; y++) {
       this.transmission(y, row, false);
-      for (let x = 0; x < width; x++) out[y * width + x] = -Math.log(row[x]);
+      for (let x = 0; x < width; x++) out[y * width + x] = depths[row[x]];
     }
     return out;
   }
 
-  /** Transmission of row `y`; bounded, it is raised where a pixel would leave the range of the picture. */
-  private transmission(y: number, out: Float32Array, bounded: boolean): void {
+  /** Transmission of row `y` in steps from the least one to 1; bounded, it is raised where a pixel would leave the range of the picture. */
+  private transmission(y: number, out: Uint16Array, bounded: boolean): void {
     const { width, channels, data } = this.pixels;
     const { least } = this.field;
+    const toStep = STEPS / (1 - least);
     const slope = this.slope.at(y);
     const offset = this.offset.at(y);
     const [reds, greens, blues] = this.values;
@@ -204,9 +202,13 @@ export class Restorer {
         else bound = Math.max(bounds(red, lightR[x]), bounds(green, lightG[x]), bounds(blue, lightB[x]));
         if (bound > t) t = bound < 1 ? bound : 1;
       }
-      out[x] = t;
+      out[x] = (t - least) * toStep + 0.5;
     }
   }
+}
+
+function levelOf(value: number): number {
+  return value <= 0 ? 0 : value >= 1 ? LEVELS : (value * LEVELS + 0.5) | 0;
 }
 
 /** The boundary constraint of Meng et al. (2013), Eq. 7: least transmission with which a value stays in range. */
