@@ -143,7 +143,7 @@ def dehazed_frames(path: str | Path, **options: Any) -> Iterator[tuple[float, Pi
     """
     plan, rest = _split_options(None, options)
     with (
-        open_reader(path, deinterlace=plan.deinterlace, rate=plan.rate) as reader,
+        open_reader(path, deinterlace=plan.deinterlace, rate=plan.exact_rate) as reader,
         Dehazer.from_options(Options(**{"threads": 1, **rest})) as dehazer,
     ):
         line = DehazeLine(reader, plan, dehazer, reader.info.pixels(dehazer.max_pixels))
@@ -179,7 +179,7 @@ def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
 
 def _make(source: str, target: Path, plan: VideoPlan, dehazer: Dehazer, progress: Any) -> VideoResult:
     began = time.perf_counter()
-    with open_reader(source, deinterlace=plan.deinterlace, rate=plan.rate) as reader:
+    with open_reader(source, deinterlace=plan.deinterlace, rate=plan.exact_rate) as reader:
         work = _Work(reader, target, plan, dehazer, progress)
         try:
             work.run()
@@ -217,8 +217,9 @@ class _Work:
         self.encoding = choose_encoding(
             info, plan.codec, plan.crf, plan.preset, pictures=target.suffix if self.kind == "image2" else None
         )
-        if self.kind == "avi" and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
-            self.encoding.options["bf"] = "0"  # there are no times in AVI, so frames must be stored in their order
+        if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
+            # there are no times in AVI, and none below zero in FLV, so frames must be stored in the order they are shown
+            self.encoding.options["bf"] = "0"
         # a file that cannot say how it is turned for display is turned itself
         self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
         self._line = DehazeLine(reader, plan, dehazer, self.pixels)

@@ -175,6 +175,8 @@ def choose_encoding(
     chosen = _fitting(layout, formats)
     if chosen is None and wanted == "prores" and not layout.startswith("gray"):
         chosen = "yuva444p10le" if info.has_alpha else "yuv444p10le" if "444" in layout else "yuv422p10le"
+        if layout.startswith(("rgb", "gbr")):
+            other = chosen
         if info.codec != "prores":  # which decodes to 12 bits and is written from 10 by every program
             notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
     if chosen is None:
@@ -211,7 +213,7 @@ def _for_pictures(info: VideoInfo, ending: str, codec: str | None) -> Encoding:
     elif "gray" in info.pixel_format:
         layout = given = "gray16le" if deep else "gray"
     else:
-        depth = {"rgb": ("24", "48le"), "rgba": ("", "64le")}[color][deep]
+        depth = {"rgb": ("24", "48le"), "rgba": ("", "64le")}[color][int(deep)]
         layout = given = f"{color}{depth}"
     if name == "png" and deep:
         given = layout.replace("le", "be")
@@ -267,8 +269,8 @@ def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, 
         profile = 4 if info.has_alpha or "444" in info.pixel_format else _PRORES_PROFILES.get(info.profile or "", 3)
         options |= {"profile": str(profile), "vendor": "apl0"} | ({"alpha_bits": "16"} if info.has_alpha else {})
     elif name == "dnxhd":  # of which the resolution independent kind needs no rate
-        profile = (info.profile or "").lower().replace(" ", "_")
-        options["profile"] = profile if profile.startswith("dnxhr") else "dnxhr_hq"
+        known = (info.profile or "").lower().replace(" ", "_")
+        options["profile"] = known if known.startswith("dnxhr") else "dnxhr_hq"
     elif name == "ffv1":
         options |= {"level": "3", "slicecrc": "1"}
     elif name in ("mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "msmpeg4v3", "wmv2", "flv", "h263"):
@@ -278,8 +280,8 @@ def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, 
 
 def describe(info: VideoInfo, encoding: Encoding) -> dict[str, Any]:
     """Settings of the encoder's context that say what the samples mean."""
-    if encoding.layout is not None:
-        jpeg, yuv = encoding.encoder == "mjpeg", encoding.layout.startswith("yuv")
+    if (layout := encoding.layout) is not None:
+        jpeg, yuv = encoding.encoder == "mjpeg", layout.startswith("yuv")
         matrix = 5 if jpeg else 1 if yuv else 0
         return {"color_primaries": 1, "color_trc": 1, "colorspace": matrix, "color_range": 1 if yuv and not jpeg else 2}
     return {

@@ -64,19 +64,22 @@ class VideoPlan:
                 seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
                 object.__setattr__(self, name, seconds)
         check_lookahead(self.lookahead)
-        if self.rate is not None:
-            object.__setattr__(self, "rate", _parse_rate(self.rate))
+        if self.exact_rate is not None:
+            object.__setattr__(self, "rate", self.exact_rate)
         if self.duration is not None and self.duration <= 0:  # type: ignore[operator]
             raise UsageError("The duration is 0; give more than that.")
         if self.temporal is not None:
             check_temporal(self.temporal)
 
-
-def _parse_rate(value: Fraction | float | str) -> Fraction:
-    try:
-        rate = Fraction(value).limit_denominator(1001)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UsageError(f"The rate is {value}, but must be frames per second: 25, 29.97 or 30000/1001.")
-    return rate
+    @property
+    def exact_rate(self) -> Fraction | None:
+        """``rate`` as a fraction."""
+        if self.rate is None:
+            return None
+        try:
+            rate = Fraction(self.rate).limit_denominator(1001)
+        except (ValueError, ZeroDivisionError, OverflowError):
+            rate = Fraction(0)
+        if not 0 < rate <= 1000:
+            raise UsageError(f"The rate is {self.rate}, but must be frames per second: 25, 29.97 or 30000/1001.")
+        return rate

@@ -307,6 +307,8 @@ class _PieceWriter:
 
     def add(self, frame: VideoFrame, pts: int) -> None:
         frame.pts, frame.time_base = len(self.times), self._unit
+        for name, value in self._form.tags.items():  # some encoders, such as that of ProRes, ask the frame itself
+            setattr(frame, name, value)
         self.times.append(pts)
         self._mux(self._stream.encode(frame))
 

@@ -156,8 +156,8 @@ class TemporalSmoother:
         if moved.mean() <= same.mean():
             return before.field, same
         field = before.field
-        maps = {name: _moved(getattr(field, name), flow) for name in ("slope", "offset", "confidence")}
-        return replace(field, **maps), moved
+        slope, offset, confidence = (_moved(each, flow) for each in (field.slope, field.offset, field.confidence))
+        return replace(field, slope=slope, offset=offset, confidence=confidence), moved
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
@@ -214,7 +214,7 @@ class LookaheadSmoother:
     def _leave(self) -> HazeField:
         smoothed = self._window.popleft()[0]
         after: HazeField | None = None
-        share = np.float32(0)
+        share = np.zeros(smoothed.slope.shape, np.float32)
         for _, alone, _, before in reversed(self._window):
             if after is not None and _same_shape(after, alone):
                 after = _mix(after, alone, share.mean(), share)
@@ -262,7 +262,7 @@ def _motion(now: FloatArray, before: FloatArray) -> FloatArray:
 
 
 def _moved(values: FloatArray, places: FloatArray) -> FloatArray:
-    moved = cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(values, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
 
 
@@ -270,7 +270,7 @@ def _within(places: FloatArray) -> FloatArray:
     """1 where a place lay within the frame before, else 0."""
     height, width = places.shape[:2]
     inside = (places >= -1).all(axis=2) & (places[..., 0] <= width) & (places[..., 1] <= height)
-    return inside.astype(np.float32)
+    return np.asarray(inside, np.float32)
 
 
 def _shrunk(pixels: Pixels, height: int, width: int) -> FloatArray:

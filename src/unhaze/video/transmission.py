@@ -92,7 +92,7 @@ class TransmissionVideo:
         tagged = {"primaries": 1, "transfer": 1, "matrix": 1, "color_range": 1, "has_alpha": False}
         plain = replace(info, pixel_format=layout, container="", **tagged)  # type: ignore[arg-type]
         self._encoding = choose_encoding(plain, "vp9" if self._kind == "webm" else "h264")
-        if self._kind == "avi":
+        if self._kind in ("avi", "flv"):
             self._encoding.options["bf"] = "0"
         width, height = info.width, info.height
         if turns % 2:
