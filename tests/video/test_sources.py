@@ -145,3 +145,16 @@ def test_names_of_files_are_names(name, views, tmp_path, monkeypatch):
     result = run("--", source)
     assert result.exit_code == 0, result.stderr
     assert len(decoded(f"file:{source.with_name(source.stem + '-dehazed' + source.suffix)}")) == 4
+
+
+@needs_ffmpeg
+def test_a_transport_stream_that_ends_within_a_packet_is_told(tmp_path):
+    """It may have been cut off in its sound, which is not decoded."""
+    source = tmp_path / "in.ts"
+    picture = "-f lavfi -i testsrc2=size=64x48:rate=25:duration=0.2 -c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+    subprocess.run(["ffmpeg", "-v", "error", *picture.split(), str(source)], check=True)
+    whole = source.read_bytes()
+    assert run(source, "--strength", "0").exit_code == 0
+    source.write_bytes(whole + whole[:50])
+    result = run(source, "--strength", "0", "--overwrite")
+    assert (result.exit_code, "within a packet" in result.stderr) == (1, True), result.stderr

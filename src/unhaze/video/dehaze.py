@@ -218,7 +218,7 @@ class _Work:
             info, plan.codec, plan.crf, plan.preset, pictures=target.suffix if self.kind == "image2" else None
         )
         if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
-            # there are no times in AVI, and none below zero in FLV, so frames must be stored in the order they are shown
+            # AVI has no times, and FLV none below zero, so frames must be stored in the order they are shown
             self.encoding.options["bf"] = "0"
         # a file that cannot say how it is turned for display is turned itself
         self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
