@@ -99,8 +99,16 @@ ROWS = {
     "mov h264, PCM": ("mov", f"{X264} -pix_fmt yuv420p -c:a pcm_s16le", SOUND),
     "mov prores 422 HQ": ("mov", "-c:v prores_ks -profile:v 3 -pix_fmt yuv422p10le", ""),
     "mov prores 4444": ("mov", "-c:v prores_ks -profile:v 4 -pix_fmt yuv444p10le", ""),
+    "mov prores, BT.709 tags": (
+        "mov",
+        "-c:v prores_ks -profile:v 2 -pix_fmt yuv422p10le -vf "
+        "format=yuv422p10le,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+        "",
+    ),
     "mov mjpeg": ("mov", "-c:v mjpeg -q:v 2 -pix_fmt yuvj422p", ""),
     "mov png": ("mov", "-c:v png -pix_fmt rgb24", ""),
+    "mov dnxhr": ("mov", "-c:v dnxhd -profile:v dnxhr_hq -pix_fmt yuv422p -vf scale=256:128", ""),
+    "mov animation": ("mov", "-c:v qtrle -pix_fmt rgb24", ""),
     # -- Matroska
     "mkv ffv1": ("mkv", "-c:v ffv1 -level 3 -pix_fmt yuv420p", ""),
     "mkv ffv1 422 10 bits": ("mkv", "-c:v ffv1 -level 3 -pix_fmt yuv422p10le", ""),
@@ -131,8 +139,14 @@ ROWS = {
     "avi mpeg4, mp3": ("avi", "-c:v mpeg4 -q:v 2 -pix_fmt yuv420p -c:a libmp3lame", SOUND),
     "avi mjpeg": ("avi", "-c:v mjpeg -q:v 2 -pix_fmt yuvj420p", ""),
     "avi huffyuv RGB": ("avi", "-c:v huffyuv -pix_fmt rgb24", ""),
+    "avi h264, mp3": ("avi", f"{X264} -pix_fmt yuv420p -c:a libmp3lame", SOUND),
     "avi ffv1": ("avi", "-c:v ffv1 -pix_fmt yuv444p", ""),
+    # -- others
+    "flv h264, mp3": ("flv", f"{X264} -pix_fmt yuv420p -c:a libmp3lame -ar 44100", SOUND),
+    "3gp h264, aac": ("3gp", f"{X264} -pix_fmt yuv420p -c:a aac", SOUND),
     # -- MPEG transport stream
+    "ts h264, two sounds": ("ts", f"{X264} -pix_fmt yuv420p -map 0 -map 1 -map 2 -c:a ac3", f"{SOUND} {SOUND}"),
+    "mts h264, ac3": ("MTS", f"{X264} -pix_fmt yuv420p -c:a ac3 -mpegts_m2ts_mode 1 -f mpegts", SOUND),
     "ts h264, aac": ("ts", f"{X264} -pix_fmt yuv420p -c:a aac", SOUND),
     "ts mpeg2, mp2": ("ts", "-c:v mpeg2video -q:v 2 -pix_fmt yuv420p -r 25 -c:a mp2", SOUND),
     "ts hevc": ("ts", "-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p", ""),

@@ -142,6 +142,18 @@ def test_what_was_made_survives_and_goes_on(how, scene, tmp_path):
     assert sounds(target) == sounds(source)
 
 
+def test_haze_can_be_smoothed_with_later_frames(scene, tmp_path):
+    source = write(tmp_path / "in.mkv", scene, 6)
+    for name, ahead in (("none", "0"), ("two", "2")):
+        result = run("video", source, "-o", tmp_path / f"{name}.mkv", "--lookahead", ahead)
+        assert result.exit_code == 0, result.stderr
+    none, two = content(tmp_path / "none.mkv"), content(tmp_path / "two.mkv")
+    assert [pts for pts, _ in none] == [pts for pts, _ in two]
+    assert none[0] != two[0]
+    assert run("video", source, "-o", tmp_path / "x.mkv", "--lookahead", "26").exit_code == 2
+    assert run("video", source, "-o", tmp_path / "x.mkv", "--lookahead", "2", "--temporal", "0").exit_code == 2
+
+
 def test_resuming_asks_for_the_same_settings(scene, dehazer, tmp_path, monkeypatch):
     source = write(tmp_path / "in.mkv", scene, 70)
 
@@ -171,6 +183,24 @@ def test_a_video_that_was_cut_off_gives_its_whole_frames(scene, tmp_path):
         whole = sum(1 for _ in reader.frames())
     assert 5 < whole < 25
     assert len(content(tmp_path / "in-dehazed.mkv")) == whole
+
+
+@pytest.mark.parametrize("rest", [0, 50])
+def test_a_transport_stream_that_was_cut_off_is_told(rest, scene, tmp_path):
+    source = tmp_path / "in.ts"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(9):
+            view = np.ascontiguousarray(scene[:, 2 * number :][:, :64])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(view).reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    whole = source.read_bytes()
+    source.write_bytes(whole if not rest else whole[: len(whole) // 188 // 2 * 188 + rest])
+    result = run("video", source)
+    assert result.exit_code == (1 if rest else 0), result.stderr
+    assert ("were kept" in result.stderr) == bool(rest)
+    assert (len(content(tmp_path / "in-dehazed.ts")) == 9) == (not rest)
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing", bytes(5000), b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" * 9])

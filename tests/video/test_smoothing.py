@@ -16,7 +16,7 @@ from unhaze.errors import UsageError
 from unhaze.restore.dehazer import Dehazer
 from unhaze.restore.haze_field import HazeField
 from unhaze.restore.options import DEFAULT_TEMPORAL
-from unhaze.video.smoothing import MAXIMUM_WEIGHT, TemporalSmoother, is_cut, thumbnail
+from unhaze.video.smoothing import MAXIMUM_WEIGHT, LookaheadSmoother, TemporalSmoother, is_cut, thumbnail
 
 METHODS = ["dcp", "field-m"]
 MAPS = ("slope", "offset", "airlight", "confidence")
@@ -223,3 +223,78 @@ def test_the_state_can_be_kept_and_taken_up(hazy_photo):
         assert (one.airlight == other.airlight).all()
         assert one.lift == other.lift
         assert (one.slope != field.slope).any()
+
+
+# -- motion, and fields that are followed in the place of estimates ----------------------------------------------------
+
+
+def textured(shape=(96, 160), seed=0):
+    noise = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 3)
+    return np.uint8(np.clip(128 + 60 * smooth / smooth.std(), 0, 255))
+
+
+def ramp_field(shape, shift=0.0):
+    x = np.broadcast_to((np.arange(shape[1], dtype=np.float32) + shift) / 100, shape)
+    ones = np.ones(shape, np.float32)
+    return HazeField(x.copy(), ones, np.full(3, 0.8, np.float32), ones, lift=0.0)
+
+
+def test_haze_moves_along_with_the_camera():
+    """A pan by 4 px: what is known of a place is taken from where the place was; without motion it stays there."""
+    world = textured((96, 200))
+    size = (96, 160)
+    smoother = TemporalSmoother(0.98)
+    smoother(ramp_field(size, 0), world[:, :160])
+    panned = smoother(ramp_field(size, 4), world[:, 4:164])
+    inner = (slice(8, -8), slice(8, -16))
+    assert np.abs(panned.slope - ramp_field(size, 4).slope)[inner].max() < 0.004
+    followed = TemporalSmoother(0.98)
+    followed(ramp_field(size, 0), world[:, :160])
+    field = followed.follow(np.ascontiguousarray(world[:, 2:162]))
+    assert field is not None
+    assert np.abs(field.slope - ramp_field(size, 2).slope)[inner].max() < 0.004
+
+
+def test_what_cannot_be_followed_is_estimated():
+    smoother = TemporalSmoother(0.9)
+    assert smoother.follow(textured()) is None, "nothing is known yet"
+    field = ramp_field((96, 160))
+    smoother(field, textured())
+    assert same(smoother.follow(textured()), field)
+    assert smoother.follow(textured(seed=1)) is None
+    assert TemporalSmoother(0.0).follow(textured()) is None
+
+
+def test_an_estimate_after_followed_frames_counts_as_much_as_theirs_would():
+    smoother, picture = TemporalSmoother(0.9), textured((4, 6))
+    smoother(field_of(0.0), picture)
+    smoother.follow(picture)
+    smooth = smoother(field_of(1.0), picture)
+    np.testing.assert_allclose(smooth.slope, 1 - 0.9**2, atol=1e-6)
+
+
+@given(values=st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=9), ahead=st.integers(1, 4))
+def test_looking_ahead_is_the_exponential_kernel_on_both_sides(values, ahead):
+    weight, window = 0.7, LookaheadSmoother(0.7, ahead)
+    made = [f for value in values for f in window.push(field_of(value), frame())] + window.flush()
+    assert len(made) == len(values)
+    before, causal = [], None
+    for value in values:
+        causal = value if causal is None else weight * causal + (1 - weight) * value
+        before.append(causal)
+    for number, field in enumerate(made):
+        after = None
+        for value in reversed(values[number + 1 : number + 1 + ahead]):
+            after = value if after is None else weight * after + (1 - weight) * value
+        expected = before[number] if after is None else (before[number] + weight * after) / (1 + weight)
+        np.testing.assert_allclose(field.slope, expected, atol=1e-5)
+
+
+def test_looking_ahead_stops_at_a_cut():
+    window = LookaheadSmoother(0.9, 3)
+    made = window.push(field_of(0.1), frame(60)) + window.push(field_of(0.8), frame(200)) + window.flush()
+    assert same(made[0], field_of(0.1))
+    assert same(made[1], field_of(0.8))
+    with pytest.raises(UsageError, match="lookahead"):
+        LookaheadSmoother(0.9, 99)

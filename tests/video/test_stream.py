@@ -183,3 +183,51 @@ def test_no_thread_survives_a_stream_that_is_left():
 def test_jobs_must_be_positive():
     with pytest.raises(UsageError, match="jobs is 0"):
         DehazeStream(FakeDehazer(), jobs=0)
+
+
+class _Mean:
+    """The field of a frame with that of the next one."""
+
+    def __init__(self):
+        self.held = []
+
+    def push(self, field, pixels):
+        self.held.append(field)
+        return [self.held[-2] + field] if len(self.held) > 1 else []
+
+    def flush(self):
+        return self.held[-1:]
+
+
+class _Adder:
+    def solve(self, pixels):
+        if pixels[0] == 66:
+            raise ImageError("it is bad")
+        return int(pixels[0])
+
+    def apply(self, pixels, field):
+        return field
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_window_knows_the_frames_after(jobs):
+    frames = [np.array([number]) for number in range(9)]
+    made = list(DehazeStream(_Adder(), window=_Mean(), jobs=jobs)(frames))
+    assert made == [2 * number + 1 for number in range(8)] + [8]
+    assert list(DehazeStream(_Adder(), window=_Mean(), jobs=jobs)([])) == []
+    stream = DehazeStream(_Adder(), window=_Mean(), jobs=jobs)([np.array([1]), np.array([2]), np.array([66])])
+    assert [next(stream), next(stream)] == [3, 2]
+    with pytest.raises(ImageError, match=r"Frame 3 .*bad"):
+        next(stream)
+
+
+def test_frames_that_are_not_solved_beforehand_are_left_to_the_filter():
+    seen = []
+
+    def follow(field, pixels):
+        seen.append(field)
+        return -1 if field is None else field
+
+    stream = DehazeStream(_Adder(), field_filter=follow, solves=lambda number: number % 2 == 1, jobs=2)
+    assert list(stream([np.array([number]) for number in range(4)])) == [0, -1, 2, -1]
+    assert seen == [0, None, 2, None]

@@ -28,13 +28,25 @@ if TYPE_CHECKING:
 
 __all__ = ["dehaze_files", "video"]
 
-_OURS = ("-dehazed", "-compare", "-preview", ".stopped")  # what a folder holds after an earlier run is no input
+_OURS = (
+    "-dehazed",
+    "-compare",
+    "-preview",
+    "-transmission",
+    ".stopped",
+)  # what a folder holds after an earlier run is no input
 
 
 @opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
 def video(
     inputs: Annotated[
-        list[str], typer.Argument(help="Video files, or folders of such.", metavar="INPUT", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Video files, or folders of such; numbered pictures (frame_%05d.png, or a folder that holds them); "
+            "or the address of a live source (rtsp://...).",
+            metavar="INPUT",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         str | None,
@@ -80,6 +92,10 @@ def video(
     ] = None,
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 00:01:10.", metavar="TIME")] = None,
     duration: Annotated[str | None, typer.Option(help="Take only so much.", metavar="TIME")] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="Frames per second of numbered pictures; default 25.", metavar="N", show_default=False),
+    ] = None,
     temporal: Annotated[
         float | None,
         typer.Option(
@@ -87,6 +103,22 @@ def video(
             f"more flickers less. Default {DEFAULT_TEMPORAL:g}, but 0 for a network. Begins anew at scene cuts.",
             show_default=False,
             metavar="X",
+        ),
+    ] = None,
+    lookahead: Annotated[
+        int,
+        typer.Option(
+            help="Smooth with so many later frames, too, 0 to 25: no lag, slower, more memory.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = 0,
+    save: Annotated[
+        Literal["transmission"] | None,
+        typer.Option(
+            help="Write the transmission, too, as a second video NAME-transmission: white where the air is clear.",
+            metavar="transmission",
+            show_default=False,
         ),
     ] = None,
     deinterlace: Annotated[
@@ -143,6 +175,9 @@ def video(
         resume=resume,
         overwrite=skip_existing is False,
         jobs=jobs,
+        rate=rate,
+        lookahead=lookahead,
+        save_transmission=save is not None,
     )
     raise typer.Exit(dehaze_files(inputs, output, plan, options, recursive=recursive, skip=skip_existing is True))
 
@@ -187,17 +222,21 @@ def dehaze_files(
 
 def _pairs(
     inputs: Iterable[str], output: str | None, plan: VideoPlan, *, recursive: bool
-) -> Iterable[tuple[Path, Path]]:
+) -> Iterable[tuple[str, Path]]:
     """Every video and where its result goes."""
     from unhaze.video.dehaze import default_output
+    from unhaze.video.sources import find_pictures, is_address, is_pattern
 
     named = list(inputs)
     folder = None if output is None else Path(output)
     single = len(named) == 1 and not Path(named[0]).is_dir()
     if folder is not None and single and folder.suffix and not folder.is_dir():
-        yield Path(named[0]), folder
+        yield named[0], folder
         return
-    if folder is not None and folder.suffix and not folder.is_dir():
+    if addresses := [name for name in named if is_address(name)]:
+        raise UsageError(f"Name the file that {addresses[0]} is written to with -o; one address at a time.")
+    alone = len(named) == 1 and not any(find_videos(Path(named[0]), lambda _: recursive))
+    if folder is not None and folder.suffix and not folder.is_dir() and not alone:
         raise UsageError(f"{output} is one file, but there are several videos; name a folder with -o.")
 
     ours = None if folder is None else folder.absolute()
@@ -211,24 +250,32 @@ def _pairs(
         found = [path]
         if path.is_dir():
             found = [each for each in find_videos(path, enters) if not each.stem.endswith(_OURS)]
+        pictures = None if found and found != [path] else find_pictures(path)
+        if pictures is not None:  # which are one video
+            if folder is None or (folder.suffix and not folder.is_dir()):
+                yield name, folder or default_output(path, plan.view)
+            else:
+                yield name, folder / (path.name if is_pattern(path) else pictures.pattern)
+            continue
         for each in found:
             if folder is None:
-                yield each, default_output(each, plan.view)
+                yield str(each), default_output(each, plan.view)
             else:
                 below = each.relative_to(path).parent if path.is_dir() else Path()
-                name_there = each.name if plan.view == "after" else default_output(each, plan.view).name
-                yield each, folder / below / name_there
+                default = default_output(each, plan.view)
+                name_there = f"{each.stem}{default.suffix}" if plan.view == "after" else default.name
+                yield str(each), folder / below / name_there
 
 
-def _refuse_twice(pairs: Sequence[tuple[Path, Path]]) -> None:
-    seen: dict[Path, Path] = {}
+def _refuse_twice(pairs: Sequence[tuple[str, Path]]) -> None:
+    seen: dict[Path, str] = {}
     for source, target in pairs:
         if target in seen and seen[target] != source:
             raise UsageError(f"{seen[target]} and {source} would both become {target}; process them one by one.")
         seen[target] = source
 
 
-def _dehaze(source: Path, target: Path, plan: VideoPlan, dehazer: Any) -> VideoResult:
+def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any) -> VideoResult:
     from unhaze.video.dehaze import dehaze_video
     from unhaze.video.segments import parts_folder
 

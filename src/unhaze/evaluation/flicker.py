@@ -23,7 +23,7 @@ from unhaze.physics.color import luminance
 from unhaze.restore.options import DEFAULT_TEMPORAL
 from unhaze.restore.strips import full_scale
 from unhaze.video.containers import VideoReader
-from unhaze.video.smoothing import TemporalSmoother
+from unhaze.video.smoothing import TemporalSmoother, estimate_step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,15 +107,16 @@ def measure_flicker(
     rows = (_Row("input"), _Row("frame by frame"), _Row("smoothed"))
     smoother, before, count = TemporalSmoother(temporal), None, 0
     with VideoReader(path) as reader:
-        converter = reader.info.pixels(dehazer.max_pixels)
+        converter, step = reader.info.pixels(dehazer.max_pixels), estimate_step(reader.info.rate)
         for timed in reader.frames():
             pixels = converter.to_pixels(timed.frame)
             view = _view(pixels)
             gray = np.asarray(luminance(view) * 255, np.uint8)
             motion = None if before is None else _motion(gray, before)
             alone = dehazer.solve(pixels)
+            smoothed = smoother.follow(pixels) if count % step else None
             rows[0].add(view, motion)
-            for row, haze in ((rows[1], alone), (rows[2], smoother(alone, pixels))):
+            for row, haze in ((rows[1], alone), (rows[2], smoothed or smoother(alone, pixels))):
                 row.add(_view(dehazer.apply(pixels, haze)), motion)
                 row.add_field(haze, view)
             before, count = gray, count + 1

@@ -23,7 +23,10 @@ __all__ = [
 ]
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".ts", ".webm", ".wmv", ".y4m"}
+    {
+        *(".3g2", ".3gp", ".avi", ".divx", ".f4v", ".flv", ".insv", ".lrv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mov"),
+        *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    }
 )
 VIDEO_HEAD = 400
 """How many bytes from the start of a file :func:`is_video` wants: three packets of a transport stream begin in them."""

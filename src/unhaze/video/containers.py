@@ -5,7 +5,6 @@ Times are whole multiples of the time base of the stream, as the file states the
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,11 +17,11 @@ import numpy as np
 from unhaze.errors import ImageDecodeError, MissingDependencyError, UnsupportedImageError, UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.video.pixels import FramePixels, plain_format
+from unhaze.video.sources import Pictures, is_address, open_source, video_stream
 from unhaze.video.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.container import InputContainer
 
     from unhaze.video.frames import Matrix
 
@@ -162,11 +161,15 @@ class VideoReader:
     """Reads the frames of the first video stream of a file; a context manager.
 
     Args:
-        path: The file; or an address that FFmpeg opens, such as ``rtsp://...``.
+        path: The file; numbered pictures as ``frame_%05d.png`` or their folder; or an address that FFmpeg opens, such
+            as ``rtsp://...``.
         deinterlace: Whether to make whole pictures of interlaced frames, one of each.
+        rate: Frames per second of numbered pictures; 25 if not given.
 
     Attributes:
+        name: What was opened.
         info: What the file says.
+        is_live: Whether frames come as they are made, and only once.
         broken: After the last frame a sentence on where the file is damaged or ends too early; ``None`` if it is sound.
 
     Raises:
@@ -175,21 +178,31 @@ class VideoReader:
         UnsupportedImageError: It is interlaced, and ``deinterlace`` was not given.
     """
 
-    def __init__(self, path: str | Path, *, deinterlace: bool = False) -> None:
+    def __init__(self, path: str | Path, *, deinterlace: bool = False, rate: Fraction | None = None) -> None:
         self._av = import_av()
-        self.path = Path(path)
+        self.name, self.path = str(path), Path(path)
         self.broken: str | None = None
-        self._deinterlace = deinterlace
-        self._container = _open(self._av, str(path))
+        self._deinterlace, self._rate = deinterlace, rate
+        self._container = open_source(self._av, self.name, rate)
+        self.is_live = is_address(self.name) and not self._container.duration
+        self._early: list[VideoFrame] = []  # of a live source, which cannot be read twice
         try:
-            self._stream = _video_stream(self._container, self.path)
-            self._stream.thread_type = "AUTO"
-            self._context = self._decoder()
+            self._take_stream()
             self.info = self._probe()
         except BaseException:
             self.close()
             raise
         self.broken = None
+
+    def _take_stream(self) -> None:
+        self._stream = video_stream(self._container, self.name)
+        self._stream.thread_type = "AUTO"
+        self._context = self._decoder()
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """The files, where pictures are the frames."""
+        return getattr(self._container, "pictures", None)
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +233,8 @@ class VideoReader:
         last = None if end is None else origin + -(-end // base)
         if after is not None:
             first = max(first, after + 1)
-        self._rewind(first)
+        if not self.is_live:
+            self._rewind(first)
         for timed in self._in_order(self._whole_pictures(self._decoded())):
             if last is not None and timed.pts >= last:
                 return
@@ -231,8 +245,9 @@ class VideoReader:
         stream, frames = self._stream, []
         for frame in self._decoded():
             frames.append(frame)
-            if len(frames) == _PROBED:
+            if len(frames) == (1 if self.is_live else _PROBED):
                 break
+        self._early = frames if self.is_live else []
         if not frames:
             raise ImageDecodeError(f"{self.path} holds no frame that can be decoded; it is damaged or was cut off.")
         self.broken = None
@@ -285,10 +300,8 @@ class VideoReader:
     def _rewind(self, first: int) -> None:
         """Open the file anew, and go to a frame before ``first`` from which decoding can begin."""
         self._container.close()
-        self._container = _open(self._av, str(self.path))
-        self._stream = _video_stream(self._container, self.path)
-        self._stream.thread_type = "AUTO"
-        self._context = self._decoder()
+        self._container = open_source(self._av, self.name, self._rate)
+        self._take_stream()
         # files of other kinds have no index that could be trusted: there all is decoded
         if first > self.info.start and any(kind in self.info.container for kind in ("mp4", "matroska")):
             try:
@@ -299,6 +312,8 @@ class VideoReader:
     def _decoded(self) -> Iterator[VideoFrame]:
         """Frames as they come out of the decoder; damage is noted in :attr:`broken`."""
         last = None
+        early, self._early = self._early, []
+        yield from early
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -306,7 +321,8 @@ class VideoReader:
             except StopIteration:
                 return
             except self._av.FFmpegError:
-                self._note_damage(last)
+                if not self.is_live:  # of which :class:`~unhaze.video.live.LiveReader` tells
+                    self._note_damage(last)
                 packet = None  # the decoder still holds frames
             try:
                 if packet is not None and packet.is_corrupt:
@@ -358,14 +374,22 @@ class VideoReader:
             if last is not None and pts <= last:
                 pts = last + 1
             last = pts
+            if (frame.width, frame.height) != (self.info.width, self.info.height):  # as FFmpeg does it
+                frame = frame.reformat(self.info.width, self.info.height)
             yield TimedFrame(frame, pts)
-        if self._announced is not None and last is not None and self.broken is None:
-            shown = (last + step - self.info.start) * self.info.time_base
-            if self._announced - shown > max(_MISSING_END, 2 / self.info.rate):
-                self.broken = (
-                    f"{self.path} ends at {format_time(shown)}, though {format_time(self._announced)} was "
-                    "announced; it was cut off, and the frames up to there were kept."
-                )
+        self._check_end(None if last is None else last + step)
+
+    def _check_end(self, end: int | None) -> None:
+        """Whether the file is as long as it says, ``end`` being the end of its last frame [time base]."""
+        if self.broken is not None or end is None:
+            return
+        shown = (end - self.info.start) * self.info.time_base
+        kept = "it was cut off, and the frames up to there were kept."
+        if self._announced is not None and self._announced - shown > max(_MISSING_END, 2 / self.info.rate):
+            announced = format_time(self._announced)
+            self.broken = f"{self.path} ends at {format_time(shown)}, though {announced} was announced; {kept}"
+        elif self.info.container == "mpegts" and not self.is_live and _ends_within_packet(self.path):
+            self.broken = f"{self.path} ends at {format_time(shown)} within a packet; {kept}"
 
     def _note_damage(self, last: VideoFrame | None) -> None:
         if self.broken is None:
@@ -389,34 +413,12 @@ def _pulled(av: Any, graph: Any, times: list[int | None]) -> Iterator[VideoFrame
         yield frame
 
 
-def _open(av: Any, name: str) -> InputContainer:
-    path = Path(name)
-    try:
-        if "://" not in name and "%" not in name and path.is_file() and path.stat().st_size == 0:
-            raise ImageDecodeError(f"{name} is empty.")
-        opened: InputContainer = av.open(name, metadata_errors="replace")
-        return opened
-    except av.InvalidDataError as error:
-        raise ImageDecodeError(
-            f"{name} cannot be read as a video: it is damaged, was cut off before its index was written, or is "
-            "no video."
-        ) from error
-    except (FileNotFoundError, av.FileNotFoundError) as error:
-        raise UsageError(f"There is no file {name}; check its name.") from error
-    except (OSError, av.FFmpegError) as error:
-        if error.errno == errno.EISDIR:
-            raise UsageError(f"{name} is a folder; name a video.") from error
-        raise ImageDecodeError(f"{name} cannot be opened: {error.strerror or error}.") from error
-
-
-def _video_stream(container: InputContainer, path: Path) -> Any:
-    attached = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
-    found = [each for each in container.streams.video if not int(each.disposition) & attached]
-    if not found:
-        raise ImageDecodeError(f"{path} holds no video stream.")
-    if found[0].codec_context is None:
-        raise UnsupportedImageError(f"{path} is coded in a way that cannot be decoded here.")
-    return found[0]
+def _ends_within_packet(path: Path) -> bool:
+    """Whether a transport stream was cut off; it has no header that could tell, but packets of one length."""
+    with path.open("rb") as file:
+        head = file.read(5)
+    length = 192 if head[:1] != b"G" and head[4:5] == b"G" else 188
+    return path.stat().st_size % length != 0
 
 
 def _length_of(stream: Any) -> Fraction | None:

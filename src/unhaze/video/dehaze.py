@@ -9,37 +9,34 @@ grow with the length of a video.
 from __future__ import annotations
 
 import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from unhaze import __version__
 from unhaze.errors import ImageError, OutputError, OutputExistsError, UnhazeError, UnknownNameError, UsageError
 from unhaze.images.atomic import atomic_output
 from unhaze.restore.dehazer import Dehazer
-from unhaze.restore.options import DEFAULT_TEMPORAL, Options
+from unhaze.restore.options import Options
 from unhaze.video.containers import TimedFrame, VideoReader
-from unhaze.video.encoding import choose_encoding, container_for, describe
+from unhaze.video.encoding import can_be_written, choose_encoding, container_for, describe
+from unhaze.video.line import DehazeLine
+from unhaze.video.live import open_reader
 from unhaze.video.muxing import KEEPS_DISPLAY_MATRIX, Cut, write_video
-from unhaze.video.pixels import FramePixels, turned
+from unhaze.video.pixels import turned
 from unhaze.video.plan import VideoPlan, View
 from unhaze.video.segments import FramesFormat, Workshop, segment_length
-from unhaze.video.smoothing import TemporalSmoother, check_temporal
-from unhaze.video.stream import DehazeStream, WholeFrames
+from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered
+from unhaze.video.transmission import TransmissionVideo
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from numpy.typing import NDArray
-
-    from unhaze.restore.haze_field import HazeField
 
     Pixels = NDArray[Any]
 
@@ -69,12 +66,21 @@ class VideoResult:
 
 
 def default_output(source: Path, view: View = "after") -> Path:
-    """Where the video goes if nobody says: beside the input.
+    """Where the video goes if nobody says: beside the input, numbered pictures of a folder into a folder.
+
+    What cannot be written as it was read, such as ``.mxf``, becomes Matroska.
 
     >>> default_output(Path("films/in.mp4")).name
     'in-dehazed.mp4'
     """
-    return source.with_name(f"{source.stem}{_SUFFIXES[view]}{source.suffix}")
+    ending = source.suffix
+    if is_pattern(source) or source.is_dir():
+        pictures = find_pictures(source)
+        if pictures is not None and source.is_dir():
+            return source.with_name(source.name + _SUFFIXES[view]) / pictures.pattern
+    elif not can_be_written(ending):
+        ending = ".mkv"
+    return source.with_name(f"{source.stem}{_SUFFIXES[view]}{ending}")
 
 
 def dehaze_video(
@@ -92,8 +98,9 @@ def dehaze_video(
     rotation and the exact time of each frame are kept.
 
     Args:
-        path: The video.
-        output: Where the result goes; by default beside it, ``in-dehazed.mp4``. Its ending decides on the kind of file.
+        path: The video; numbered pictures, as ``frame_%05d.png`` or their folder; or the address of a live source.
+        output: Where the result goes; by default beside it, ``in-dehazed.mp4``. Its ending decides on the kind of file;
+            ``clear_%05d.png`` writes numbered pictures.
         plan: How, as a whole; else its attributes may be given as ``options``.
         dehazer: What dehazes, best with ``threads=1``; else made from ``options``.
         progress: Called after each frame with the number of frames done, about how many there are, and its time [s].
@@ -109,9 +116,11 @@ def dehaze_video(
         MissingDependencyError: PyAV is not installed.
     """
     plan, rest = _split_options(plan, options)
-    source = Path(path)
-    target = default_output(source, plan.view) if output is None else Path(output)
-    _check_target(source, target, plan)
+    source = str(path)
+    if output is None and is_address(source):
+        raise UsageError(f"{source} is no file beside which a result could lie; name the output.")
+    target = default_output(Path(path), plan.view) if output is None else Path(output)
+    _check_target(Path(path), target, plan)
     if dehazer is not None:
         return _make(source, target, plan, dehazer, progress)
     with Dehazer.from_options(Options(**{"threads": 1, **rest})) as made:
@@ -134,10 +143,10 @@ def dehazed_frames(path: str | Path, **options: Any) -> Iterator[tuple[float, Pi
     """
     plan, rest = _split_options(None, options)
     with (
-        VideoReader(path, deinterlace=plan.deinterlace) as reader,
+        open_reader(path, deinterlace=plan.deinterlace, rate=plan.exact_rate) as reader,
         Dehazer.from_options(Options(**{"threads": 1, **rest})) as dehazer,
     ):
-        line = _Line(reader, plan, dehazer, reader.info.pixels(dehazer.max_pixels))
+        line = DehazeLine(reader, plan, dehazer, reader.info.pixels(dehazer.max_pixels))
         for timed, pixels in line.run(lambda pixels, timed: (timed, pixels)):
             yield float((timed.pts - reader.info.start) * reader.info.time_base), pixels
         if reader.broken:
@@ -156,20 +165,21 @@ def _split_options(plan: VideoPlan | None, options: dict[str, Any]) -> tuple[Vid
 
 
 def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
-    container_for(target.suffix)
+    if not is_pattern(target):
+        container_for(target.suffix)
     if os.path.realpath(source) == os.path.realpath(target):
         raise OutputError(f"{target} is the input itself; name another output.")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it.")
-    if target.exists() and not plan.overwrite:
+    if (target.exists() or find_pictures(target) is not None) and not plan.overwrite:
         raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or -o for another name.")
     if not target.parent.is_dir():
         raise OutputError(f"The folder {target.parent} does not exist; create it first.")
 
 
-def _make(source: Path, target: Path, plan: VideoPlan, dehazer: Dehazer, progress: Any) -> VideoResult:
+def _make(source: str, target: Path, plan: VideoPlan, dehazer: Dehazer, progress: Any) -> VideoResult:
     began = time.perf_counter()
-    with VideoReader(source, deinterlace=plan.deinterlace) as reader:
+    with open_reader(source, deinterlace=plan.deinterlace, rate=plan.exact_rate) as reader:
         work = _Work(reader, target, plan, dehazer, progress)
         try:
             work.run()
@@ -177,11 +187,11 @@ def _make(source: Path, target: Path, plan: VideoPlan, dehazer: Dehazer, progres
         except KeyboardInterrupt:
             work.rescue()
             raise
-        work.workshop.remove()
+        work.remove()
         if plan.resume:
             _stopped(target).unlink(missing_ok=True)
         seconds = time.perf_counter() - began
-        return VideoResult(target, work.workshop.frames, seconds, reader.broken, (*work.encoding.notes, *notes))
+        return VideoResult(target, work.workshop.frames, seconds, reader.broken, (*work.notes, *notes))
 
 
 def _stopped(target: Path) -> Path:
@@ -203,30 +213,54 @@ class _Work:
         self.reader, self.target, self.plan = reader, target, plan
         info, self._progress = reader.info, progress
         self.pixels = info.pixels(dehazer.max_pixels)
-        self.kind = container_for(target.suffix)
-        self.encoding = choose_encoding(info, plan.codec, plan.crf, plan.preset)
+        self.kind = "image2" if is_pattern(target) else container_for(target.suffix)
+        self.encoding = choose_encoding(
+            info, plan.codec, plan.crf, plan.preset, pictures=target.suffix if self.kind == "image2" else None
+        )
+        if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
+            # AVI has no times, and FLV none below zero, so frames must be stored in the order they are shown
+            self.encoding.options["bf"] = "0"
         # a file that cannot say how it is turned for display is turned itself
         self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
-        self._line = _Line(reader, plan, dehazer, self.pixels)
+        self._line = DehazeLine(reader, plan, dehazer, self.pixels)
         width, height = info.width * (2 if plan.view == "beside" else 1), info.height
         aspect = info.pixel_aspect
         if self._turns % 2:
             width, height, aspect = height, width, aspect and 1 / aspect
-        self._form = FramesFormat(width, height, info.rate, info.time_base, aspect, describe(info))
-        self._written = self.pixels if plan.view != "beside" else self.pixels.widened(2)
+        self._form = FramesFormat(width, height, info.rate, info.time_base, aspect, describe(info, self.encoding))
+        self._written = self.encoding.pixels(info) or self.pixels
+        if plan.view == "beside":
+            self._written = self._written.widened(2)
         self._length = segment_length(info.rate)
         self.workshop = Workshop(target, self._job(dehazer), resume=plan.resume, overwrite=plan.overwrite)
+        self.second: TransmissionVideo | None = None
+        if plan.save_transmission:
+            self.second = TransmissionVideo(info, target, plan, self._form, self._job(dehazer), self._turns)
+            whole = min(len(self.workshop.pieces), len(self.second.workshop.pieces))
+            self.workshop.keep(whole)
+            self.second.workshop.keep(whole)
+        self.notes = list(self.encoding.notes)
+        if reader.pictures is not None and plan.rate is None and self.kind != "image2":
+            self.notes.append(f"The pictures are shown at {info.rate} frames/s; --rate sets another pace.")
+        if reader.is_live and info.container != "image2":
+            self.notes.append("The sound of a live source is not recorded.")
 
     def _job(self, dehazer: Dehazer) -> dict[str, Any]:
         """What must be the same for a resumed run."""
-        status = self.reader.path.stat() if self.reader.path.exists() else None
+        pictures = self.reader.pictures
+        files = [self.reader.path] if pictures is None else [pictures.paths[0], pictures.paths[-1]]
+        states = [each.stat() for each in files if each.exists()]
         return {
             "program": f"unhaze {__version__}",
-            "input": [self.reader.path.name, *([status.st_size, status.st_mtime_ns] if status else [])],
+            "input": [
+                self.reader.path.name,
+                *(part for each in states for part in (each.st_size, each.st_mtime_ns)),
+                *([] if pictures is None else [len(pictures.paths), str(self.plan.rate)]),
+            ],
             "encoder": [self.encoding.encoder, self.encoding.pixel_format, self.encoding.options],
             "part": [str(self.plan.start), str(self.plan.duration)],
-            "view": [self.plan.view, self.kind, self.plan.deinterlace],
-            "haze": [dehazer.model, self._line.temporal, repr(dehazer.options.given())],
+            "view": [self.plan.view, self.kind, self.plan.deinterlace, self.plan.save_transmission],
+            "haze": [dehazer.model, self._line.temporal, self.plan.lookahead, repr(dehazer.options.given())],
         }
 
     def run(self) -> None:
@@ -240,41 +274,73 @@ class _Work:
             total = round((min(info.duration - start, Fraction(length or info.duration))) * info.rate)
         results = self._line.run(self._encoded, after=after, state=workshop.state(), done=done)
         try:
-            for timed, frame in results:
+            for timed, frame, haze in results:
                 workshop.add(frame, timed.pts, self.encoding, self._form)
+                if self.second is not None:
+                    self.second.add(haze, timed.pts)
                 done += 1
                 if self._progress is not None:
                     self._progress(done, total, (timed.pts - info.start) * info.time_base)
                 if workshop.begun == self._length:
-                    workshop.finish_piece(self._line.state_after(done))
-            workshop.finish_piece(self._line.state_after(done))
+                    self._finish_piece(done)
+            self._finish_piece(done)
+            if self._line.dropped:
+                self.notes.append(f"{self._line.dropped} frames were left out: they came faster than they were done.")
+        except KeyboardInterrupt:
+            if not self.reader.is_live:
+                raise
+            self._finish_piece(done)  # the way to end what has no end
         except UnhazeError:
             workshop.abandon()
+            if self.second is not None:
+                self.second.workshop.abandon()
             raise
         finally:
             results.close()
         if not workshop.pieces:
-            workshop.remove()
+            self.remove()
             raise UsageError(f"There are no frames in this part of {self.reader.path}; check --start and --duration.")
 
-    def _encoded(self, pixels: Pixels, timed: TimedFrame) -> tuple[TimedFrame, VideoFrame]:
-        if self._line.is_identity and self.plan.view == "after":
+    def _finish_piece(self, done: int) -> None:
+        if self.second is not None:
+            self.second.workshop.finish_piece()
+        self.workshop.finish_piece(self._line.state_after(done))
+
+    def _encoded(self, pixels: Any, timed: TimedFrame) -> tuple[TimedFrame, VideoFrame, VideoFrame | None]:
+        haze = None
+        if self.second is not None:
+            pixels, transmission = pixels
+            haze = self.second.frame(transmission)
+        same, view = self._written is self.pixels, self.plan.view
+        if self._line.is_identity and view == "after" and same:
             frame = self.pixels.copy(timed.frame)
-        elif self.plan.view == "after":
+        elif view == "after" and same:
             frame = self.pixels.to_frame(pixels, timed.frame)
         else:
-            frame = self._written.to_frame(_composed(self.pixels.to_pixels(timed.frame), pixels, self.plan.view))
-        return timed, turned(frame, self._turns)
+            if view != "after" or not pixels.size:
+                pixels = _composed(self.pixels.to_pixels(timed.frame), pixels, view)
+            frame = self._written.to_frame(self._written.fitted(pixels), None if same else self._alpha_of(timed))
+        return timed, turned(frame, self._turns), haze
+
+    def _alpha_of(self, timed: TimedFrame) -> VideoFrame | None:
+        """What lends its alpha to a frame of another layout."""
+        if not self._written.has_alpha or self.plan.view != "after":
+            return None
+        return timed.frame.reformat(format=self._written.name)
 
     def join(self) -> list[str]:
         """Make the video of all pieces; notes on what could not stay as it was."""
         info, plan = self.reader.info, self.plan
+        if self.kind == "image2":
+            return self._write_pictures()
         cut = None
         if plan.start is not None or plan.duration is not None:
             # the first frame that is shown becomes the start
             start = self.workshop.pieces[0].times[0] * info.time_base
             end = None if plan.duration is None else start + Fraction(plan.duration)
             cut = Cut(start, end)
+        if self.second is not None:
+            self.second.write(cut, display_matrix=None if self._turns else info.display_matrix)
         return self._write(self.target, cut, overwrite=plan.overwrite)
 
     def rescue(self) -> None:
@@ -282,131 +348,59 @@ class _Work:
         whole = list(self.workshop.pieces)
         self.workshop.finish_piece(whole=False)
         pieces, info = self.workshop.pieces, self.reader.info
-        if pieces:
+        if pieces and self.kind != "image2":
             start = None if self.plan.start is None else pieces[0].times[0] * info.time_base
             end = pieces[-1].times[-1] * info.time_base + 1 / info.rate
             self._write(_stopped(self.target), Cut(start, end), overwrite=True)
         if not whole:
-            self.workshop.remove()
+            self.remove()
 
     def _write(self, path: Path, cut: Cut | None, *, overwrite: bool) -> list[str]:
         info = self.reader.info
+        alone = self.reader.is_live or self.reader.pictures is not None
         with atomic_output(path, overwrite=overwrite) as temporary:
             return write_video(
                 self.workshop,
                 info,
                 temporary,
                 self.kind,
-                source=self.reader.path,
+                source=None if alone else self.reader.name,
                 time_base=info.time_base,
                 cut=cut,
                 display_matrix=None if self._turns else info.display_matrix,
                 codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
             )
 
-
-class _Line:
-    """Frames through the dehazer, with what smooths them over time."""
-
-    def __init__(self, reader: VideoReader, plan: VideoPlan, dehazer: Dehazer, pixels: FramePixels) -> None:
-        self._reader, self._plan, self._dehazer, self._pixels = reader, plan, dehazer, pixels
-        default = DEFAULT_TEMPORAL if dehazer.has_field else 0.0
-        self.temporal = default if plan.temporal is None else check_temporal(plan.temporal)
-        if self.temporal and not dehazer.has_field:
-            raise UsageError("temporal smooths the haze that a model finds; a network has none, so leave it out.")
-        self.is_identity = dehazer.restoration.strength == 0
-        self._smoother = TemporalSmoother(self.temporal)
-        self._states: dict[int, Any] = {}
-        self._every = segment_length(reader.info.rate)
-        self._seen = 0
-
-    def run(
-        self,
-        encode: Callable[[Pixels, TimedFrame], Any],
-        *,
-        after: int | None = None,
-        state: Any = None,
-        done: int = 0,
-    ) -> Generator[Any, None, None]:
-        """Yield what ``encode`` makes of each dehazed frame, in order."""
-        self._seen = done
-        self._smoother.restore(state or {})
-        start, end = self._plan.start, None
-        if self._plan.duration is not None:
-            end = Fraction(start or 0) + Fraction(self._plan.duration)
-        frames = self._reader.frames(after=after, start=None if start is None else Fraction(start), end=end)
-        stream: DehazeStream[TimedFrame, Any] = DehazeStream(
-            self._dehazer if self._dehazer.has_field else WholeFrames(self._dehazer),
-            decode=lambda timed: self._pixels.to_pixels(timed.frame),
-            encode=encode,
-            field_filter=self._smooth if self.temporal else None,
-            jobs=self._plan.jobs,
-        )
-        threads = cv2.getNumThreads()
-        if stream.jobs > 1:
-            cv2.setNumThreads(1)  # the threads of all frames together would get in one another's way
-        try:
-            if self.is_identity:
-                yield from (encode(np.empty(0), timed) for timed in frames)
-            else:
-                yield from stream(_ahead(frames, 2 * stream.jobs))
-        finally:
-            cv2.setNumThreads(threads)
-
-    def _smooth(self, field: HazeField, pixels: Pixels) -> HazeField:
-        smoothed = self._smoother(field, pixels)
-        self._seen += 1
-        if self._seen % self._every == 0:
-            self._states[self._seen] = self._smoother.state
-        return smoothed
-
-    def state_after(self, frames: int) -> Any:
-        """What frame number ``frames`` left for the one after it."""
-        return self._states.pop(frames, None)
-
-
-def _ahead(frames: Iterator[TimedFrame], depth: int) -> Iterator[TimedFrame]:
-    """The same frames, decoded in a thread of its own up to ``depth`` ahead."""
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Any) -> bool:
-        while not stop.is_set():
+    def _write_pictures(self) -> list[str]:
+        """Make a picture of each packet; numbered as those of the input, or from 1 on."""
+        pictures, base = self.reader.pictures, self.workshop.folder / "picture.part"
+        for count, packet in enumerate(self.workshop.packets(), 1):
+            number = count if pictures is None else pictures.numbers[packet.pts]
+            target = numbered(self.target, number)
+            if target.exists() and not self.plan.overwrite:
+                raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or another folder.")
             try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+                base.write_bytes(bytes(packet))
+                base.replace(target)
+            except OSError as error:
+                raise OutputError(
+                    f"{target} cannot be written: {error.strerror or error}; free some space, and use --resume."
+                ) from error
+        return []
 
-    def read() -> None:
-        try:
-            for frame in frames:
-                if not put((frame, None)):
-                    return
-            put((None, None))
-        except BaseException as error:
-            put((None, error))
-
-    thread = threading.Thread(target=read, name="unhaze-reader", daemon=True)
-    thread.start()
-    try:
-        while True:
-            frame, error = ready.get()
-            if error is not None:
-                raise error
-            if frame is None:
-                return
-            yield frame
-    finally:
-        stop.set()
-        thread.join()
+    def remove(self) -> None:
+        """The video is whole: its pieces are of no more use."""
+        self.workshop.remove()
+        if self.second is not None:
+            self.second.workshop.remove()
 
 
 def _composed(before: Pixels, after: Pixels, view: View) -> Pixels:
     """Before and after in one picture."""
     if not after.size:
         after = before
+    if view == "after":
+        return after
     if view == "beside":
         return np.concatenate([before, after], axis=1)
     middle = before.shape[1] // 2

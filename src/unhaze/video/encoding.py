@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import UnknownNameError, UnsupportedImageError, UsageError
 from unhaze.video.containers import import_av
-from unhaze.video.pixels import plain_format
+from unhaze.video.pixels import FramePixels, plain_format
+from unhaze.video.sources import PICTURE_CODECS
 
 if TYPE_CHECKING:
     from unhaze.video.containers import VideoInfo
 
-__all__ = ["CODECS", "Encoding", "choose_encoding", "container_for"]
+__all__ = ["CODECS", "Encoding", "can_be_written", "choose_encoding", "container_for", "describe"]
 
 CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 """What can be asked for by name; the codec of the input may be another one."""
@@ -57,6 +58,17 @@ _CONTAINERS = {
     ".wmv": "asf",
     ".y4m": "yuv4mpegpipe",
     ".nut": "nut",
+    ".3g2": "3g2",
+    ".divx": "avi",
+    ".f4v": "mp4",
+    ".insv": "mp4",
+    ".lrv": "mp4",
+    ".m2t": "mpegts",
+    ".mod": "vob",
+    ".mpeg": "vob",
+    ".qt": "mov",
+    ".tod": "mpegts",
+    ".vob": "vob",
 }
 
 
@@ -69,12 +81,29 @@ class Encoding:
         pixel_format: Layout of the frames that it is given.
         options: What the encoder is told.
         notes: Sentences for the user on what could not stay as it was.
+        layout: Layout that frames are made in where it is not that of the input: pictures become video, or video
+            becomes pictures.
     """
 
     encoder: str
     pixel_format: str
     options: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layout: str | None = None
+
+    def pixels(self, info: VideoInfo) -> FramePixels | None:
+        """What makes frames of pictures, where ``layout`` is not that of the input."""
+        if self.layout is None:
+            return None
+        jpeg = self.encoder == "mjpeg"
+        return FramePixels(
+            self.layout,
+            info.width,
+            info.height,
+            matrix="bt601" if jpeg else "bt709",
+            full_range=jpeg or "gray" in self.layout,
+            max_pixels=None,
+        )
 
     @property
     def quicktime_tag(self) -> str | None:
@@ -98,8 +127,18 @@ def container_for(suffix: str) -> str:
         ) from None
 
 
+def can_be_written(suffix: str) -> bool:
+    """Whether videos are written to files with this ending."""
+    return suffix.lower() in _CONTAINERS
+
+
 def choose_encoding(
-    info: VideoInfo, codec: str | None = None, crf: float | None = None, preset: str | None = None
+    info: VideoInfo,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    *,
+    pictures: str | None = None,
 ) -> Encoding:
     """The encoder for the frames of ``info``.
 
@@ -108,6 +147,7 @@ def choose_encoding(
         codec: One of ``CODECS``; ``None`` for that of the input.
         crf: Constant quality, lower is better; ``None`` for one that can hardly be told from the source.
         preset: Pace of the encoder.
+        pictures: Ending of the numbered pictures that are written; ``None`` for a video.
 
     Raises:
         UsageError: There is no such codec or preset, or the codec has no such setting.
@@ -115,9 +155,14 @@ def choose_encoding(
     """
     if codec is not None and codec not in CODECS:
         raise UnknownNameError("video codec", codec, CODECS)
-    av, wanted, notes = import_av(), codec or info.codec, []
+    if pictures is not None:
+        return _for_pictures(info, pictures, codec)
+    from_pictures = info.container == "image2"
+    av, wanted, notes = import_av(), codec or ("h264" if from_pictures else info.codec), []
     name = _ENCODERS.get(wanted, wanted)
     layout = plain_format(info.pixel_format)
+    other = _video_layout(info, name) if from_pictures and (name in _CRF or name == "prores_ks") else None
+    layout = other or layout
     if name == "libx264" and (layout.startswith("gbr") or layout == "rgb24"):
         name = "libx264rgb"
     try:
@@ -130,6 +175,8 @@ def choose_encoding(
     chosen = _fitting(layout, formats)
     if chosen is None and wanted == "prores" and not layout.startswith("gray"):
         chosen = "yuva444p10le" if info.has_alpha else "yuv444p10le" if "444" in layout else "yuv422p10le"
+        if layout.startswith(("rgb", "gbr")):
+            other = chosen
         if info.codec != "prores":  # which decodes to 12 bits and is written from 10 by every program
             notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
     if chosen is None:
@@ -137,10 +184,43 @@ def choose_encoding(
             f"{wanted} cannot hold frames of {info.path} ({layout}) without loss of depth or colour; choose another "
             "codec, such as --codec ffv1 with -o NAME.mkv."
         )
-    encoding = Encoding(name, chosen, _options(name, info, crf, preset, wanted), tuple(notes))
+    encoding = Encoding(name, chosen, _options(name, info, crf, preset, wanted), tuple(notes), other)
     if name == "libx264rgb":
         return replace(encoding, pixel_format="rgb24")
     return encoding
+
+
+def _video_layout(info: VideoInfo, encoder: str) -> str:
+    """The layout of a video of pictures: what every player shows, which RGB is not."""
+    if encoder == "prores_ks":
+        return "yuva444p10le" if info.has_alpha else "yuv422p10le"
+    odd = info.width % 2 or info.height % 2
+    deep = info.pixels(None).bits > 8 and encoder not in ("libvpx", "libx264")  # 10 bits of H.264 play nowhere
+    return f"yuv4{'44' if odd and encoder != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
+
+
+def _for_pictures(info: VideoInfo, ending: str, codec: str | None) -> Encoding:
+    """How frames become picture files, each of which is one packet."""
+    if codec is not None:
+        raise UsageError(f"--codec is for videos; what numbered pictures are is said by their ending, {ending}.")
+    name = PICTURE_CODECS[ending.lower()]
+    if name not in ("png", "mjpeg", "tiff"):
+        raise UsageError(f"Numbered pictures are written as .png, .jpg or .tif, not as {ending}.")
+    deep = info.pixels(None).bits > 8 and name != "mjpeg"
+    color = "rgba" if info.has_alpha else "rgb"
+    if name == "mjpeg":
+        layout, given = "yuv444p", "yuvj444p"
+    elif "gray" in info.pixel_format:
+        layout = given = "gray16le" if deep else "gray"
+    else:
+        depth = {"rgb": ("24", "48le"), "rgba": ("", "64le")}[color][int(deep)]
+        layout = given = f"{color}{depth}"
+    if name == "png" and deep:
+        given = layout.replace("le", "be")
+    options = {"flags": "+qscale", "global_quality": str(2 * _QUALITY_SCALE)} if name == "mjpeg" else {}
+    notes = ("JPEG files hold no alpha, which is lost.",) if info.has_alpha and name == "mjpeg" else ()
+    same = layout == plain_format(info.pixel_format) and "gray" not in layout
+    return Encoding(name, given, options, notes, None if same else layout)
 
 
 def _fitting(layout: str, formats: list[str]) -> str | None:
@@ -188,6 +268,9 @@ def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, 
     if name == "prores_ks":
         profile = 4 if info.has_alpha or "444" in info.pixel_format else _PRORES_PROFILES.get(info.profile or "", 3)
         options |= {"profile": str(profile), "vendor": "apl0"} | ({"alpha_bits": "16"} if info.has_alpha else {})
+    elif name == "dnxhd":  # of which the resolution independent kind needs no rate
+        known = (info.profile or "").lower().replace(" ", "_")
+        options["profile"] = known if known.startswith("dnxhr") else "dnxhr_hq"
     elif name == "ffv1":
         options |= {"level": "3", "slicecrc": "1"}
     elif name in ("mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "msmpeg4v3", "wmv2", "flv", "h263"):
@@ -195,8 +278,12 @@ def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, 
     return options
 
 
-def describe(info: VideoInfo) -> dict[str, Any]:
+def describe(info: VideoInfo, encoding: Encoding) -> dict[str, Any]:
     """Settings of the encoder's context that say what the samples mean."""
+    if (layout := encoding.layout) is not None:
+        jpeg, yuv = encoding.encoder == "mjpeg", layout.startswith("yuv")
+        matrix = 5 if jpeg else 1 if yuv else 0
+        return {"color_primaries": 1, "color_trc": 1, "colorspace": matrix, "color_range": 1 if yuv and not jpeg else 2}
     return {
         "color_primaries": info.primaries,
         "color_trc": info.transfer,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import OutputError, UnsupportedImageError
 from unhaze.video.containers import import_av
+from unhaze.video.sources import file_url, open_source
 
 if TYPE_CHECKING:
     from unhaze.video.containers import VideoInfo
@@ -74,7 +75,7 @@ def write_video(
     target: Path,
     kind: str,
     *,
-    source: Path | None,
+    source: str | None,
     time_base: Fraction,
     cut: Cut | None = None,
     display_matrix: Sequence[int] | None = None,
@@ -136,7 +137,7 @@ def _try(
     info: VideoInfo | None,
     target: Path,
     kind: str,
-    source: Path | None,
+    source: str | None,
     time_base: Fraction,
     cut: Cut,
     marks: _Marks,
@@ -145,10 +146,10 @@ def _try(
 ) -> _Refused | None:
     """Write the file without the kinds of streams in ``left_out``; why that failed, if its header was refused."""
     av = import_av()
-    old = None if source is None else av.open(str(source), metadata_errors="replace")
-    first = av.open(str(workshop.pieces[0].path))
+    old: Any = None if source is None else open_source(av, source)
+    first = av.open(file_url(workshop.pieces[0].path))
     metadata = {} if old is None else _kept(old.metadata)
-    new = av.open(str(target), "w", format=kind, container_options=_container_options(kind, metadata))
+    new = av.open(file_url(target), "w", format=kind, container_options=_container_options(kind, metadata))
     streams: dict[int, Any] = {}
     kinds: set[str] = set()
     try:
@@ -159,7 +160,7 @@ def _try(
                 video = _add_video(new, first.streams.video[0], each, time_base, marks)
                 continue
             kinds.add(each.type)
-            if each.type in left_out or _is_timecode(each, kind):
+            if each.type in left_out or _is_timecode(each, kind) or _is_chapters(each, old):
                 continue
             try:
                 streams[each.index] = _add_copy(new, each)
@@ -171,16 +172,19 @@ def _try(
             video = _add_video(new, first.streams.video[0], None, time_base, marks)
         if old is not None and old.chapters():
             new.set_chapters(_cut_chapters(old.chapters(), cut))
+        start_codes = _start_codes(av, first.streams.video[0], video, kind)
         try:
             new.start_encoding()
         except (av.FFmpegError, ValueError, OSError) as error:
             return _Refused(error, kinds)
         copied = iter(()) if old is None else _copied(av, old, streams, cut)
-        _merge(new, _pictures(workshop, video, time_base, cut), copied)
+        _merge(new, _pictures(workshop, video, time_base, cut, start_codes), copied)
         new.close()
     except av.FFmpegError as error:
         if error.errno == errno.EINVAL and (kinds - left_out) & {"data", "subtitle"}:
             return _Refused(error, kinds & {"data", "subtitle"})
+        if isinstance(error, av.InvalidDataError) and kinds - left_out:
+            return _Refused(error, kinds)
         raise OutputError(
             f"The video cannot be written: {error.strerror or error}; the finished parts are kept for --resume."
         ) from error
@@ -234,6 +238,11 @@ def _is_timecode(stream: Any, kind: str) -> bool:
     return kind in ("mov", "mp4") and stream.type == "data" and "timecode" in stream.metadata
 
 
+def _is_chapters(stream: Any, old: Any) -> bool:
+    """Whether a stream holds the titles of chapters of an MP4 file, which are written with these."""
+    return bool(old.chapters() and stream.type == "data" and stream.metadata.get("handler_name") == "SubtitleHandler")
+
+
 def _add_copy(new: Any, old: Any) -> Any:
     stream = new.add_stream_from_template(old, opaque=True)
     stream.metadata.update(_kept(old.metadata))
@@ -252,9 +261,20 @@ def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:
     return kept
 
 
-def _pictures(workshop: Workshop, stream: Any, time_base: Fraction, cut: Cut) -> Iterator[Any]:
+def _start_codes(av: Any, piece: Any, video: Any, kind: str) -> Any:
+    """What gives H.264 and HEVC the form that AVI wants, and puts in by itself for no program; else ``None``."""
+    codec = piece.codec_context.codec.canonical_name
+    if kind != "avi" or codec not in ("h264", "hevc"):
+        return None
+    return av.bitstream.BitStreamFilterContext(f"{codec}_mp4toannexb", piece, video)
+
+
+def _pictures(workshop: Workshop, stream: Any, time_base: Fraction, cut: Cut, start_codes: Any = None) -> Iterator[Any]:
     shift = round(cut.shift / time_base)
-    for packet in workshop.packets():
+    packets = workshop.packets()
+    if start_codes is not None:
+        packets = (other for packet in packets for other in start_codes.filter(packet))
+    for packet in packets:
         packet.stream, packet.time_base = stream, time_base
         packet.pts -= shift
         packet.dts -= shift

@@ -175,6 +175,16 @@ class FramePixels:
                 targets[-1][...] = opaque if alpha is None else alpha[-1]
         return frame
 
+    def fitted(self, pixels: Pixels) -> Pixels:
+        """A picture of any depth, grey or not, with the depth and the channels of these frames."""
+        if self.bits == 8 and pixels.dtype == np.uint16:
+            pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        elif self.bits > 8 and pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.uint16) * np.uint16(257)
+        if pixels.ndim == 2 and not self.name.startswith("gray"):
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
+        return pixels
+
     def copy(self, frame: VideoFrame) -> VideoFrame:
         """The frame with the same samples and nothing else: encoders take hints from how a frame was coded before."""
         from av import VideoFrame

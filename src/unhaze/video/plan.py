@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from unhaze.errors import UnknownNameError, UsageError
-from unhaze.video.smoothing import check_temporal
+from unhaze.video.smoothing import check_lookahead, check_temporal
 from unhaze.video.times import parse_time
 
 __all__ = ["VideoPlan", "View"]
@@ -31,6 +31,9 @@ class VideoPlan:
         resume: Whether to go on where an earlier run stopped.
         overwrite: Whether the output may be replaced.
         jobs: Frames worked on at once; by default one for each processor core.
+        lookahead: Frames after each that its haze is smoothed with, 0 to 25; what is shown lags by as many.
+        save_transmission: Whether to write the transmission as a second video, ``NAME-transmission``.
+        rate: Frames per second of numbered pictures; 25 if not given. Videos know their own.
 
     Raises:
         UsageError: A value is not one of those that exist.
@@ -47,6 +50,9 @@ class VideoPlan:
     resume: bool = False
     overwrite: bool = False
     jobs: int | None = None
+    lookahead: int = 0
+    save_transmission: bool = False
+    rate: Fraction | float | str | None = None
 
     def __post_init__(self) -> None:
         if self.view not in get_args(View):
@@ -57,7 +63,23 @@ class VideoPlan:
                 # 0.2 means one fifth, not the float beside it, which would leave out the frame at that time
                 seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
                 object.__setattr__(self, name, seconds)
+        check_lookahead(self.lookahead)
+        if self.exact_rate is not None:
+            object.__setattr__(self, "rate", self.exact_rate)
         if self.duration is not None and self.duration <= 0:  # type: ignore[operator]
             raise UsageError("The duration is 0; give more than that.")
         if self.temporal is not None:
             check_temporal(self.temporal)
+
+    @property
+    def exact_rate(self) -> Fraction | None:
+        """``rate`` as a fraction."""
+        if self.rate is None:
+            return None
+        try:
+            rate = Fraction(self.rate).limit_denominator(1001)
+        except (ValueError, ZeroDivisionError, OverflowError):
+            rate = Fraction(0)
+        if not 0 < rate <= 1000:
+            raise UsageError(f"The rate is {self.rate}, but must be frames per second: 25, 29.97 or 30000/1001.")
+        return rate

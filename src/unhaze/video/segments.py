@@ -26,6 +26,7 @@ import numpy as np
 
 from unhaze.errors import OutputError, UnsupportedImageError
 from unhaze.video.containers import import_av
+from unhaze.video.sources import file_url
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -143,7 +144,10 @@ class Workshop:
             self.pieces.append(piece)
             number += 1
         for path in self.folder.iterdir():  # of a piece that never became whole
-            if path.suffix in (".mkv", ".nut", ".npz", ".part") and path.stem.split(".")[0] > f"{number - 1:05d}":
+            if (
+                path.suffix in (".mkv", ".nut", ".mov", ".npz", ".part")
+                and path.stem.split(".")[0] > f"{number - 1:05d}"
+            ):
                 path.unlink()
 
     def _read(self, number: int) -> Piece | None:
@@ -177,6 +181,13 @@ class Workshop:
             self._writer.add(frame, pts)
         except (OSError, self._av.FFmpegError) as error:
             raise self._explained(error) from error
+
+    def keep(self, pieces: int) -> None:
+        """Leave out whole pieces after so many; they will be written anew."""
+        for number in range(pieces + 1, len(self.pieces) + 1):
+            (self.folder / f"{number:05d}.json").unlink(missing_ok=True)
+            self.pieces[number - 1].path.unlink(missing_ok=True)
+        del self.pieces[pieces:]
 
     @property
     def begun(self) -> int:
@@ -223,7 +234,7 @@ class Workshop:
         times = [time for piece in self.pieces for time in piece.times]
         step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else 1
         for piece in self.pieces:
-            with self._av.open(str(piece.path)) as container:
+            with self._av.open(file_url(piece.path)) as container:
                 numbers = iter(piece.packets)
                 for packet in container.demux(video=0):
                     if packet.dts is None and not packet.size:
@@ -252,10 +263,14 @@ class _PieceWriter:
         self._packets: list[tuple[int, int]] = []
         self._first, self._form = first, form
         self._unit = 1 / form.rate
-        for kind, suffix in (("matroska", ".mkv"), ("nut", ".nut")):
+        # what neither of the first two holds, such as DNxHD, a fragmented QuickTime file does
+        whole = {"movflags": "+frag_every_frame+empty_moov"}
+        for kind, suffix, options in (("matroska", ".mkv", {}), ("nut", ".nut", {}), ("mov", ".mov", whole)):
             self.path = stem.with_suffix(suffix)
             # what lies in the buffers of the program is lost with it, so they are emptied with every packet
-            self._container = av.open(str(self.path), "w", format=kind, container_options={"flush_packets": "1"})
+            self._container = av.open(
+                file_url(self.path), "w", format=kind, container_options={"flush_packets": "1", **options}
+            )
             try:
                 self._stream: Any = self._container.add_stream(
                     encoding.encoder,
@@ -269,6 +284,8 @@ class _PieceWriter:
             except ValueError:  # this kind of file cannot hold the codec
                 self._container.close()
                 self.path.unlink(missing_ok=True)
+        else:
+            raise UnsupportedImageError(f"{encoding.encoder} cannot be written in pieces; choose another --codec.")
         self._stream.time_base = form.time_base
         context = self._stream.codec_context
         context.pix_fmt = encoding.pixel_format
@@ -290,6 +307,8 @@ class _PieceWriter:
 
     def add(self, frame: VideoFrame, pts: int) -> None:
         frame.pts, frame.time_base = len(self.times), self._unit
+        for name, value in self._form.tags.items():  # some encoders, such as that of ProRes, ask the frame itself
+            setattr(frame, name, value)
         self.times.append(pts)
         self._mux(self._stream.encode(frame))
 

@@ -1,14 +1,17 @@
 """Haze over time: the fields of successive frames smoothed, so that a still scene does not flicker.
 
-Only what describes the haze is smoothed, never the picture, so nothing of the scene is smeared. Where the scene moves
-the haze follows at once; at a scene cut the smoothing begins anew.
+Only what describes the haze is smoothed, never the picture, so nothing of the scene is smeared. Where the camera or the
+scene moves, the haze of before moves along with it (optical flow at the size of the field); where motion explains a
+place badly its haze follows at once, and at a scene cut the smoothing begins anew.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -27,9 +30,26 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
     FloatArray = NDArray[np.float32]
 
-__all__ = ["MAXIMUM_WEIGHT", "TemporalSmoother", "check_temporal", "is_cut", "thumbnail"]
+__all__ = [
+    "MAXIMUM_WEIGHT",
+    "LookaheadSmoother",
+    "TemporalSmoother",
+    "check_lookahead",
+    "check_temporal",
+    "is_cut",
+    "thumbnail",
+]
 
 MAXIMUM_WEIGHT = 0.98  # at 25 frames/s haze then follows a still scene within two seconds
+
+MOST_LOOKAHEAD = 25  # frames; all of them are held in memory
+
+ESTIMATES = 12  # of the haze field in a second; between two of them it follows the scene
+LONGEST_STEP = 4  # frames
+
+MOTION_SIDE = 320  # long side at which motion is found [px]; a flow of all of the view costs four times as much
+STILL = 0.005  # share of a frame that may change before motion is looked for
+FOLLOWED = 0.02  # share of a frame that motion may leave unexplained where the field is only followed
 
 MOVED = (0.04, 0.12)  # change of brightness between frames, white is 1: noise .. certainly another thing
 
@@ -53,6 +73,26 @@ def check_temporal(weight: float) -> float:
     return weight
 
 
+def check_lookahead(frames: int) -> int:
+    """``frames``, if so many can be looked ahead.
+
+    Raises:
+        UsageError: They are fewer than 0 or more than ``MOST_LOOKAHEAD``.
+    """
+    if not 0 <= frames <= MOST_LOOKAHEAD:
+        raise UsageError(f"lookahead is {frames}, but must lie between 0 and {MOST_LOOKAHEAD} frames.")
+    return frames
+
+
+def estimate_step(rate: Fraction | float) -> int:
+    """The field is estimated for every so many frames of a video of ``rate`` frames per second.
+
+    >>> estimate_step(25), estimate_step(60), estimate_step(10)
+    (2, 4, 1)
+    """
+    return min(LONGEST_STEP, max(1, round(rate / ESTIMATES)))
+
+
 class TemporalSmoother:
     """Exponential smoothing of haze fields: ``s_k = w s_(k-1) + (1 - w) f_k``. One for each stream, in its order.
 
@@ -71,22 +111,53 @@ class TemporalSmoother:
     def __init__(self, weight: float) -> None:
         self.weight = check_temporal(weight)
         self._last: _Frame | None = None
+        self._passed = 0  # frames since a field was estimated
 
     def __call__(self, field: HazeField, pixels: Pixels) -> HazeField:
         """The smoothed field of the next frame, ``pixels`` (H, W) or (H, W, 3)."""
         if self.weight == 0:
             return field
-        view = _shrunk(pixels, *field.slope.shape)
-        small, gray = thumbnail(view), luminance(view) if view.ndim == 3 else view
+        now = _Look(pixels, field.slope.shape)
         before = self._last
-        if before is not None and _same_shape(before.field, field) and not is_cut(before.small, small):
-            # how surely each place shows another thing than before, (h, w) in [0, 1]
-            change = box_mean(np.abs(gray - before.gray), 1)
-            moved = np.asarray(np.clip((change - MOVED[0]) / (MOVED[1] - MOVED[0]), 0, 1), np.float32)
-            local = np.float32(self.weight) * (1 - moved)
-            field = _mix(before.field, field, local.mean(), local)
-        self._last = _Frame(field, small, gray)
+        if before is not None and _same_shape(before.field, field):
+            known = self._known_from_before(now)
+            if known is not None:
+                # the weight is that of one frame, and frames may have passed since the last field
+                local = np.float32(self.weight ** (self._passed + 1)) * known[1]
+                field = _mix(known[0], field, local.mean(), local)
+        self._last, self._passed = _Frame(field, now.small, now.gray), 0
         return field
+
+    def follow(self, pixels: Pixels) -> HazeField | None:
+        """The field of the frame before, moved along with the scene; ``None`` where too much of the frame is new.
+
+        It takes the place of the field of this frame, which then need not be estimated.
+        """
+        if self._last is None or self.weight == 0:
+            return None
+        now = _Look(pixels, self._last.field.slope.shape)
+        known = self._known_from_before(now)
+        if known is None or float(1 - known[1].mean()) > FOLLOWED:
+            return None
+        self._last, self._passed = _Frame(known[0], now.small, now.gray), self._passed + 1
+        return known[0]
+
+    def _known_from_before(self, now: _Look) -> tuple[HazeField, FloatArray] | None:
+        """The field before where its places are now, and how surely each (h, w) shows the same; ``None`` at a cut."""
+        before = self._last
+        assert before is not None
+        if is_cut(before.small, now.small):
+            return None
+        same = _sameness(before.gray, now.gray)
+        if 1 - same.mean() < STILL:
+            return before.field, same
+        flow = _motion(now.gray, before.gray)
+        moved = _sameness(_moved(before.gray, flow), now.gray) * _within(flow)
+        if moved.mean() <= same.mean():
+            return before.field, same
+        field = before.field
+        slope, offset, confidence = (_moved(each, flow) for each in (field.slope, field.offset, field.confidence))
+        return replace(field, slope=slope, offset=offset, confidence=confidence), moved
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
@@ -94,7 +165,7 @@ class TemporalSmoother:
         if self._last is None:
             return {}
         parts = {each.name: np.asarray(getattr(self._last.field, each.name)) for each in fields(self._last.field)}
-        return {**parts, "_small": self._last.small, "_gray": self._last.gray}
+        return {**parts, "_small": self._last.small, "_gray": self._last.gray, "_passed": np.asarray(self._passed)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on as if the frames had been seen of which :attr:`state` is the outcome."""
@@ -104,6 +175,56 @@ class TemporalSmoother:
             name: array if array.ndim else array.item() for name, array in state.items() if name[0] != "_"
         }
         self._last = _Frame(HazeField(**parts), state["_small"], state["_gray"]) if state else None
+        self._passed = int(state.get("_passed", 0))
+
+
+class LookaheadSmoother:
+    """Smoothing that knows a few frames after each, too, so that haze does not lag behind the scene.
+
+    With ``c`` what :class:`TemporalSmoother` makes, and ``b_i = f_i + w (b_(i+1) - f_i)`` from the end of the window
+    backwards, ``y_k = (c_k + w b_(k+1)) / (1 + w)``: the exponential kernel on both sides, cut off at the window. Where
+    a place changes w falls as there, and nothing is taken from beyond a cut.
+
+    Args:
+        weight: w, 0 to ``MAXIMUM_WEIGHT``.
+        frames: Length of the window, 1 to ``MOST_LOOKAHEAD``.
+    """
+
+    def __init__(self, weight: float, frames: int) -> None:
+        self.before = TemporalSmoother(weight)
+        self._frames = check_lookahead(frames)
+        # for each frame: smoothed, by itself, its look, and how surely each place shows what the frame before showed
+        self._window: deque[tuple[HazeField, HazeField, _Look, FloatArray]] = deque()
+
+    def push(self, field: HazeField, pixels: Pixels) -> list[HazeField]:
+        """Take the next frame; the smoothed field of the frame that leaves the window, once there is one."""
+        smoothed, now = self.before(field, pixels), _Look(pixels, field.slope.shape)
+        share = np.zeros_like(now.gray)
+        if self._window:
+            last = self._window[-1]
+            if _same_shape(last[1], field) and not is_cut(last[2].small, now.small):
+                share = np.float32(self.before.weight) * _sameness(last[2].gray, now.gray)
+        self._window.append((smoothed, field, now, share))
+        return [self._leave()] if len(self._window) > self._frames else []
+
+    def flush(self) -> list[HazeField]:
+        """The smoothed fields of all frames that are left."""
+        return [self._leave() for _ in range(len(self._window))]
+
+    def _leave(self) -> HazeField:
+        smoothed = self._window.popleft()[0]
+        after: HazeField | None = None
+        share = np.zeros(smoothed.slope.shape, np.float32)
+        for _, alone, _, before in reversed(self._window):
+            if after is not None and _same_shape(after, alone):
+                after = _mix(after, alone, share.mean(), share)
+            else:
+                after = alone
+            share = before
+        if after is None or not share.any():
+            return smoothed
+        share = share / (1 + share)
+        return _mix(after, smoothed, share.mean(), share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +232,45 @@ class _Frame:
     field: HazeField
     small: FloatArray
     gray: FloatArray  # (h, w) at the size of the field
+
+
+class _Look:
+    """A frame as it is compared with others: at the size of its field, and as a thumbnail."""
+
+    def __init__(self, pixels: Pixels, size: tuple[int, ...]) -> None:
+        view = _shrunk(pixels, *size)
+        self.small = thumbnail(view)
+        self.gray: FloatArray = luminance(view) if view.ndim == 3 else view
+
+
+def _sameness(before: FloatArray, gray: FloatArray) -> FloatArray:
+    """How surely each place (h, w) shows the same thing in two frames, in [0, 1]."""
+    change = box_mean(np.abs(gray - before), 1)
+    return np.asarray(1 - np.clip((change - MOVED[0]) / (MOVED[1] - MOVED[0]), 0, 1), np.float32)
+
+
+def _motion(now: FloatArray, before: FloatArray) -> FloatArray:
+    """Where each pixel of ``now`` (h, w) was in ``before``: (h, w, 2), x and y [px]; optical flow, found small."""
+    height, width = now.shape
+    scale = min(1.0, MOTION_SIDE / max(height, width))
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    small = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA) * 255, np.uint8) for each in (now, before)]
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = cv2.resize(search.calc(small[0], small[1], None), (width, height), interpolation=cv2.INTER_LINEAR)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([x + flow[..., 0] * (width / size[0]), y + flow[..., 1] * (height / size[1])], axis=2)
+
+
+def _moved(values: FloatArray, places: FloatArray) -> FloatArray:
+    moved = cv2.remap(values, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
+
+
+def _within(places: FloatArray) -> FloatArray:
+    """1 where a place lay within the frame before, else 0."""
+    height, width = places.shape[:2]
+    inside = (places >= -1).all(axis=2) & (places[..., 0] <= width) & (places[..., 1] <= height)
+    return np.asarray(inside, np.float32)
 
 
 def _shrunk(pixels: Pixels, height: int, width: int) -> FloatArray:

@@ -32,8 +32,21 @@ __all__ = ["DehazeStream", "FieldDehazer", "FieldFilter", "WholeFrames"]
 FrameT = TypeVar("FrameT")
 ResultT = TypeVar("ResultT")
 
-FieldFilter = Callable[["HazeField", "Pixels"], "HazeField"]
-"""Called with the field of each frame and its pixels, in the order of the frames, never twice at a time."""
+FieldFilter = Callable[[Any, "Pixels"], "HazeField"]
+"""Called with the field of each frame and its pixels, in the order of the frames, never twice at a time.
+
+The field is ``None`` where a stream was told not to estimate it beforehand.
+"""
+
+
+class FieldWindow(Protocol):
+    """Smooths with frames that come later; called in the order of the frames."""
+
+    def push(self, field: HazeField, pixels: Pixels) -> list[HazeField]:
+        """Take the field of the next frame; the fields that are ready, in order."""
+
+    def flush(self) -> list[HazeField]:
+        """The fields of all frames that are left."""
 
 
 class FieldDehazer(Protocol):
@@ -74,6 +87,9 @@ class DehazeStream(Generic[FrameT, ResultT]):
         decode: Makes pixels, (H, W, 3) RGB or (H, W) grey, of a frame.
         encode: Makes the result of the restored pixels and the frame.
         field_filter: Changes the field of each frame before it is applied, for example smooths it over time.
+        solves: Whether the field of a frame, counted from 1, is estimated before its turn; where it is not, the filter
+            is called with ``None`` in its place. Of all frames by default.
+        window: Takes the place of ``field_filter`` where later frames are to be known.
         jobs: Frames worked on at the same time; by default one per processor core.
 
     Raises:
@@ -87,6 +103,8 @@ class DehazeStream(Generic[FrameT, ResultT]):
         decode: Callable[[FrameT], Pixels] | None = None,
         encode: Callable[[Pixels, FrameT], ResultT] | None = None,
         field_filter: FieldFilter | None = None,
+        solves: Callable[[int], bool] | None = None,
+        window: FieldWindow | None = None,
         jobs: int | None = None,
     ) -> None:
         if jobs is not None:
@@ -97,7 +115,7 @@ class DehazeStream(Generic[FrameT, ResultT]):
         self._dehazer = dehazer
         self._decode = decode or (lambda frame: cast("Pixels", frame))
         self._encode = encode or (lambda pixels, _: cast("ResultT", pixels))
-        self._filter = field_filter
+        self._filter, self._solves, self._window = field_filter, solves, window
 
     def __call__(self, frames: Iterable[FrameT]) -> Iterator[ResultT]:
         """Yield the result of every frame, in order.
@@ -108,6 +126,9 @@ class DehazeStream(Generic[FrameT, ResultT]):
             ImageError: A frame cannot be processed; the message tells its number, counted from 1. All results before
                 it have been yielded. The same holds for an error that ``frames`` raises.
         """
+        if self._window is not None:
+            yield from self._looking_ahead(frames, self._window)
+            return
         pending: deque[Future[ResultT]] = deque()
         turns = _Turns()
         pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="unhaze-frame")
@@ -135,20 +156,78 @@ class DehazeStream(Generic[FrameT, ResultT]):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _process(self, frame: FrameT, number: int, turns: _Turns) -> ResultT:
-        try:
+        with _named(number, turns):
             pixels = self._decode(frame)
-            field = self._dehazer.solve(pixels)
+            field: Any = None
+            if self._solves is None or self._solves(number):
+                field = self._dehazer.solve(pixels)
             if self._filter is not None:
                 with turns.turn(number):
                     field = self._filter(field, pixels)
             return self._encode(self._dehazer.apply(pixels, field), frame)
-        except ImageError as error:
+
+    def _looking_ahead(self, frames: Iterable[FrameT], window: FieldWindow) -> Iterator[ResultT]:
+        """As :meth:`__call__`, where a frame is applied only when those after it in the window are solved."""
+        solving: deque[tuple[FrameT, int, Future[tuple[Pixels, HazeField]]]] = deque()
+        waiting: deque[tuple[FrameT, int, Pixels]] = deque()
+        applying: deque[Future[ResultT]] = deque()
+
+        def solve(frame: FrameT, number: int) -> tuple[Pixels, HazeField]:
+            with _named(number):
+                pixels = self._decode(frame)
+                return pixels, self._dehazer.solve(pixels)
+
+        def apply(frame: FrameT, number: int, pixels: Pixels, field: HazeField) -> ResultT:
+            with _named(number):
+                return self._encode(self._dehazer.apply(pixels, field), frame)
+
+        def leave(fields: Iterable[HazeField]) -> None:
+            for field in fields:
+                applying.append(pool.submit(apply, *waiting.popleft(), field))
+
+        pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="unhaze-frame")
+        try:
+            incoming, failure, ends = iter(frames), None, False
+            number = 0
+            while not ends or solving:
+                try:
+                    if not ends:
+                        frame = next(incoming)
+                        number += 1
+                        solving.append((frame, number, pool.submit(solve, frame, number)))
+                    if ends or len(solving) > self.jobs:
+                        frame, index, solved = solving.popleft()
+                        pixels, field = solved.result()
+                        waiting.append((frame, index, pixels))
+                        leave(window.push(field, pixels))
+                except StopIteration:
+                    ends = True
+                except Exception as error:  # raised below, after the frames that came before it
+                    failure = error
+                    break
+                while applying and (applying[0].done() or len(applying) > self.jobs):
+                    yield applying.popleft().result()
+            leave(window.flush())
+            while applying:
+                yield applying.popleft().result()
+            if failure is not None:
+                raise failure
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _named(number: int, turns: _Turns | None = None) -> Iterator[None]:
+    """Errors name the frame, and the frames after it get no more turns."""
+    try:
+        yield
+    except BaseException as error:
+        if turns is not None:
             turns.stop(number)
+        if isinstance(error, ImageError):
             raise ImageError(f"Frame {number} cannot be dehazed: {error}") from error
-        except BaseException as error:
-            turns.stop(number)
-            error.add_note(f"while dehazing frame {number}")
-            raise
+        error.add_note(f"while dehazing frame {number}")
+        raise
 
 
 class _StoppedError(Exception):
