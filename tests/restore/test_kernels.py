@@ -311,13 +311,14 @@ def test_a_word_that_means_nothing_is_named(stand_in, monkeypatch):
 
 @needs_kernels
 @pytest.mark.slow
-def test_kernels_are_several_times_quicker_than_the_reference():
-    """A ratio within one run, in processor time, which other programs disturb least."""
+def test_kernels_are_several_times_quicker_than_the_reference(monkeypatch):
+    """A ratio within one run, in processor time of all threads, which other programs disturb least."""
     pixels, field, _ = make_case(3, (1080, 1920, 3), "uint8", local=True, lift=0.5, small=(64, 128))
-    times = {}
-    for _ in range(3):
+    out, times = np.zeros_like(pixels), {}
+    for _ in range(5):
         for level in ("off", LEVELS[0]):
-            started = time.thread_time()
-            restore(level, pixels, field=field, options=DehazeOptions())
-            times[level] = min(times.get(level, np.inf), time.thread_time() - started)
+            monkeypatch.setenv(KERNELS_VARIABLE, level)
+            started = time.process_time()
+            restore_strips(pixels, out, field, DehazeOptions())
+            times[level] = min(times.get(level, np.inf), time.process_time() - started)
     assert times["off"] / times[LEVELS[0]] >= (3 if LEVELS[0] != "baseline" else 1.2)
