@@ -1,23 +1,43 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
+# with one `make test` builds and tests the kernels too; `make test COMPILER=` leaves them out
+COMPILER ?= $(shell command -v cc || command -v cl)
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow test-data mutation lint docs bench guard clean coverage package web web-test
+.PHONY: demo test kernels test-kernels kernels-wheels kernels-source test-slow test-data mutation lint docs bench guard \
+	clean coverage package web web-test
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto
+	UNHAZE_KERNELS=off $(BIN)/python -m pytest --numprocesses auto
+	$(if $(COMPILER),$(MAKE) test-kernels)
+
+# the compiled pass over full-resolution pixels, in kernels/; needs a C compiler
+kernels: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ./kernels
+
+test-kernels: kernels
+	$(BIN)/python -m pytest --numprocesses auto tests/restore tests/default tests/cli/test_doctor.py
 
 # the same tests, slower, with every branch counted; fails below the gate in pyproject.toml; see build/coverage/index.html
 coverage: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage --cov-report=xml:build/coverage/coverage.xml
+
+# what a release of the kernels consists of, in kernels/dist: wheels for this platform, tested, and the source
+kernels-wheels:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check "cibuildwheel>=3,<5"
+	$(PYTHON) -m cibuildwheel kernels --output-dir kernels/dist
+
+kernels-source:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check "build>=1.2"
+	$(PYTHON) -m build --sdist --outdir kernels/dist kernels
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not development_data"

@@ -3,7 +3,8 @@
     python benchmarks/dehaze.py [--repeats 5] [--large] [--only calls pipe folder startup] [--json FILE]
 
 Every call goes from the file to the file, in a process of its own after one call that does not count; the figure is the
-median over interleaved repeats, the memory is the peak of the process. Compared are: ``unhaze`` (its default method),
+median over interleaved repeats, the memory is the peak of the process. Compared are: ``unhaze`` (its default method,
+with ``unhaze-kernels`` where they are installed), ``unhaze-numpy`` (the same without them),
 ``unhaze-dcp`` (its dark channel prior), ``plain`` (the dark channel prior with a guided filter at full resolution, as a
 NumPy and OpenCV user would write it), ``adrishyam`` from PyPI (skipped where it is not installed), and decoding and
 encoding alone. Frames go through ``unhaze pipe`` as y4m of 1280 x 720, its start included.
@@ -98,8 +99,15 @@ def adrishyam_call(source: Path, target: Path) -> Callable[[], None]:
     return lambda: dehaze_image(input_path=str(source), output_dir=str(target.with_suffix("")))
 
 
+def reference_call(source: Path, target: Path) -> Callable[[], None]:
+    """This package without its compiled kernels."""
+    os.environ["UNHAZE_KERNELS"] = "off"
+    return unhaze_call(source, target)
+
+
 CALLS = {
     "unhaze": unhaze_call,
+    "unhaze-numpy": reference_call,
     "unhaze-dcp": dcp_call,
     "plain": plain_call,
     "adrishyam": adrishyam_call,
@@ -259,25 +267,29 @@ def has_adrishyam() -> bool:
 
 def all_calls(folder: Path, repeats: int, *, large: bool) -> dict[str, Any]:
     """Seconds and memory of every call at every size."""
-    names = ["unhaze", "unhaze-dcp", "plain", "codec"] + (["adrishyam"] if has_adrishyam() else [])
+    names = ["unhaze", "unhaze-numpy", "unhaze-dcp", "plain", "codec"] + (["adrishyam"] if has_adrishyam() else [])
     results = {}
     for size, (width, height) in {**SIZES, **(LARGE if large else {})}.items():
         source = folder / f"{width}.jpg"
         make_picture(width, height, source)
-        chosen = names if width < 10000 else ["unhaze", "unhaze-dcp", "codec"]
+        chosen = names if width < 10000 else ["unhaze", "unhaze-numpy", "unhaze-dcp", "codec"]
         results[size] = measure(chosen, source, folder, repeats if width < 4000 else max(1, repeats // 2))
     return results
 
 
 def report(results: dict[str, Any]) -> None:
     """Print the figures as tables."""
-    print(f"default method: {results['method']}, engine: {results['engine']}, cores: {results['cores']}")
+    print(f"default model: {results['model']}, engine: {results['engine']}, cores: {results['cores']}")
+    print(f"full resolution: {results['kernels']}")
     for size, calls in results.get("calls", {}).items():
         print(f"\n{size}")
-        ours = calls["unhaze"]["seconds"]
+        ours, codec = calls["unhaze"]["seconds"], calls["codec"]["seconds"]
         for name, figures in calls.items():
-            ratio = figures["seconds"] / ours
-            print(f"  {name:10} {figures['seconds']:7.2f} s {figures['peak_mb']:8.0f} MB   {ratio:5.1f} x unhaze")
+            ratio, to_codec = figures["seconds"] / ours, figures["seconds"] / codec
+            print(
+                f"  {name:12} {figures['seconds']:8.3f} s {figures['peak_mb']:8.0f} MB   {ratio:5.1f} x unhaze"
+                f"   {to_codec:5.1f} x codec"
+            )
     print()
     for part, title in {
         "pipe": "1280 x 720 through unhaze pipe [frames/s]",
@@ -301,9 +313,15 @@ def main() -> None:
         worker(options.worker[0], *map(Path, options.worker[1:]))
         return
     import unhaze
+    from unhaze.restore.kernels import describe_kernels
 
     default = unhaze.Dehazer()
-    results: dict[str, Any] = {"cores": os.cpu_count(), "model": default.model, "engine": str(default.engine)}
+    results: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "model": default.model,
+        "engine": str(default.engine),
+        "kernels": describe_kernels(),
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "calls" in options.only:

@@ -50,6 +50,16 @@ def test_the_engine_follows_the_environment(unhaze, monkeypatch):
     assert "no engine named 'onyx'" in json.loads(result.stdout)["engine"]["error"]
 
 
+def test_what_works_at_full_resolution_follows_the_environment(unhaze, monkeypatch):
+    monkeypatch.setenv("UNHAZE_KERNELS", "off")
+    reported = json.loads(unhaze("doctor", "--json").stdout)["kernels"]
+    assert reported == {"error": None, "description": "NumPy and OpenCV (switched off by UNHAZE_KERNELS)"}
+    monkeypatch.setenv("UNHAZE_KERNELS", "turbo")
+    result = unhaze("doctor")
+    assert result.exit_code == 1
+    assert "UNHAZE_KERNELS is 'turbo', but must be one of auto, off" in result.stdout
+
+
 def test_a_missing_extra_is_no_fault_and_says_how_to_install_it(unhaze, monkeypatch):
     from unhaze.cli import doctor
 

@@ -48,7 +48,7 @@ def recipe(target):
 
 
 def test_there_is_a_workflow_for_each_promise():
-    assert {path.stem for path in WORKFLOWS} == {"tests", "lint", "package", "docs", "release"}
+    assert {path.stem for path in WORKFLOWS} == {"tests", "lint", "package", "docs", "release", "kernels"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

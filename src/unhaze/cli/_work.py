@@ -333,7 +333,10 @@ def log_engine(dehazer: Dehazer, more: str = "") -> None:
     """Tell what does the work, on stderr, if details are wanted."""
     if not _console.is_verbose():
         return
-    parts = [f"model {dehazer.model}", f"engine {dehazer.engine}" if dehazer.engine else "", more]
+    from unhaze.restore.kernels import describe_kernels
+
+    engine = f"engine {dehazer.engine}" if dehazer.engine else ""
+    parts = [f"model {dehazer.model}", engine, f"full resolution by {describe_kernels()}", more]
     _console.log.debug(", ".join(filter(None, parts)))
 
 

@@ -50,9 +50,10 @@ def examine() -> dict[str, Any]:
     core = {name: _installed(name) for name in _CORE}
     dehazing = _try_dehazing()
     engine = _try_engine()
+    kernels = _kernels()
     folder = _temporary_folder()
     works = all(core.values()) and not any(formats.values())
-    works = works and not any(part["error"] for part in (dehazing, engine, folder))
+    works = works and not any(part["error"] for part in (dehazing, engine, kernels, folder))
     from unhaze.restore.machine import available_memory, usable_cores
 
     machine = {"processors": usable_cores(), "available_memory": available_memory()}
@@ -67,6 +68,7 @@ def examine() -> dict[str, Any]:
         "opencv": _opencv(),
         "default_model": opt.DEFAULT_MODEL,
         "engine": engine,
+        "kernels": kernels,
         "dehazing": dehazing,
         "temporary_folder": folder,
         "formats": {name: error or "ok" for name, error in formats.items()},
@@ -124,6 +126,17 @@ def _try_engine() -> dict[str, Any]:
     return {"error": None, **asdict(engine)}
 
 
+def _kernels() -> dict[str, Any]:
+    """What restores pixels at full resolution."""
+    from unhaze.errors import UsageError
+    from unhaze.restore.kernels import describe_kernels
+
+    try:
+        return {"error": None, "description": describe_kernels()}
+    except UsageError as error:
+        return {"error": str(error), "description": None}
+
+
 def _temporary_folder() -> dict[str, Any]:
     folder = tempfile.gettempdir()
     try:
@@ -171,6 +184,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "free memory": format_bytes(memory) if memory else "unknown",
         "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
         "engine": engine["error"] or f"{engine['name']} {engine['version']} ({engine['provider']})",
+        "full resolution": facts["kernels"]["error"] or facts["kernels"]["description"],
         "model": facts["default_model"],
         "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
         "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",

@@ -113,7 +113,11 @@ def _largest_values(pixels: NDArray[Any], hidden: Mask | None) -> NDArray[Any]:
     """The largest channel of up to ``_SAMPLE`` visible pixels, on a grid."""
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
     grid = pixels[::step, ::step]
-    largest = grid.max(axis=2) if grid.ndim == 3 else grid
+    largest = grid
+    if grid.ndim == 3:  # channel by channel: a maximum along so short an axis takes 25 times as long
+        largest = grid[..., 0]
+        for channel in range(1, grid.shape[2]):
+            largest = np.maximum(largest, grid[..., channel])
     shown = np.isfinite(largest) if largest.dtype.kind == "f" else np.ones(largest.shape, np.bool_)
     return np.asarray(largest[shown if hidden is None else shown & ~hidden[::step, ::step]])
 

@@ -16,6 +16,7 @@ import numpy as np
 from unhaze.images.levels import find_white, nominal_white
 from unhaze.physics.color import luminance
 from unhaze.restore.haze_field import HazeField
+from unhaze.restore.kernels import load_kernels
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -105,7 +106,9 @@ def restore_strips(
             np.copyto(out, pixels)
         return
     restore = _StripRestorer(pixels, field, options, curve, white, hidden)
-    _for_strips(pixels, strip_pixels, pool, lambda rows: restore(pixels[rows], out[rows], rows))
+    kernels = load_kernels()
+    work = restore if kernels is None else restore.compiled(*kernels, pixels)
+    _for_strips(pixels, strip_pixels, pool, lambda rows: work(pixels[rows], out[rows], rows))
 
 
 def transmission_strips(
@@ -181,7 +184,8 @@ class _StripRestorer:
         if self.strength == 1.0:
             gain = np.reciprocal(transmission, out=transmission)
         else:
-            gain = np.power(transmission, np.float32(-self.strength), out=transmission)
+            # in float64, whose power is rounded the same way everywhere
+            gain = np.power(transmission, -self.strength, out=transmission, dtype=np.float64, casting="same_kind")
         shift = (1 - gain) * gray_airlight
         if working.ndim == 2:
             self._store(self._finish(gray * gain + shift), source, target, kept)
@@ -198,6 +202,31 @@ class _StripRestorer:
             restored += color_loss * tint
             restored_planes.append(self._finish(restored))
         self._store(cv2.merge(restored_planes), source, target, kept)
+
+    def compiled(self, kernels: Any, level: str, pixels: Pixels) -> Callable[[Pixels, Pixels, slice], None]:
+        """The same work on a strip, done by the package ``unhaze-kernels``."""
+        height, width = pixels.shape[:2]
+        maps = self.slope.wide, self.offset.wide, *self.airlight.wide(width)
+        white = self.white
+        numbers = (
+            *(float(each) for each in (white, self.least, self.strength, self.color_blend, self.lift)),
+            self.may_exceed,
+            *(float(each) for each in (np.float32(RANGE_MARGIN) * white, np.float32(1e-3) * white, MAXIMUM_COLOR_GAIN)),
+        )
+        tables: tuple[FloatArray | None, FloatArray | None] = (None, None)
+        if self.curve is not None:
+            forward = self.curve.forward
+            if pixels.dtype.kind == "u":  # one working value for each value there is
+                values = np.minimum(np.arange(np.iinfo(pixels.dtype).max + 1, dtype=np.float32), white) / white
+                channels = np.repeat(values[None, :, None], len(forward), axis=2)  # (1, values, C)
+                forward = (self.curve.to_srgb(channels) * white)[0].T
+            tables = np.ascontiguousarray(forward, np.float32), np.ascontiguousarray(self.curve.backward)
+
+        def restore(source: Pixels, target: Pixels, rows: slice) -> None:
+            hidden = None if self.hidden is None else self.hidden[rows]
+            kernels.restore(source, target, hidden, (rows.start, height), maps, numbers, tables, level)
+
+        return restore
 
     def _keep_in_range(self, transmission: FloatArray, planes: Sequence[Any], airlights: Sequence[Any]) -> None:
         """Raise the transmission of pixels that would leave the range of the picture, so that nothing is clipped.
@@ -282,6 +311,14 @@ class _Airlight:
         planes = [gray, *(airlight[..., channel] - gray for channel in range(3))]
         self._maps = [RowBlender.enlarge(plane, height, width) for plane in planes] if airlight.ndim == 3 else None
         self._constants = [np.float32(plane) for plane in planes] if self._maps is None else []
+
+    def wide(self, width: int) -> tuple[FloatArray, tuple[FloatArray, ...]]:
+        """Brightness (h, width), and the difference of each channel to it; of one row where there is one colour."""
+        if self._maps is None:
+            gray, *tints = (np.full((1, width), value, np.float32) for value in self._constants)
+        else:
+            gray, *tints = (each.wide for each in self._maps)
+        return gray, tuple(tints)
 
     def rows(self, rows: slice) -> tuple[Any, list[Any]]:
         """Brightness, and the difference of each channel to it."""
