@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pictures or folders to dehaze in `make demo`; any path may be given: make demo PICTURES="a.jpg holiday/"
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
-.PHONY: demo test test-slow test-data mutation lint docs bench guard clean coverage package
+.PHONY: demo test test-cluster test-slow test-data mutation lint docs bench guard clean coverage package
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
@@ -18,6 +18,10 @@ test: $(VENV)/.test
 coverage: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage --cov-report=xml:build/coverage/coverage.xml
+
+# an S3 server on this machine, and loaders of others
+test-cluster: $(VENV)/.cluster
+	$(BIN)/python -m pytest -m "cluster and not slow"
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not development_data"
@@ -73,6 +77,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable ".[test]"
+	touch $@
+
+$(VENV)/.cluster: $(VENV)/.test
+	$(PIP) --editable ".[cluster]"
 	touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt
