@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PICTURES ?= $(wildcard ../shared/data/real_hazy)
 
 .PHONY: demo test kernels test-kernels kernels-wheels kernels-source test-slow test-data mutation lint docs bench guard \
-	clean coverage package web web-test
+	clean coverage package web web-test test-cluster
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py --output demo $(PICTURES)
@@ -38,6 +38,10 @@ kernels-wheels:
 kernels-source:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check "build>=1.2"
 	$(PYTHON) -m build --sdist --outdir kernels/dist kernels
+
+# an S3 server on this machine, and loaders of others
+test-cluster: $(VENV)/.cluster
+	$(BIN)/python -m pytest -m "cluster and not slow"
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not development_data"
@@ -105,6 +109,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable ".[test]"
+	touch $@
+
+$(VENV)/.cluster: $(VENV)/.test
+	$(PIP) --editable ".[cluster]"
 	touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt

@@ -86,6 +86,16 @@ def test_sheet_and_stats_of_what_has_no_end(unhaze, photo, tmp_path):
     assert unhaze("data", "pack", "synthetic", tmp_path, tmp_path / "packed").exit_code == 2
 
 
+def test_pack_to_an_address(unhaze, root, tmp_path):
+    pytest.importorskip("fsspec")
+    address = f"file://{tmp_path / 'far'}"
+    done = unhaze("data", "pack", "rw2ah", root, address, "--json", "--webdataset")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["index"] == f"{address}/shards.json"
+    assert unhaze("data", "check", "rw2ah", tmp_path / "far").exit_code == 0
+    assert unhaze("data", "pack", "rw2ah", root, address).exit_code == 1
+
+
 def test_pack_and_open_again(unhaze, root, tmp_path):
     done = unhaze("data", "pack", "rw2ah", root, tmp_path / "packed", "--json")
     assert json.loads(done.stdout)["pairs"] == 5

@@ -1,6 +1,7 @@
 """What is packed comes back bit for bit, and what is damaged is told."""
 
 import io
+import itertools
 import pickle
 import tarfile
 
@@ -36,6 +37,40 @@ def test_reading_back_is_bit_equal(loose, tmp_path, store):
         np.testing.assert_array_equal(one.clear, other.clear)
         assert other.hazy.flags.writeable
     assert not unreadable_pairs(packed)
+
+
+@pytest.mark.parametrize("store", ["pixels", "files"])
+def test_loaders_of_webdataset_find_each_pair_under_one_key(loose, tmp_path, store):
+    dataset = create_dataset("reside-its", loose)
+    pack(dataset, tmp_path / "packed", store=store, shard_size=9000, webdataset=True)
+    shards = sorted((tmp_path / "packed").glob("*.tar"))
+    assert len(shards) > 1
+    found = []
+    for shard in shards:  # as such a loader does: members in a row, grouped by what is before the first dot
+        with tarfile.open(shard) as archive:
+            names = archive.getnames()
+        for key, members in itertools.groupby(names, key=lambda name: name.partition(".")[0]):
+            ending = "npy" if store == "pixels" else "png"
+            assert list(members) == [f"{key}.hazy.{ending}", f"{key}.clear.{ending}"]
+            found.append(key)
+    assert found == [f"{index:08d}" for index in range(len(dataset))]
+    packed = create_dataset("reside-its", tmp_path / "packed")
+    for one, other in zip(dataset, packed, strict=True):
+        np.testing.assert_array_equal(one.hazy, other.hazy)
+        np.testing.assert_array_equal(one.clear, other.clear)
+
+
+@pytest.mark.cluster
+def test_webdataset_itself_reads_it(loose, tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    dataset = create_dataset("reside-its", loose)
+    pack(dataset, tmp_path / "packed", webdataset=True)
+    read = webdataset.WebDataset(str(tmp_path / "packed/shard-00000.tar"), shardshuffle=False)
+    pairs = list(read.decode().to_tuple("hazy.npy", "clear.npy"))
+    assert len(pairs) == len(dataset)
+    for (hazy, clear), sample in zip(pairs, dataset, strict=True):
+        np.testing.assert_array_equal(hazy, sample.hazy)
+        np.testing.assert_array_equal(clear, sample.clear)
 
 
 def test_transforms_and_seeds_mean_the_same(loose, tmp_path):

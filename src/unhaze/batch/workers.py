@@ -17,7 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +50,7 @@ __all__ = [
     "Rendered",
     "Summary",
     "describe_failure",
+    "failure_record",
     "plan",
     "render",
     "write_products",
@@ -518,20 +519,24 @@ class Batch:
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
             self._stopping = True
-        self._results.put(
-            Record(
-                str(job.source),
-                "failed",
-                None if job.output is None else str(job.output),
-                reason=describe_failure(error),
-                error_type=type(error).__name__,
-                is_missing=isinstance(error, MissingError),
-                trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
-                seconds=clock.seconds,
-                width=job.info.width if job.info else None,
-                height=job.info.height if job.info else None,
-            )
-        )
+        record = failure_record(str(job.source), None if job.output is None else str(job.output), error, clock.seconds)
+        if job.info is not None:
+            record = replace(record, width=job.info.width, height=job.info.height)
+        self._results.put(record)
+
+
+def failure_record(source: str, output: str | None, error: Exception, seconds: Mapping[str, float]) -> Record:
+    """What is told of an input that failed."""
+    return Record(
+        source,
+        "failed",
+        output,
+        reason=describe_failure(error),
+        error_type=type(error).__name__,
+        is_missing=isinstance(error, MissingError),
+        trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
+        seconds=seconds,
+    )
 
 
 def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:

@@ -39,6 +39,7 @@ COMMANDS = {
     "train": ("unhaze.cli.train:train", "Train a network by a published recipe."),
     "models": ("unhaze.cli.models:models", "List what dehazes, tell about a model, or check weights."),
     "convert": ("unhaze.cli.convert:convert", "Turn an official checkpoint into a .safetensors file."),
+    "export": ("unhaze.cli.export:export", "Write a model for ONNX, OpenVINO or torch.export."),
     "bench": ("unhaze.cli.bench:bench", "Measure what networks cost."),
     "doctor": ("unhaze.cli.doctor:doctor", "Check this installation and this machine."),
 }

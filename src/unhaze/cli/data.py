@@ -173,7 +173,10 @@ def sheet(
 def pack(
     name: Name,
     root: Root,
-    output: Annotated[Path, typer.Argument(help="Folder for the shards.", metavar="OUTPUT", show_default=False)],
+    output: Annotated[
+        str,
+        typer.Argument(help="Folder for the shards, or its address (s3://...).", metavar="OUTPUT", show_default=False),
+    ],
     split: Split = None,
     settings: Settings = None,
     store: Annotated[
@@ -183,6 +186,9 @@ def pack(
         ),
     ] = "pixels",
     shard_size: Annotated[int, typer.Option(help="Size of a shard [MB].", min=1, metavar="N")] = 1024,
+    webdataset: Annotated[
+        bool, typer.Option("--webdataset", help="Lay members out for loaders of WebDataset; takes more room.")
+    ] = False,
     skip: Annotated[
         bool, typer.Option("--skip", help="Leave pairs out that cannot be read, and name them; default is to stop.")
     ] = False,
@@ -195,29 +201,49 @@ def pack(
 
     Exit code 1 if pairs were left out. The packed data set opens under its own name.
     """
+    import tempfile
+    from contextlib import ExitStack
+
     from unhaze.data.dataset import PairedDataset
+    from unhaze.data.shards import INDEX
     from unhaze.data.shards import pack as pack_shards
-    from unhaze.errors import UsageError
+    from unhaze.errors import OutputError, UsageError
+    from unhaze.images.storage import exists, is_address, join, upload
 
     dataset = _open(name, root, split, settings, on_error="skip" if skip else "stop")
     if not isinstance(dataset, PairedDataset):
         raise UsageError(f"{name} is made on the fly, without end; there is nothing to pack.")
-    with _console.ProgressBar("Packing", len(dataset)) as bar:
-        index = pack_shards(
-            dataset,
-            output,
-            store=store,
-            shard_size=shard_size << 20,
-            overwrite=overwrite,
-            progress=bar.advance,
-        )
+    with ExitStack() as stack:
+        folder = output
+        if is_address(output):  # packed here, then copied, the index last
+            if not overwrite and exists(join(output, INDEX)):
+                raise OutputError(f"{output} holds a packed data set; allow overwriting or choose another folder.")
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+        with _console.ProgressBar("Packing", len(dataset)) as bar:
+            index = pack_shards(
+                dataset,
+                folder,
+                store=store,
+                shard_size=shard_size << 20,
+                webdataset=webdataset,
+                overwrite=overwrite,
+                progress=bar.advance,
+            )
+        if is_address(output):
+            for path in sorted(Path(folder).iterdir(), key=lambda each: each.name == INDEX):
+                upload(path, join(output, path.name))
+    where = join(output, INDEX) if is_address(output) else str(index)
     left_out = dataset.skipped
     for message in left_out.values():
         _console.log.error(f"Left out: {message}")
     if json_output:
-        facts = {"index": str(index), "pairs": len(dataset) - len(left_out), "left_out": left_out}
+        facts = {
+            "index": where,
+            "pairs": len(dataset) - len(left_out),
+            "left_out": left_out,
+        }
         print(json.dumps(facts, indent=2, ensure_ascii=False))
-    _console.log.info(f"{len(dataset) - len(left_out)} pairs of {name} packed: {index}")
+    _console.log.info(f"{len(dataset) - len(left_out)} pairs of {name} packed: {where}")
     if left_out:
         raise typer.Exit(1)
 

@@ -50,7 +50,8 @@ def run(
         typer.Option(
             "--output",
             "-o",
-            help="A folder, which repeats the tree of an input folder; a file, for a single picture; or - for stdout. "
+            help="A folder, which repeats the tree of an input folder; a file, for a single picture; or - for stdout; "
+            "folders may be s3://, gs:// or az://. "
             "Default is beside each input.",
             metavar="PATH",
         ),
@@ -128,6 +129,21 @@ def run(
         return
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
+    if any("://" in name for name in (*named, output or "")):
+        from unhaze.cli._elsewhere import run_elsewhere
+
+        if dry_run:
+            raise UsageError("--dry-run is for files of this machine; leave it out.")
+        names = [] if files_from is None else _read_list(files_from, null=null)
+        run_elsewhere(
+            named,
+            settings,
+            listed=names,
+            shard=shard,
+            json_output=json_output,
+            report=report,
+        )
+        return
     plain = not (dry_run or json_output or report or save or shard or files_from or format != "keep")
     films = [each for each in named if Path(each).suffix.lower() in VIDEO_SUFFIXES - {".y4m"} and Path(each).is_file()]
     if plain and films and find_spec("av"):

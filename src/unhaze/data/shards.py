@@ -73,6 +73,7 @@ def pack(
     *,
     store: str = "pixels",
     shard_size: int = SHARD_SIZE,
+    webdataset: bool = False,
     overwrite: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Path:
@@ -84,6 +85,8 @@ def pack(
         folder: Where to; made if it is missing. The index is written last: without it a folder is no data set.
         store: ``"pixels"`` or ``"files"``.
         shard_size: A shard is closed when it exceeds this [bytes].
+        webdataset: Whether the members of a pair lie one after another under one key, ``KEY.hazy.npy`` and
+            ``KEY.clear.npy``, as loaders of WebDataset want them; a shared clear picture is then stored with each pair.
         overwrite: Whether a data set that lies in ``folder`` may be replaced.
         progress: Called after each pair.
 
@@ -112,7 +115,7 @@ def pack(
         packed = []
         for index in range(len(dataset)):
             with _skipping(dataset, index):
-                packed.append(_pack_pair(dataset, index, store, writer))
+                packed.append(_pack_pair(dataset, index, store, writer, webdataset))
             progress()
         writer.close()
     kinds = {kind for _, kind in packed if kind is not None}
@@ -194,6 +197,7 @@ class _Writer:
         self.folder, self.shard_size, self.files = folder, shard_size, files
         self.names: list[str] = []
         self.once: dict[Any, dict[str, Any]] = {}
+        self._closes_anywhere = True
         self._open: ExitStack | None = None
         self._stream: IO[bytes] | None = None
 
@@ -211,6 +215,12 @@ class _Writer:
         content = path.read_bytes()
         return self._place(self._append(name + path.suffix.lower(), content), content, (), "uint8")
 
+    def start_group(self) -> None:
+        """Begin members that lie in one shard, up to the next group."""
+        if self._stream is not None and self._stream.tell() >= self.shard_size:
+            self.close()
+        self._closes_anywhere = False
+
     def close(self) -> None:
         """Finish the last shard."""
         if self._open is not None and self._stream is not None:
@@ -223,7 +233,7 @@ class _Writer:
 
     def _append(self, name: str, content: bytes) -> int:
         """Write a member; returns where its content begins."""
-        if self._stream is not None and self._stream.tell() >= self.shard_size:
+        if self._closes_anywhere and self._stream is not None and self._stream.tell() >= self.shard_size:
             self.close()
         if self._stream is None:
             self.names.append(f"shard-{len(self.names):05d}.tar")
@@ -251,22 +261,33 @@ def _skipping(dataset: PairedDataset, index: int) -> Iterator[None]:
         dataset.skipped[dataset.pairs[index].name] = str(error)
 
 
-def _pack_pair(dataset: PairedDataset, index: int, store: str, writer: _Writer) -> tuple[dict[str, Any], str | None]:
+def _pack_pair(
+    dataset: PairedDataset, index: int, store: str, writer: _Writer, webdataset: bool
+) -> tuple[dict[str, Any], str | None]:
     pair, sample = dataset.pairs[index], dataset.load(index)
     sides = {"hazy": (pair.hazy, sample.hazy), "clear": (pair.clear, sample.clear)}
     entry: dict[str, Any] = {"name": pair.name, "depth": None}
+    if webdataset:
+        writer.once.clear()
+        writer.start_group()
     for side, (file, pixels) in sides.items():
         key = (side, file, pixels.shape)
         if key not in writer.once:
-            name = f"{side}/{str(file).rpartition('.')[0]}"
+            name = f"{_key(index)}.{side}" if webdataset else f"{side}/{str(file).rpartition('.')[0]}"
             if store == "pixels":
                 writer.once[key] = writer.add_pixels(name, pixels)
             else:
                 writer.once[key] = writer.add_file(name, dataset.root / file)
         entry[side] = writer.once[key]
     if sample.depth is not None:
-        entry["depth"] = writer.add_pixels(f"depth/{pair.name}", sample.depth.map)
+        name = f"{_key(index)}.depth" if webdataset else f"depth/{pair.name}"
+        entry["depth"] = writer.add_pixels(name, sample.depth.map)
     return entry, None if sample.depth is None else sample.depth.kind
+
+
+def _key(index: int) -> str:
+    """What the members of a pair have in common; names of pairs may hold dots, at which WebDataset cuts."""
+    return f"{index:08d}"
 
 
 def _read_stored(root: Path, place: tuple[str, Stored]) -> NDArray[Any]:

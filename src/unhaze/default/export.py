@@ -19,7 +19,16 @@ from unhaze.default.constants import LARGEST_GAIN, MULTIPLE
 from unhaze.default.network import FieldNetwork
 from unhaze.errors import MissingDependencyError
 
-__all__ = ["FIELD_INPUT", "FIELD_OUTPUTS", "FieldExport", "export_field", "round_weights", "write_onnx"]
+__all__ = [
+    "FIELD_INPUT",
+    "FIELD_OUTPUTS",
+    "FieldExport",
+    "clear_notes",
+    "export_field",
+    "quiet_exporter",
+    "round_weights",
+    "write_onnx",
+]
 
 FIELD_INPUT = "view"
 FIELD_OUTPUTS = ("transmission", "airlight", "gain", "log_depth", "confidence")
@@ -83,8 +92,7 @@ def write_onnx(network: nn.Module, path: str | Path, outputs: Sequence[str]) -> 
     rows = torch.export.Dim("rows", min=1, max=_LARGEST_SIDE // MULTIPLE)
     columns = torch.export.Dim("columns", min=1, max=_LARGEST_SIDE // MULTIPLE)
     example = torch.zeros(1, 3, 6 * MULTIPLE, 8 * MULTIPLE)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
-        warnings.simplefilter("ignore")  # about versions of operators; parity is tested instead
+    with quiet_exporter():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -97,7 +105,14 @@ def write_onnx(network: nn.Module, path: str | Path, outputs: Sequence[str]) -> 
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     model = program.model_proto
-    # remove the notes of the exporter: they name files of the machine that it ran on
+    clear_notes(model)
+    _store_halved(model.graph)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def clear_notes(model: Any) -> None:
+    """Remove the notes of the exporter from an ONNX model: they name files of the machine that it ran on."""
     for each in (
         model.graph,
         *model.graph.node,
@@ -108,9 +123,6 @@ def write_onnx(network: nn.Module, path: str | Path, outputs: Sequence[str]) -> 
     ):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
-    _store_halved(model.graph)
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 def _store_halved(graph: Any) -> None:
@@ -129,6 +141,14 @@ def _store_halved(graph: Any) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep to itself what torch says while it exports: versions of operators on stdout, in warnings and in logs."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
+        warnings.simplefilter("ignore")  # parity is tested instead
+        yield
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from unhaze.models.networks import (
     network_plugins,
     resolve_network,
 )
+from unhaze.restore.engines.exports import is_exported, read_export
 from unhaze.types import ModelInfo, ModelKind
 
 if TYPE_CHECKING:
@@ -71,12 +72,19 @@ def list_models(kind: ModelKind | None = None) -> list[str]:
 
 
 def finds_haze(name: str) -> bool:
-    """Whether a model finds the haze of a picture, and so gives maps; networks restore pictures by themselves."""
-    return name in _HAZE_MODELS or name in network_plugins(finds_haze=True)
+    """Whether a model finds the haze of a picture, and so gives maps; networks restore pictures by themselves.
+
+    An exported file is opened to learn which.
+    """
+    if name in _HAZE_MODELS:
+        return True
+    if is_exported(name):
+        return read_export(name).kind == "haze"
+    return name in network_plugins(finds_haze=True)
 
 
 def resolve_model(name: str) -> str:
-    """The full name of a model whose variant may have been left out, which then is the usual one.
+    """The full name of a model whose variant may have been left out, which then is the usual one; files stay.
 
     Raises:
         UnknownNameError: There is no such model or fusion module; near names are listed.
@@ -85,6 +93,8 @@ def resolve_model(name: str) -> str:
     ('dcp', 'coa-deploy_rb8', 'sgdnet-base+hgdf')
     """
     if finds_haze(name):
+        return name
+    if is_exported(name):
         return name
     backbone, plus, fusion = name.partition("+")
     if plus and fusion not in list_fusions():
@@ -132,7 +142,7 @@ def create_haze_model(name: str, *, engine: str = "auto", threads: int | None = 
     """Create a model that finds haze.
 
     Args:
-        name: From :func:`list_models`, not a network.
+        name: From :func:`list_models`, not a network; or an exported file of such a model.
         engine: What runs its network, see :data:`~unhaze.restore.engines.onnx.ENGINES`.
         threads: Processor cores for its network; default all that this process may use.
 
@@ -141,6 +151,9 @@ def create_haze_model(name: str, *, engine: str = "auto", threads: int | None = 
         MissingError: Something the model needs is not installed.
         UsageError: An engine was chosen for a model that has no network.
     """
+    if name not in _HAZE_MODELS and is_exported(name):
+        facts = read_export(name)
+        return cast("HazeModel", _haze_class(facts.name)(name, engine=engine, threads=threads))
     found = _haze_class(name)
     if getattr(found.info, "has_network", False):
         return cast("HazeModel", found(engine=engine, threads=threads))

@@ -39,6 +39,7 @@ from unhaze.restore.arrays import (
     tensor_to_arrays,
 )
 from unhaze.restore.engines.base import NetworkOptions
+from unhaze.restore.engines.exports import is_exported
 from unhaze.restore.engines.onnx import OnnxEngine
 from unhaze.restore.haze_field import HazeField, solve_field, working_view
 from unhaze.restore.machine import format_bytes, usable_cores
@@ -87,7 +88,7 @@ _COPIES_BY_FORMAT = {
 }
 _MAP_BYTES = 44  # a pixel: three maps, the steps to depth, and what it takes to write them as pictures
 _FOR_HAZE = ("color_blend", "protect_sky", "spare_clear", "engine")  # options that a network has no use for
-_FOR_NETWORKS = tuple(each.name for each in fields(NetworkOptions))
+_FOR_NETWORKS = tuple(each.name for each in fields(NetworkOptions) if each.name not in ("engine", "threads"))
 _METADATA_INCLUDED = 2 << 20  # [bytes] of texts, profiles and the like that the base has room for
 
 ImageT = TypeVar("ImageT")
@@ -97,8 +98,8 @@ class Dehazer:
     """Removes haze from pictures. Reusable, safe to share between threads, and a context manager.
 
     Args:
-        model: Name from :func:`unhaze.list_models`; recognised from ``weights`` if they alone are given, else the
-            default.
+        model: Name from :func:`unhaze.list_models`, or a file that ``unhaze export`` wrote; recognised from ``weights``
+            if they alone are given, else the default.
         **options: The attributes of :class:`~unhaze.restore.options.Options`, such as ``strength``, ``weights`` and
             ``max_memory``.
 
@@ -149,6 +150,8 @@ class Dehazer:
             self.model = name
         else:
             for given in options.given(*_FOR_HAZE):
+                if given == "engine" and is_exported(name or options.weights):
+                    continue
                 raise UsageError(f"{given} is for models that find haze and does not apply to a network; leave it out.")
             self.restoration = options.restoration(network=True)
             how = self.restoration
@@ -221,12 +224,12 @@ class Dehazer:
 
     @property
     def engine(self) -> EngineInfo | None:
-        """What runs a model that ships as ONNX, which is made ready for it; ``None`` where there is none.
+        """What runs a model in ONNX, which is made ready for it; ``None`` where there is none.
 
         Raises:
             MissingError: The engine is installed but does not work.
         """
-        engine = getattr(self._haze_model, "engine", None)
+        engine = getattr(self._haze_model if self._network is None else self._network.engine, "engine", None)
         return engine.info if isinstance(engine, OnnxEngine) else None
 
     @property

@@ -17,6 +17,7 @@ from unhaze.catalog import Catalog
 from unhaze.errors import ImageValueError, MissingDependencyError, UsageError, WeightsNotFoundError
 from unhaze.physics.color import luminance
 from unhaze.restore.engines.base import NetworkEngine, NetworkOptions, NetworkOutput
+from unhaze.restore.engines.exports import is_exported
 from unhaze.restore.haze_field import exposure_lift, fill_hidden
 from unhaze.restore.strips import full_scale, store_where
 from unhaze.types import DehazeResult
@@ -35,7 +36,14 @@ __all__ = [
     "open_network",
 ]
 
-_ENGINES = Catalog("network engine", {"torch": "unhaze.restore.engines.torch:open_engine"}, group="unhaze.engines")
+_ENGINES = Catalog(
+    "network engine",
+    {
+        "torch": "unhaze.restore.engines.torch:open_engine",
+        "exported": "unhaze.restore.engines.exported:open_engine",
+    },
+    group="unhaze.engines",
+)
 _THUMBNAIL = 256  # long side at which brightness is compared [px]
 _ROWS = 256  # rows that are converted at a time
 FLOAT_BYTES = 2 * 3 * 4  # per pixel: what goes into the network, and what comes out
@@ -47,7 +55,7 @@ def open_network(
     """Read the weights of a network and make it ready.
 
     Args:
-        model: Full name in the catalogue; recognised from the weights if ``None``.
+        model: Full name in the catalogue, or an exported file; recognised from the weights if ``None``.
         options: Weights and how to run; ``None`` if no weights were given.
         strength: 0 to 1.
         keep_exposure: 0 to 1.
@@ -68,7 +76,7 @@ def open_network(
     if not Path(options.weights).is_file():
         raise WeightsNotFoundError(f"There is no weights file {options.weights}; check the path.")
     try:
-        open_engine = _ENGINES.load("torch")
+        open_engine = _ENGINES.load("exported" if is_exported(options.weights) else "torch")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

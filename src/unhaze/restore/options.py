@@ -14,6 +14,7 @@ from unhaze.default.constants import DEFAULT_MODEL
 from unhaze.errors import UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.restore.engines.base import NetworkOptions
+from unhaze.restore.engines.exports import is_exported
 from unhaze.restore.machine import check_workers, parse_bytes
 
 __all__ = ["DEFAULT_MODEL", "DEFAULT_TEMPORAL", "DehazeOptions", "Options", "parse_count"]
@@ -71,7 +72,8 @@ class Options:
 
     Attributes:
         model: Name in the catalogue of models (:func:`unhaze.list_models`); recognised from ``weights`` if they alone
-            are given, else the default. A network with a fusion module is ``"sgdnet+hgdf"``.
+            are given, else the default. A network with a fusion module is ``"sgdnet+hgdf"``. Or a file that
+            ``unhaze export`` wrote.
         weights: File with the trained weights of a network.
         strength: -1 to 1; 0 leaves the picture as it is, 1 removes all haze found, negative values add haze. With a
             network 0 to 1: how much of its result is mixed into the picture.
@@ -84,6 +86,8 @@ class Options:
             of each, see :func:`unhaze.images.levels.find_white`. Larger values stay as they are.
         engine: What runs a model that ships as ONNX: ``"onnxruntime"``, ``"openvino"`` or ``"auto"``, which is what the
             environment variable ``UNHAZE_ENGINE`` says, else OpenVINO where it is installed, else onnxruntime.
+            ``"cuda"``, ``"tensorrt"``, ``"coreml"`` and ``"directml"`` are parts of onnxruntime; where one is not
+            there, the next best is taken, and logged.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``; auto takes CUDA where it is
             there. Like those that follow for networks only, see
             :class:`~unhaze.restore.engines.base.NetworkOptions`.
@@ -104,7 +108,10 @@ class Options:
     """
 
     model: str | None = option(
-        None, "What dehazes; see: unhaze models list. A network needs --weights.", metavar="NAME", short="-m"
+        None,
+        "What dehazes; see: unhaze models list. A network needs --weights, or is a file that unhaze export wrote.",
+        metavar="NAME|FILE",
+        short="-m",
     )
     weights: str | Path | None = option(
         None, "File with the trained weights of a network, which may name the network.", metavar="FILE"
@@ -142,8 +149,8 @@ class Options:
     )
     engine: str = option(
         "auto",
-        "What runs a model that ships as ONNX; auto is OpenVINO where it is installed.",
-        metavar="auto|onnxruntime|openvino",
+        "What runs a model in ONNX; auto is OpenVINO where it is installed. The last four are parts of onnxruntime.",
+        metavar="auto|onnxruntime|openvino|cuda|tensorrt|coreml|directml",
     )
     device: str = option(
         "auto",
@@ -220,9 +227,10 @@ class Options:
         Raises:
             UsageError: A value is not one of those that exist.
         """
-        if self.weights is None:
+        weights = self.model if is_exported(self.model) else self.weights
+        if weights is None:
             return None
-        return NetworkOptions(**{name: getattr(self, name) for name in _NETWORK})
+        return NetworkOptions(**{**{name: getattr(self, name) for name in _NETWORK}, "weights": weights})
 
     def given(self, *names: str) -> Mapping[str, Any]:
         """Those of ``names``, or of all options, that differ from their defaults."""

@@ -28,7 +28,7 @@ class NetworkOptions:
     """How a network is run.
 
     Attributes:
-        weights: File with its trained weights.
+        weights: File with its trained weights, or an exported network.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``; auto takes CUDA where it
             is there.
         precision: ``"fp32"``, or ``"bf16"`` where the device has it and the picture stays the same to within what 8
@@ -40,6 +40,8 @@ class NetworkOptions:
         depth_weights: File or folder with the weights of the estimator.
         backbone_weights: Weights of the network, where ``weights`` holds a fusion module alone.
         prompts: For fusion modules that compare depth before and after: how often the result prompts the next one.
+        engine: What runs an exported network, see :data:`~unhaze.restore.engines.onnx.ENGINES`.
+        threads: Processor cores for an exported network; default all that this process may use.
 
     Raises:
         UsageError: A value is not one of those that exist.
@@ -54,6 +56,8 @@ class NetworkOptions:
     depth_weights: str | Path | None = None
     backbone_weights: str | Path | None = None
     prompts: int = 1
+    engine: str = "auto"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         check_device(self.device)

@@ -6,12 +6,13 @@ bfloat16 is a hundred times less precise. Neither is imported before a picture i
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,19 +32,31 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "ENGINE_VARIABLE",
+    "PROVIDERS",
     "EngineInfo",
     "OnnxEngine",
     "close_engines",
     "import_onnxruntime",
+    "import_openvino",
     "installed_engines",
     "resolve_engine",
 ]
 
-ENGINES = ("auto", "onnxruntime", "openvino")
+PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+    "coreml": ("CoreMLExecutionProvider",),
+    "directml": ("DmlExecutionProvider",),
+}
+"""Engines that are parts of onnxruntime for one kind of device, and the parts they stand for, the best first."""
+
+ENGINES = ("auto", "onnxruntime", "openvino", *PROVIDERS)
 ENGINE_VARIABLE = "UNHAZE_ENGINE"  # what auto means, for all commands and programs of a machine
 
 _PREFERRED = ("openvino", "onnxruntime")
-_FREE_SIDE = 64  # a multiple of what networks here ask for
+_FREE_SIDE = 64  # a multiple of what the default asks for
+_CPU = "CPUExecutionProvider"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +101,8 @@ def resolve_engine(name: str = "auto") -> str:
     installed = installed_engines()
     if name == "auto":
         name = installed[0] if installed else "onnxruntime"
-    if name not in installed:
-        raise _missing(name)
+    if ("onnxruntime" if name in PROVIDERS else name) not in installed:
+        raise _missing("onnxruntime" if name in PROVIDERS else name)
     return name
 
 
@@ -103,21 +116,31 @@ def import_onnxruntime() -> Any:
     return import_module("onnxruntime")
 
 
+def import_openvino() -> Any:
+    """The package openvino, without its telemetry."""
+    with _no_telemetry():
+        return import_module("openvino")
+
+
 class OnnxEngine:
     """An ONNX file, ready to run; opened at the first use. Any thread may call it.
 
     Args:
-        weights: The file.
-        engine: One of :data:`ENGINES`.
+        weights: The file; for OpenVINO also one of its own, ``.xml``.
+        engine: One of :data:`ENGINES`. Where a part of onnxruntime is not there, the next best is taken, and logged.
         threads: Processor cores for one call; default all that this process may use.
+        side: A side that inputs of free size can have [px].
 
     Raises:
         UnknownNameError: There is no such engine.
         MissingDependencyError: It is not installed.
     """
 
-    def __init__(self, weights: Path, *, engine: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, weights: Path, *, engine: str = "auto", threads: int | None = None, side: int = _FREE_SIDE
+    ) -> None:
         self.name = resolve_engine(engine)
+        self._side = side
         self._is_choice_free = engine == "auto" and not os.environ.get(ENGINE_VARIABLE)
         self._weights, self._threads = weights, threads or usable_cores()
         self._lock = Lock()
@@ -149,7 +172,7 @@ class OnnxEngine:
                     status = self._weights.stat()
                     with _OPENING:
                         version = status.st_size, status.st_mtime_ns
-                        self._open = _open(name, self._weights, self._threads, version)
+                        self._open = _open(name, self._weights, self._threads, self._side, version)
                 except Exception as error:  # whatever a broken installation may raise
                     failures[name] = error
                 else:
@@ -170,27 +193,33 @@ class _Session(Protocol):
 
 
 class _OnnxRuntime:
-    def __init__(self, weights: Path, threads: int) -> None:
+    def __init__(self, weights: Path, threads: int, side: int, wanted: Sequence[str] = ()) -> None:
         onnxruntime = import_onnxruntime()
+        there = onnxruntime.get_available_providers()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(weights), options, providers=[*(each for each in wanted if each in there), _CPU]
+        )
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.info = EngineInfo("onnxruntime", onnxruntime.__version__, self._session.get_providers()[0])
+        if wanted and self.info.provider != wanted[0]:
+            _log.warning(
+                f"{wanted[0]} is not there or does not work in onnxruntime {onnxruntime.__version__}, which has "
+                f"{', '.join(there)}; {weights.name} runs with {self.info.provider}."
+            )
 
     def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
         return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
 
 
 class _OpenVino:
-    def __init__(self, weights: Path, threads: int) -> None:
-        with _no_telemetry():
-            import openvino
-
+    def __init__(self, weights: Path, threads: int, side: int) -> None:
+        openvino = import_openvino()
         # so many calls may be under way at once without waiting for one another
         streams = max(1, usable_cores() // threads)
         settings = {
@@ -209,7 +238,7 @@ class _OpenVino:
         precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         (device, *_) = self._model.get_property("EXECUTION_DEVICES")
         # its binding locks up where its first calls come from several threads at once
-        self.run({each.get_any_name(): _zeros(each.get_partial_shape()) for each in self._model.inputs})
+        self.run({each.get_any_name(): _zeros(each.get_partial_shape(), side) for each in self._model.inputs})
         self.info = EngineInfo("openvino", openvino.__version__.partition("-")[0], f"{device}, {precision}")
 
     def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
@@ -223,14 +252,18 @@ class _OpenVino:
         return outputs
 
 
-def _zeros(shape: Any) -> FloatArray:
-    """A small input of a shape, ``_FREE_SIDE`` where a side is free."""
+def _zeros(shape: Any, free: int) -> FloatArray:
+    """A small input of a shape, ``free`` where a side is free."""
     import numpy as np
 
-    return np.zeros([_FREE_SIDE if side.is_dynamic else side.get_length() for side in shape], np.float32)
+    return np.zeros([free if side.is_dynamic else side.get_length() for side in shape], np.float32)
 
 
-_OPENERS: dict[str, Callable[[Path, int], _Session]] = {"onnxruntime": _OnnxRuntime, "openvino": _OpenVino}
+_OPENERS: dict[str, Callable[[Path, int, int], _Session]] = {
+    "onnxruntime": _OnnxRuntime,
+    "openvino": _OpenVino,
+    **{name: partial(_OnnxRuntime, wanted=wanted) for name, wanted in PROVIDERS.items()},
+}
 _OPENING = Lock()
 
 
@@ -241,9 +274,9 @@ def close_engines() -> None:
 
 
 @lru_cache(maxsize=4)
-def _open(name: str, weights: Path, threads: int, version: tuple[int, int]) -> _Session:
+def _open(name: str, weights: Path, threads: int, side: int, version: tuple[int, int]) -> _Session:
     """A session for a file; the same again while the file is the same, because opening takes longer than running."""
-    return _OPENERS[name](weights, threads)
+    return _OPENERS[name](weights, threads, side)
 
 
 @contextmanager
