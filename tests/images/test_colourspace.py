@@ -193,7 +193,9 @@ def test_unknown_numbers_make_no_profile():
 
 @row("cicp")
 @pytest.mark.parametrize("source", MAKERS)
-@pytest.mark.parametrize(("primaries", "transfer", "told"), [(1, 9, True), (10, 17, True), (1, 2, False), (2, 2, False)])
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "told"), [(1, 9, True), (10, 17, True), (1, 2, False), (2, 2, False)]
+)
 def test_colours_for_which_there_is_no_profile_are_told(source, primaries, transfer, told):
     picture = read_image(MAKERS[source](primaries, transfer))
     line = f"The colours are described as CICP {primaries}/{transfer}, which is not handled; they count as sRGB."

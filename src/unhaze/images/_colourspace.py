@@ -12,7 +12,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HDR_TRANSFERS", "SRGB", "Chromaticities", "has_no_profile", "is_hdr", "is_known", "profile_of_cicp", "profile_of_gamma"]
+__all__ = [
+    "HDR_TRANSFERS",
+    "SRGB",
+    "Chromaticities",
+    "has_no_profile",
+    "is_hdr",
+    "is_known",
+    "profile_of_cicp",
+    "profile_of_gamma",
+]
 
 Chromaticities: TypeAlias = tuple[float, float, float, float, float, float, float, float]  # x, y of white, R, G, B
 
