@@ -1,5 +1,6 @@
 """Pictures through a network, with an engine of a few lines in place of torch."""
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -185,6 +186,8 @@ def test_tiny_tiles_are_refused():
 def test_missing_weights_are_reported_by_path(tmp_path):
     with pytest.raises(WeightsNotFoundError, match=r"nowhere\.pth"):
         Dehazer(model="aodnet-base", weights=tmp_path / "nowhere.pth")
+    with pytest.raises(WeightsNotFoundError, match=r"null is a device or a pipe"):
+        Dehazer(model="aodnet-base", weights=os.devnull)
     with pytest.raises(WeightsNotFoundError, match="aodnet-base needs trained weights"):
         Dehazer(model="aodnet-base")
 

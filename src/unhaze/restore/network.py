@@ -74,6 +74,8 @@ def open_network(
     if Path(options.weights).is_dir():
         raise UsageError(f"{options.weights} is a folder; name the file in it that holds the weights.")
     if not Path(options.weights).is_file():
+        if Path(options.weights).exists():
+            raise WeightsNotFoundError(f"{options.weights} is a device or a pipe, not a weights file; check the path.")
         raise WeightsNotFoundError(f"There is no weights file {options.weights}; check the path.")
     try:
         open_engine = _ENGINES.load("exported" if is_exported(options.weights) else "torch")
