@@ -39,11 +39,11 @@ class TextLoss(nn.Module):
         UsageError: There are fewer than two texts.
     """
 
-    def __init__(self, clip: nn.Module, texts: Tensor) -> None:
+    def __init__(self, clip: Any, texts: Tensor) -> None:
         super().__init__()
         if len(texts) < 2:
             raise UsageError("A text loss needs at least two texts: the one that is wanted, and others.")
-        self.clip = clip.eval().requires_grad_(False)
+        self.clip: Any = clip.eval().requires_grad_(False)
         self.register_buffer("texts", F.normalize(texts.detach().float(), dim=-1))
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(STD)[:, None, None])
