@@ -83,8 +83,8 @@ def load_clip(folder: str | Path, texts: Sequence[str] = (), prompts: str | Path
         MissingDependencyError: transformers is not installed.
         UsageError: The folder holds no CLIP, the prompts do not fit, or there are too few texts.
     """
-    for each in filter(None, (folder, prompts)):
-        if not Path(each).exists():
+    for each in (folder, prompts):
+        if each is not None and not Path(each).exists():
             raise WeightsNotFoundError(f"There is no {each}; give a folder of CLIP, as transformers saves it.")
     try:
         from transformers import CLIPModel, CLIPTokenizer
