@@ -140,7 +140,7 @@ def test_a_release_that_is_right_passes(check, built, capsys):
     assert "equal from sdist and tree" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", list(GOOD)[1:5])
+@pytest.mark.parametrize("name", list(GOOD)[1:4])
 def test_a_wheel_without_what_it_needs_is_refused(check, built, capsys, name):
     write_wheel(next(built[0].glob("*.whl")), {key: data for key, data in GOOD.items() if key != name})
     assert check.main(["contents", *map(str, built)]) == 1

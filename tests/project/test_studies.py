@@ -41,7 +41,12 @@ def study(monkeypatch):
         module.main()
         return module
 
+    from unhaze.models.networks import _catalogue
+
+    known = set(_catalogue().names())
     yield run
+    for name in set(_catalogue().names()) - known:  # the small networks are of the scripts alone
+        del _catalogue()._all[name]
     for name in ("study", "fusion_study", "fusion_features", "promotion_study", "small_networks"):
         sys.modules.pop(name, None)
 

@@ -150,7 +150,8 @@ def test_a_restoration_is_validated_without_the_clear_picture(second, pairs_fold
     once = dataclasses.replace(second, loop=LoopConfig(steps=1, log_every=1))
     path = recipe.main(once, pairs_folder, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert lines[-1]["val_psnr"] > 0
+    (score,) = [line["val_psnr"] for line in lines if "val_psnr" in line]
+    assert score > 0
     assert path.is_file()
 
 

@@ -39,11 +39,11 @@ class TextLoss(nn.Module):
         UsageError: There are fewer than two texts.
     """
 
-    def __init__(self, clip: nn.Module, texts: Tensor) -> None:
+    def __init__(self, clip: Any, texts: Tensor) -> None:
         super().__init__()
         if len(texts) < 2:
             raise UsageError("A text loss needs at least two texts: the one that is wanted, and others.")
-        self.clip = clip.eval().requires_grad_(False)
+        self.clip: Any = clip.eval().requires_grad_(False)
         self.register_buffer("texts", F.normalize(texts.detach().float(), dim=-1))
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(STD)[:, None, None])
@@ -83,8 +83,8 @@ def load_clip(folder: str | Path, texts: Sequence[str] = (), prompts: str | Path
         MissingDependencyError: transformers is not installed.
         UsageError: The folder holds no CLIP, the prompts do not fit, or there are too few texts.
     """
-    for each in filter(None, (folder, prompts)):
-        if not Path(each).exists():
+    for each in (folder, prompts):
+        if each is not None and not Path(each).exists():
             raise WeightsNotFoundError(f"There is no {each}; give a folder of CLIP, as transformers saves it.")
     try:
         from transformers import CLIPModel, CLIPTokenizer

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unhaze.data.batch import Batch
 from unhaze.errors import UsageError
@@ -82,7 +82,7 @@ class Config(supervised.Config):
 class State(NetworkState[Model]):
     """A training at some step: that of the network, and the discriminator's."""
 
-    discriminator: PatchDiscriminator
+    discriminator: nn.Module
     discriminator_optimizer: torch.optim.Optimizer
     discriminator_scaler: torch.amp.GradScaler
 

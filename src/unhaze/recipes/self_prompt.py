@@ -143,7 +143,8 @@ def setup(config: Config, *, autoencoder: SelfPromer | None = None) -> State:
         keep_prior(network, autoencoder)
     if config.weights:
         load_weights(network, config.weights)
-    begun = begin(network, config.optimizer, ema=config.ema, precision=config.precision, device=device)
+    model: Model = network
+    begun = begin(model, config.optimizer, ema=config.ema, precision=config.precision, device=device)
     discriminator = place(UNetDiscriminator(config.discriminator_channels), device).train()
     return State(
         begun.network,
