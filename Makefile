@@ -19,7 +19,7 @@ coverage: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage --cov-report=xml:build/coverage/coverage.xml
 
-# an S3 server on this machine, and loaders of others
+# a cluster of Ray with two nodes and an S3 server, all on this machine
 test-cluster: $(VENV)/.cluster
 	$(BIN)/python -m pytest -m "cluster and not slow"
 
