@@ -39,7 +39,7 @@ kernels-source:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check "build>=1.2"
 	$(PYTHON) -m build --sdist --outdir kernels/dist kernels
 
-# an S3 server on this machine, and loaders of others
+# a cluster of Ray with two nodes and an S3 server, all on this machine
 test-cluster: $(VENV)/.cluster
 	$(BIN)/python -m pytest -m "cluster and not slow"
 

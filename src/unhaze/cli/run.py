@@ -67,6 +67,12 @@ def run(
         str | None,
         typer.Option(help="Take the I-th of N parts of the inputs, chosen by their names.", metavar="I/N"),
     ] = None,
+    on: Annotated[
+        str, typer.Option("--on", help="Who does the work: this machine, or a cluster of Ray.", metavar="here|ray")
+    ] = "here",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, or auto; default is one on this machine.", metavar="ADDRESS")
+    ] = None,
     suffix: opt.Suffix = None,
     format: opt.Format = "keep",
     quality: opt.Quality = None,
@@ -129,7 +135,7 @@ def run(
         return
     if null and files_from is None:
         raise UsageError("--null says how the names in a list end; add --files-from FILE.")
-    if any("://" in name for name in (*named, output or "")):
+    if on != "here" or address is not None or any("://" in name for name in (*named, output or "")):
         from unhaze.cli._elsewhere import run_elsewhere
 
         if dry_run:
@@ -140,6 +146,8 @@ def run(
             settings,
             listed=names,
             shard=shard,
+            on=on,
+            address=address,
             json_output=json_output,
             report=report,
         )
