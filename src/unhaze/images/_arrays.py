@@ -91,9 +91,9 @@ def _float_to(values: Pixels, top: int, dtype: type[np.unsignedinteger[Any]], wh
 def unpremultiply(pixels: Pixels, alpha: Pixels) -> tuple[Pixels, list[str]]:
     """Colours as they are without alpha, and a note on those that no alpha gives.
 
-            Integers come back exactly through :func:`premultiply`, but for colours brighter than their alpha: they become
-        white. Floats have room for those.
-        """
+    Integers come back exactly through :func:`premultiply`, but for colours brighter than their alpha: they become
+    white. Floats have room for those.
+    """
     colours, too_bright = _scale_by_alpha(pixels, alpha, divide=True)
     lost = f"{too_bright} pixels are brighter than their alpha allows; they were darkened to what it does."
     return colours, [lost] if too_bright else []

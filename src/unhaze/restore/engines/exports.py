@@ -71,7 +71,9 @@ class ExportFacts:
         """
         try:
             facts: dict[str, Any] = json.loads(text)
-            contract = {key: tuple(each) if isinstance(each, list) else each for key, each in facts["contract"].items()}
+            contract: dict[str, Any] = {
+                key: tuple(each) if isinstance(each, list) else each for key, each in facts["contract"].items()
+            }
             found = cls(**{**facts, "contract": ImageContract(**contract)})
             return found if found.size is None else replace(found, size=(int(found.size[0]), int(found.size[1])))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
