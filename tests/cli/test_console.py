@@ -1,6 +1,7 @@
 import io
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,8 +39,8 @@ def speak():
 )
 def test_what_is_shown_depends_on_quiet_and_verbose(capsys, quiet, verbose, shown):
     with _console.show_log():
-        _console.set_quiet(quiet)
-        _console.set_verbose(verbose)
+        for name, value in (("quiet", quiet), ("verbose", verbose)):
+            _console.set_level(SimpleNamespace(name=name), value)
         speak()
     out, err = capsys.readouterr()
     assert (out, err.splitlines()) == ("", shown)
@@ -48,7 +49,7 @@ def test_what_is_shown_depends_on_quiet_and_verbose(capsys, quiet, verbose, show
 def test_an_earlier_command_leaves_nothing_behind(capsys):
     before = logging.getLogger("unhaze").level
     with _console.show_log():
-        _console.set_quiet(True)
+        _console.set_level(SimpleNamespace(name="quiet"), True)
     assert (logging.getLogger("unhaze").level, logging.getLogger("unhaze").handlers) == (before, [])
     with _console.show_log():
         _console.log.info("once")

@@ -572,7 +572,7 @@ def _ignores_case(folder: Path) -> bool:
     for place in (folder, *folder.parents):
         twin = place.with_name(place.name.swapcase()) if place.name else place
         if twin != place and os.path.exists(place):  # noqa: PTH110  which never raises
-            return _is_same(place, twin)
+            return _identity(place) == _identity(twin)
     return False
 
 

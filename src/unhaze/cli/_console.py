@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from typer import CallbackParam
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["ProgressBar", "is_verbose", "log", "one_line", "set_quiet", "set_verbose", "show_log"]
+__all__ = ["ProgressBar", "is_verbose", "log", "one_line", "set_level", "show_log"]
 
 log = logging.getLogger("unhaze.cli")
 
@@ -37,17 +39,15 @@ def show_log() -> Iterator[None]:
         _package_log.setLevel(level)
 
 
-def set_quiet(value: bool) -> bool:
-    """Callback of ``--quiet``: from now on only warnings and failures are shown."""
-    if value and not is_verbose():
-        _package_log.setLevel(logging.WARNING)
-    return value
+def set_level(option: CallbackParam, value: bool) -> bool:
+    """Callback of ``--quiet`` and ``--verbose``, which counts where both are given.
 
-
-def set_verbose(value: bool) -> bool:
-    """Callback of ``--verbose``: from now on details are shown, and tracebacks of errors that nobody expected."""
-    if value:
+    From now on only warnings and failures are shown, or details and tracebacks of errors that nobody expected, too.
+    """
+    if value and option.name == "verbose":
         _package_log.setLevel(logging.DEBUG)
+    elif value and not is_verbose():
+        _package_log.setLevel(logging.WARNING)
     return value
 
 

@@ -194,7 +194,7 @@ Report = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Tell of failures only.", callback=_console.set_quiet),
+    typer.Option("--quiet", "-q", help="Tell of failures only.", callback=_console.set_level),
 ]
 Verbose = Annotated[
     bool,
@@ -202,6 +202,6 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         help="Tell more: engine, each picture, and where unexpected errors come from.",
-        callback=_console.set_verbose,
+        callback=_console.set_level,
     ),
 ]

@@ -51,9 +51,9 @@ class Machine:
         cores: Processor cores.
         efficiency: Speed of all cores together, over that of one times their number; measured.
         network: [bytes/s], each way.
-        price: Of an hour, in any currency.
+        price: What an hour costs, in any currency.
         storage_requests: Requests that the storage serves for the whole fleet [1/s]; ``None`` for no limit.
-        request_price: Of a million requests.
+        request_price: What a million requests cost.
         busy: Share of the time in which it works, between failures, starts and empty queues.
     """
 

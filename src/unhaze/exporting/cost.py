@@ -25,9 +25,9 @@ class EngineCost:
     Attributes:
         engine: ``"torch"``, ``"onnxruntime"`` or ``"openvino"``.
         precision: ``"fp32"`` or ``"int8"``.
-        height, width: Of the picture [px].
+        height, width: Sides of the picture [px].
         seconds: Median time of a pass; ``None`` where it failed.
-        peak_memory: Of the whole process [bytes]; ``None`` where unknown.
+        peak_memory: What the whole process takes [bytes]; ``None`` where unknown.
     """
 
     engine: str

@@ -75,7 +75,7 @@ class ExportReport:
         facts: What the file says of itself.
         parity: Against float64, at five sizes; empty for the default, whose graph is copied as it ships.
         cost: Time and memory by engine.
-        loss: Of int8.
+        loss: What int8 costs.
     """
 
     files: dict[str, Path]

@@ -33,7 +33,7 @@ class Parity:
 
     Attributes:
         engine: ``"torch"`` (float32), ``"onnxruntime"``, ``"openvino"`` or ``"pt2"``.
-        height, width: Of the picture [px].
+        height, width: Sides of the picture [px].
         largest: Largest difference of a value in [0, 1].
         rms: Root mean square of the differences.
         agrees: Whether ``largest`` is below half a step of 8 bits, or no more than four times that of torch.

@@ -552,20 +552,14 @@ def _take_apart(grey: bytes, component: int) -> tuple[list[tuple[int, bytes]], i
     return tables, frame, b"".join(parts)
 
 
-def _buffer() -> IO[bytes]:
-    """A file in memory that the system knows, where there are such.
-
-    Into one Pillow encodes without the interpreter lock, so that other threads go on; for a buffer of Python it would
-    hold it all the time.
-    """
-    try:
-        return os.fdopen(os.memfd_create("jpeg"), "w+b")
-    except (AttributeError, OSError):
-        return io.BytesIO()
-
-
 def _save(image: Image.Image, options: dict[str, object]) -> bytes:
-    with _buffer() as file:
+    file: IO[bytes]
+    try:
+        # into a file that the system knows Pillow encodes without the interpreter lock, so that other threads go on
+        file = os.fdopen(os.memfd_create("jpeg"), "w+b")
+    except (AttributeError, OSError):
+        file = io.BytesIO()
+    with file:
         try:
             image.save(file, "JPEG", **options)
         except OSError:

@@ -43,8 +43,8 @@ def dark_channel_energy(
     Args:
         hazy: (B, 3, H, W) RGB in [0, 1].
         transmission: (B, 1, H, W).
-        patch: Of the dark channel [px].
-        share: Of the pixels with the brightest dark channel, of which the brightest gives the airlight.
+        patch: Window of the dark channel [px].
+        share: Share of the pixels with the brightest dark channel, of which the brightest gives the airlight.
         omega: Share of the haze that the prior takes away.
         fidelity: Weight of the distance to the prior.
         matting: Weigh differences within a 3x3 window by the matting Laplacian of the hazy picture, as the paper has
@@ -75,7 +75,7 @@ def _window_differences(transmission: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _matting_weights(image: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """Of the pairs of pixels of each 3x3 window, Levin et al., IEEE TPAMI 2008: (B, windows, 9, 9)."""
+    """Weights of the pairs of pixels of each 3x3 window, Levin et al., IEEE TPAMI 2008: (B, windows, 9, 9)."""
     batch, channels = image.shape[:2]
     pixels = F.unfold(image, 3).view(batch, channels, 9, -1).permute(0, 3, 2, 1)  # (B, windows, 9, 3)
     centred = pixels - pixels.mean(2, keepdim=True)
@@ -91,8 +91,8 @@ def bright_channel_loss(
     Args:
         hazy: (B, 3, H, W) RGB in [0, 1].
         transmission: (B, 1, H, W).
-        patch: Of the bright channel [px].
-        share: Of the pixels with the darkest bright channel, whose mean is the airlight.
+        patch: Window of the bright channel [px].
+        share: Share of the pixels with the darkest bright channel, whose mean is the airlight.
         omega: Share of the haze that the prior takes away.
     """
     with torch.no_grad():
@@ -110,7 +110,7 @@ def sky_loss(hazy: Tensor, image: Tensor, before: Tensor, *, patch: int = 15, le
         hazy: (B, 3, H, W) RGB in [0, 1].
         image: (B, 3, H, W), that a network restores now.
         before: (B, 3, H, W), that it restored before it saw photographs.
-        patch: Of the dark channel [px].
+        patch: Window of the dark channel [px].
         least: The dark channel of sky. The official code has .6 on values in [-1, 1].
     """
     sky = (channel_extreme(hazy, patch) > least).expand_as(hazy)

@@ -120,7 +120,7 @@ def progress(model: GuidedDehazer, image: Tensor, strengths: Sequence[float] = (
     Args:
         model: With prompts of PromptHaze and an estimator, in evaluation mode.
         image: (B, 3, H, W) in [0, 1].
-        strengths: Of the passes, rising.
+        strengths: One for each pass, rising.
 
     Returns:
         The picture after the last pass, (B, 3, H, W) in [0, 1].

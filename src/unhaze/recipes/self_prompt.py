@@ -108,8 +108,8 @@ class State(adversarial.State):
     """A training at some step; what is frozen comes from files, so no checkpoint holds it.
 
     Attributes:
-        autoencoder: Of the second stage; ``None`` in the first.
-        estimator: Of depth, likewise.
+        autoencoder: What guides the second stage; ``None`` in the first.
+        estimator: What finds depth, likewise.
         perceptual: LPIPS, or ``None``.
     """
 
@@ -123,7 +123,7 @@ def setup(config: Config, *, autoencoder: SelfPromer | None = None) -> State:
 
     Args:
         config: All settings.
-        autoencoder: Of the second stage; created and filled as configured if ``None``.
+        autoencoder: What guides the second stage; created and filled as configured if ``None``.
 
     Raises:
         UsageError: A setting cannot work.

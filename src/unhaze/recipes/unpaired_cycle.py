@@ -63,9 +63,9 @@ class Config(supervised.Config):
     Attributes:
         network: One of D4's; ``optimizer`` and ``schedule`` are its own and those of the hazing network.
         cycle: Weight of the ways there and back; ``loss`` is not looked at.
-        adversarial: Of what the discriminators say.
-        density: Of the density that must be found again.
-        depth_optimizer, discriminator_optimizer: Of the depth network and the discriminators, at a constant rate.
+        adversarial: Weight of what the discriminators say.
+        density: Weight of the density that must be found again.
+        depth_optimizer, discriminator_optimizer: For the depth network and the discriminators, at a constant rate.
         discriminator_channels: Width of their first layers.
         accumulate: Must be 1.
     """
@@ -86,7 +86,7 @@ class State(NetworkState[Model]):
     Attributes:
         others: ``rehaze``, ``depth``, and the discriminators ``of_clear`` and ``of_hazy``.
         optimizers: ``depth`` and ``discriminators``; the dehazing and the hazing network share the first one.
-        scalers: Of these.
+        scalers: One for each of these.
     """
 
     others: nn.ModuleDict
@@ -126,7 +126,7 @@ class Ways:
         dehazed, rehazed: A hazy picture dehazed, and hazed again.
         seen_depth: The depth that was seen in its haze.
         hazed, restored: A clear picture hazed, and dehazed again.
-        density, found_density: Of the haze that it got, and that was found in it.
+        density, found_density: Density of the haze that it got, and that was found in it.
     """
 
     dehazed: Tensor

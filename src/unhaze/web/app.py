@@ -308,7 +308,7 @@ class Service:
         return StreamingResponse(self.jobs.find(job_id).events(), media_type="text/event-stream")
 
     async def job_result(self, job_id: JobId) -> Response:
-        """Of an archive the pictures, and ``unhaze.json`` that lists what failed; of a video a video."""
+        """The pictures of an archive, and ``unhaze.json`` that lists what failed; a video of a video."""
         job = self.jobs.find(job_id)
         if job.state != "done":
             raise ProblemError(409, "The job is not done yet; wait for its end.")

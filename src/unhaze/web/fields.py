@@ -38,7 +38,7 @@ def pack_field(field: HazeField) -> bytes:
     """A field as bytes, all little-endian.
 
     Args:
-        field: Of a picture of any size; its exposure lift is that of ``keep_exposure=1``.
+        field: The haze of a picture of any size; its exposure lift is that of ``keep_exposure=1``.
 
     Returns:
         Length of the head (uint32); the head, JSON padded with spaces to a multiple of 4 bytes; then float32: slope,

@@ -37,9 +37,9 @@ class MusiqNetwork(nn.Module):
     """The network; names as in the published file.
 
     Args:
-        width: Of the transformer.
-        blocks: Of the transformer.
-        heads: Of its attention.
+        width: Channels of the transformer.
+        blocks: How many the transformer has.
+        heads: How many its attention has.
         hidden: Width of its perceptrons.
     """
 

@@ -38,12 +38,12 @@ class ExportFacts:
         depth: ``"input"``: beside ``image`` it takes ``nearness`` (1, 1, H, W) in [0, 1], 1 where the picture is
             nearest; ``"inside"``: it estimates depth itself; empty for a network without a fusion module.
         estimator: Name of the depth estimator it was made with.
-        license: Of the weights, as far as known.
+        license: That of the weights, as far as known.
         hashes: SHA-256 of the files it was made from, by role.
         precision: ``"fp32"`` or ``"int8"``.
         memory_per_pixel: Bytes of activations for a pixel, about.
         size: Height and width where these are fixed; ``None`` where they are free.
-        version: Of unhaze.
+        version: The unhaze that wrote it.
     """
 
     name: str
