@@ -24,7 +24,7 @@ def _no_token(monkeypatch):
         (["--model", "dcpp"], "did you mean dcp"),
         (["--max-pixels", "x"], "no count"),
         (["--max-bytes", "-1"], "not a memory size"),
-        (["--engine", "tensorrt"], "must be one of"),
+        (["--engine", "abacus"], "must be one of"),
         (["--engine", "auto", "--allow-origin", "*"], "is no origin"),
     ],
 )
