@@ -55,14 +55,23 @@ EXEMPT = {
     ("CONTRIBUTING.md", "pre-commit install"),
     ("docs/batch.md", "watch /media/inbox"),
     ("docs/depth.md", "depth-anything-v2-small"),
+    ("docs/eval.md", "--layout"),
     ("docs/eval.md", "gcanet.pth"),
+    ("docs/export.md", "dehazeformer-t"),
     ("docs/eval.md", "depth-anything-v2-small"),
     ("docs/depth.md", "ra-depth"),
     ("docs/metrics.md", "lpips"),
     ("docs/page.md", "make web"),
+    ("docs/scale.md", "s3://"),
+    ("docs/scale.md", "gs://"),
+    ("docs/scale.md", "sbatch"),
+    ("docs/scale.md", "--on ray"),
+    ("docs/scale.md", "import webdataset"),
     ("docs/serve.md", "docker"),
+    ("docs/serve.md", "urllib"),
     ("docs/serve.md", "--host 0.0.0.0"),
     ("docs/video.md", "--preview"),
+    ("docs/video.md", "rtsp"),
 }
 # commands within sentences that are complete, and the exit code they are said to have
 INLINE = {
@@ -80,6 +89,10 @@ INLINE = {
 }
 # parts of a command, or commands of a file that the reader is about to write
 FRAGMENTS = {
+    "unhaze data pack --webdataset",
+    "unhaze eval --layout",
+    "unhaze export field-m",
+    "unhaze train compact-v2",
     "unhaze --install-completion",
     "unhaze bench models newnet-s",
     "unhaze convert official.pth -o out.safetensors",

@@ -38,6 +38,9 @@ def make_world(root: Path) -> None:
     make_video(root / "in.mp4")
     (root / "films").mkdir()
     shutil.copy(root / "in.mp4", root / "films/flight.mp4")
+    for number in range(1, 4):
+        save(root / f"frame_{number:05d}.png", scene(0, (64, 48), 0.4))
+        save(root / f"frames/{number:04d}.png", scene(0, (64, 48), 0.4))
 
 
 def make_data_sets(root: Path) -> None:

@@ -17,6 +17,7 @@ from unhaze.models.checkpoints.loading import save_weights
 from unhaze.models.selfpromer import SelfPromer
 from unhaze.recipes import self_prompt as recipe
 from unhaze.recipes.presets import preset
+from unhaze.training import prompting
 from unhaze.training.loss import LossConfig
 from unhaze.training.pairs import DataConfig
 from unhaze.training.record import LoopConfig
@@ -40,7 +41,7 @@ def _small(monkeypatch):
         "selfpromer-lq": lambda: SelfPromer(num_blocks=1, codebook=16),
         "aodnet-base": AODNet,
     }
-    monkeypatch.setattr(recipe, "create_network", lambda name: networks[name]())
+    monkeypatch.setattr(prompting, "create_network", lambda name: networks[name]())
 
 
 @pytest.fixture(scope="module")

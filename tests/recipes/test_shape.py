@@ -5,6 +5,7 @@ calls. A call counts from the nearest function of unhaze that is waiting for it,
 library stand between. Imports are left out.
 """
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -149,5 +150,5 @@ def test_every_recipe_is_one_file_that_is_read_from_top_to_bottom():
         if path.name != "__init__.py":
             assert text.count("\n") <= 300, path.name
             assert all(f"\ndef {name}(" in text for name in ("step", "train", "main")), path.name
-            assert "values = step(state, batch, config)" in text, path.name
+            assert re.search(r"values = step\(state, .+, config\)", text), path.name
             assert "Callable" not in text, path.name

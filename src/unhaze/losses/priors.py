@@ -8,11 +8,13 @@ Prior Loss", IEEE TIP 2020.
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["bright_channel_loss", "channel_extreme", "dark_channel_energy", "sky_loss"]
+__all__ = ["bright_channel_loss", "channel_extreme", "dark_channel_energy", "sky_loss", "spread_contrast"]
 
 
 def channel_extreme(image: Tensor, patch: int, *, bright: bool = False) -> Tensor:
@@ -117,3 +119,11 @@ def sky_loss(hazy: Tensor, image: Tensor, before: Tensor, *, patch: int = 15, le
     if not sky.any():
         return image.new_zeros(())
     return F.smooth_l1_loss(image[sky], before[sky])
+
+
+def spread_contrast(hazy: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] with its contrast spread by CLAHE, in 8 bits, plane by plane."""
+    clahe = cv2.createCLAHE(clipLimit=3, tileGridSize=(16, 16))
+    codes = (hazy * 255 + 0.5).to(torch.uint8).cpu().numpy()
+    spread = np.stack([clahe.apply(plane) for plane in codes.reshape(-1, *codes.shape[2:])])
+    return torch.from_numpy(spread.reshape(codes.shape)).to(hazy) / 255

@@ -23,8 +23,6 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -34,7 +32,7 @@ from unhaze.data.batch import Batch
 from unhaze.data.dataset import Dataset
 from unhaze.data.transforms import random_view
 from unhaze.errors import UsageError
-from unhaze.losses.priors import bright_channel_loss, dark_channel_energy, sky_loss
+from unhaze.losses.priors import bright_channel_loss, dark_channel_energy, sky_loss, spread_contrast
 from unhaze.models.base import Model
 from unhaze.models.checkpoints.loading import save_weights
 from unhaze.models.layers.device import choose_device
@@ -238,20 +236,8 @@ def remembered(state: State, hazy: Tensor, config: Config) -> Answer:
         return answer(state.memory, hazy, config)
 
 
-def spread_contrast(hazy: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] with its contrast spread by CLAHE, in 8 bits, plane by plane."""
-    clahe = cv2.createCLAHE(clipLimit=3, tileGridSize=(16, 16))
-    codes = (hazy * 255 + 0.5).to(torch.uint8).cpu().numpy()
-    spread = np.stack([clahe.apply(plane) for plane in codes.reshape(-1, *codes.shape[2:])])
-    return torch.from_numpy(spread.reshape(codes.shape)).to(hazy) / 255
-
-
 def open_photographs(config: Config) -> Dataset | None:
-    """Views of the photographs, as large as those of the pairs; ``None`` where no term needs them.
-
-    Raises:
-        UsageError: A term needs them, and no folder is named or it holds none.
-    """
+    """Views of the photographs, as large as those of the pairs; ``None`` where no term needs them."""
     if not config.terms.needs_photographs:
         return None
     if not config.photographs:

@@ -6,8 +6,9 @@ official code supersupercong/SelfPromer at c940330 (CC BY-NC-SA 4.0).
 Stage ``autoencoder`` restores clear pictures from themselves through a codebook: L1, LPIPS, the codebook's loss, and a
 part of what a discriminator says. Stage ``restoration`` begins with these weights and keeps the codebook and everything
 behind it. Its prompt is made of two depth maps, of the hazy and of the clear picture, that the autoencoder encodes; its
-features are drawn to the codes that the autoencoder chose for the clear picture (:func:`code_loss`), and 0.4 (1 - SSIM)
-is added. In each step the network comes first, then the discriminator.
+features are drawn to the codes that the autoencoder chose for the clear picture
+(:func:`~unhaze.training.prompting.code_loss`), and 0.4 (1 - SSIM) is added. In each step the network comes first, then
+the discriminator.
 
 Other than the official code: LPIPS is that of AlexNet, where it has the variant of VGG16, and is left out with
 ``perceptual=0``; the autoencoder is trained without a prompt, for which the official code, as published, would need
@@ -28,21 +29,21 @@ import torch
 from torch import Tensor, nn
 
 from unhaze.data.batch import Batch
-from unhaze.depth import create_depth
-from unhaze.errors import UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.errors import UnknownNameError, UsageError
 from unhaze.losses.adversarial import Objective, UNetDiscriminator, discriminator_loss, generator_loss
 from unhaze.metrics.functional.lpips import LpipsNetwork, load_lpips
 from unhaze.models.base import Model
 from unhaze.models.checkpoints.loading import load_weights, save_weights
 from unhaze.models.layers.depth_view import nearness
 from unhaze.models.layers.device import choose_device
-from unhaze.models.networks import create_network, resolve_network
+from unhaze.models.networks import resolve_network
 from unhaze.models.selfpromer import SelfPromer
 from unhaze.recipes import adversarial, supervised
 from unhaze.recipes.supervised import describe, inspect
 from unhaze.training.distributed import average_values, is_main, join_processes, leave_processes
 from unhaze.training.loss import LossConfig, restoration_terms
 from unhaze.training.pairs import batches, data_facts, open_data, random_batch
+from unhaze.training.prompting import code_loss, depth_estimator, keep_prior, stage_network, trained_autoencoder
 from unhaze.training.record import RunRecord, check_values
 from unhaze.training.state import begin, estimate_cost, place, prepare_process
 from unhaze.training.steps import (
@@ -58,11 +59,9 @@ from unhaze.training.steps import (
 from unhaze.training.validation import Validation, one_by_one
 from unhaze.types import Restored
 
-__all__ = ["Config", "State", "code_loss", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
+__all__ = ["Config", "State", "describe", "inspect", "main", "rehearse", "setup", "step", "train"]
 
 STAGES = ("autoencoder", "restoration")
-KEPT = ("codes.", "leave_codes.", "up", "dec", "head.")  # of the autoencoder, in the second stage
-COMMITMENT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +134,11 @@ def setup(config: Config, *, autoencoder: SelfPromer | None = None) -> State:
         raise UsageError("The recipe self_prompt cannot cut batches into parts; take --set accumulate=1.")
     prepare_process(config.seed, config.threads)
     device = choose_device(config.device)
-    network = _network(config.network, restores=config.stage == "restoration")
+    network = stage_network(config.network, restores=config.stage == "restoration")
     estimator = None
     if config.stage == "restoration":
-        autoencoder = autoencoder or _prior(config)
-        estimator = _estimator(config)
+        autoencoder = autoencoder or trained_autoencoder(config.autoencoder_weights)
+        estimator = depth_estimator(config.depth, config.depth_weights)
         keep_prior(network, autoencoder)
     if config.weights:
         load_weights(network, config.weights)
@@ -158,15 +157,6 @@ def setup(config: Config, *, autoencoder: SelfPromer | None = None) -> State:
         estimator=None if estimator is None else estimator.to(device),
         perceptual=load_lpips(config.alexnet or None).to(device) if config.perceptual else None,
     )
-
-
-def keep_prior(network: SelfPromer, autoencoder: SelfPromer) -> None:
-    """Begin with the autoencoder's weights wherever they fit, and train nothing behind the codes."""
-    own, found = network.state_dict(), autoencoder.state_dict()
-    network.load_state_dict({k: found[k] if k in found and found[k].shape == v.shape else v for k, v in own.items()})
-    for name, parameter in network.named_parameters():
-        if name.startswith(KEPT):
-            parameter.requires_grad_(False)
 
 
 def step(state: State, batch: Batch, config: Config) -> dict[str, float]:
@@ -217,18 +207,6 @@ def code_term(state: State, restored: Restored, wanted: Tensor | None) -> Tensor
     if wanted is None:
         return restored.aux["codebook_loss"].float()
     return code_loss(restored.aux["latent"].float(), state.network.get_submodule("codes")(wanted[:, 0]))
-
-
-def code_loss(latent: Tensor, codes: Tensor) -> Tensor:
-    """How far features are from the codes that they should choose: by their values and by their Gram matrices.
-
-    Args:
-        latent: (B, C, H, W).
-        codes: (B, H, W, C); no gradient passes.
-    """
-    found, wanted = latent.permute(0, 2, 3, 1).flatten(1, 2), codes.detach().flatten(1, 2)  # (B, N, C)
-    grams = [each.transpose(1, 2) @ each / each.shape[1] for each in (found, wanted)]
-    return COMMITMENT * (found - wanted).square().mean() + (grams[0] - grams[1]).square().mean()
 
 
 def discriminate(state: State, restored: Tensor, clear: Tensor, config: Config) -> Tensor:
@@ -311,35 +289,9 @@ def rehearse(config: Config) -> dict[str, float]:
     if config.stage == "restoration" and not config.depth_weights:
         config = replace(config, depth="compact")
     if config.stage == "restoration" and not config.autoencoder_weights:
-        autoencoder = _network("selfpromer-hq", restores=False)
+        autoencoder = stage_network("selfpromer-hq", restores=False)
     state = setup(config, autoencoder=autoencoder)
     step(state, batch, config)
     started = time.perf_counter()
     step(state, batch, config)
     return estimate_cost(time.perf_counter() - started, config.steps)
-
-
-def _network(name: str, *, restores: bool) -> SelfPromer:
-    network: Model = create_network(resolve_network(name))
-    if not isinstance(network, SelfPromer) or network.restores != restores:
-        right = "selfpromer-lq" if restores else "selfpromer-hq"
-        raise UsageError(f"{name} is not the network of this stage; take --set network={right}.")
-    return network
-
-
-def _prior(config: Config) -> SelfPromer:
-    if not config.autoencoder_weights:
-        raise WeightsNotFoundError(
-            "The second stage of SelfPromer goes on from the autoencoder of the first; name its weights with "
-            "--set autoencoder_weights=FILE, or train it with the preset selfpromer-hq-its."
-        )
-    autoencoder = _network("selfpromer-hq", restores=False)
-    load_weights(autoencoder, config.autoencoder_weights)
-    return autoencoder
-
-
-def _estimator(config: Config) -> nn.Module:
-    if config.depth in ("stored", "shuffled"):
-        raise UsageError("SelfPromer compares the depth of two pictures; name an estimator with --set depth=NAME.")
-    given: dict[str, Any] = {"weights": config.depth_weights} if config.depth_weights else {}
-    return create_depth(config.depth, **given)

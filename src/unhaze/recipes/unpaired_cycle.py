@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -118,24 +118,16 @@ class State(NetworkState[Model]):
         return [*self.others["of_clear"].parameters(), *self.others["of_hazy"].parameters()]
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """The ways there and back.
+class Ways(NamedTuple):
+    """The ways there and back."""
 
-    Attributes:
-        dehazed, rehazed: A hazy picture dehazed, and hazed again.
-        seen_depth: The depth that was seen in its haze.
-        hazed, restored: A clear picture hazed, and dehazed again.
-        density, found_density: Density of the haze that it got, and that was found in it.
-    """
-
-    dehazed: Tensor
-    rehazed: Tensor
-    seen_depth: Tensor
-    hazed: Tensor
-    restored: Tensor
-    density: Tensor
-    found_density: Tensor
+    dehazed: Tensor  # a hazy picture dehazed,
+    rehazed: Tensor  # and hazed again
+    seen_depth: Tensor  # the depth that was seen in its haze
+    hazed: Tensor  # a clear picture hazed,
+    restored: Tensor  # and dehazed again
+    density: Tensor  # of the haze that it got
+    found_density: Tensor  # of that which was found in it
 
 
 def setup(config: Config) -> State:
@@ -289,10 +281,7 @@ def train(config: Config, data: str | Path, out: str | Path, *, resume: str | Pa
 
 
 def main(config: Config, data: str | Path, out: str | Path, *, resume: str | Path | None = None) -> Path:
-    """Train, and write the dehazing network's averaged weights as ``weights.safetensors`` into ``out``; its path.
-
-    The hazing and the depth network are in the checkpoints.
-    """
+    """Train, and write the dehazing network's averaged weights as ``weights.safetensors``, the others not; its path."""
     state = train(config, data, out, resume=resume)
     path = Path(out) / "weights.safetensors"
     if is_main():

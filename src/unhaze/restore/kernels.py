@@ -61,4 +61,4 @@ def describe_kernels() -> str:
         return f"unhaze-kernels {found[0].__version__} ({found[1]})"
     if os.environ.get(KERNELS_VARIABLE) == "off":
         return f"NumPy and OpenCV (switched off by {KERNELS_VARIABLE})"
-    return "NumPy and OpenCV (quicker: pip install --upgrade unhaze-kernels)"
+    return "NumPy and OpenCV (quicker with unhaze-kernels, see the page on speed)"

@@ -144,7 +144,8 @@ class RunRecord:
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether this process is to write a checkpoint after so many steps: every so often, and at the end."""
-        return is_main() and (step == self._config.steps or step % self._config.checkpoint_every == 0)
+        every = self._config.checkpoint_every
+        return is_main() and (step == self._config.steps or (every > 0 and step % every == 0))
 
     def record(self, step: int, values: Mapping[str, float], scores: Mapping[str, float] | None = None) -> None:
         """Log a step, where the settings ask for a line.
