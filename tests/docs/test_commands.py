@@ -336,7 +336,7 @@ def check_claims(command, where):
     named = [words[index + 1] for index, word in enumerate(words[:-1]) if word in ("-o", "--output", "--out", ">")]
     named += re.findall(r"[\w-]+\.(?:jpg|png)\b", comment_of(command))
     for name in named:
-        path = Path(name)
+        path = Path(re.sub(r"%0\dd", "00001", name))  # the first of numbered pictures
         assert any(path.iterdir()) if path.is_dir() else path.stat().st_size, f"{where}: {name} is empty"
     for text, claim in CLAIMS.items():
         if text in command:
