@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Generator, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -37,6 +38,7 @@ __all__ = ["RayBatch", "WorkerLostError", "dehaze_dataset"]
 _PER_TASK = 8  # pictures that an actor is given at once, and that are done again where it is lost
 _RETRIES = 3  # of a task whose actor was lost; a picture that kills every actor must not do so for ever
 _MOST_BLOCKS = 10_000  # of so many Ray keeps track with ease; beyond, a task holds more pictures
+_PATIENCE = 5.0  # with a cluster that is to be joined [s]
 _OBJECT_STORE = 128 << 20  # of a cluster that is started here [bytes]
 
 
@@ -75,8 +77,9 @@ class RayBatch:
         self._stopping = False
         if self._owns:
             try:
+                _check_listens(address)
                 self._ray.init(**_init_options(address))
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise UsageError(f"No cluster of Ray answers at {address or 'this machine'} ({error}).") from error
 
     def __iter__(self) -> Generator[Record, None, None]:
@@ -238,6 +241,13 @@ def _import_ray() -> Any:
         raise MissingDependencyError("ray", "ray", "work on several machines with Ray") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is tried again, and told by us
     return ray
+
+
+def _check_listens(address: str | None) -> None:
+    """Raise where nobody listens at ``host:port``, which Ray would find out after minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _init_options(address: str | None) -> dict[str, Any]:
