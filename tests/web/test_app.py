@@ -150,7 +150,7 @@ def test_a_job_restores_an_archive(server, hazy, tmp_path):
     report = finish(server, server.post("/v1/jobs?save=transmission,depth&compare=true", archive))
     assert (report["state"], report["total"], report["done"], report["failed"]) == ("done", 2, 1, 1)
     assert report["ignored"] == 2
-    assert report["failures"][0]["index"] == 1
+    assert (report["failures"][0]["index"], report["failures"][0]["name"]) == (1, "b.png")
     result = server.get(report["links"]["result"])
     assert result.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(result.body)) as made:
@@ -184,6 +184,26 @@ def test_results_of_one_name_do_not_replace_each_other(server, hazy):
     report = finish(server, server.post("/v1/jobs", zipped({"a.gif": gif.getvalue(), "a.png": png.getvalue()})))
     with zipfile.ZipFile(io.BytesIO(server.get(report["links"]["result"]).body)) as made:
         assert sorted(made.namelist()) == ["a-2.png", "a.png", "unhaze.json"]
+    server.ask("DELETE", report["links"]["self"])
+
+
+def test_what_is_made_beside_a_picture_replaces_no_other_picture(server, hazy):
+    archive = zipped({"a.jpg": hazy, "A-compare.jpg": hazy})
+    report = finish(server, server.post("/v1/jobs?compare=true", archive))
+    with zipfile.ZipFile(io.BytesIO(server.get(report["links"]["result"]).body)) as made:
+        names = made.namelist()
+        assert made.read("A-compare.jpg") != made.read("a-compare-2.jpg")
+    assert sorted(names) == ["A-compare-compare.jpg", "A-compare.jpg", "a-compare-2.jpg", "a.jpg", "unhaze.json"]
+    server.ask("DELETE", report["links"]["self"])
+
+
+@pytest.mark.parametrize(
+    "name", ["Screenshot at 9.41.00\u202fAM.jpg", "im\xa0Nebel.jpg", "\U0001f468\u200d\U0001f469.jpg"]
+)
+def test_spaces_and_signs_of_every_kind_stay_in_names(server, hazy, name):
+    report = finish(server, server.post("/v1/jobs", zipped({name: hazy})))
+    with zipfile.ZipFile(io.BytesIO(server.get(report["links"]["result"]).body)) as made:
+        assert made.namelist() == [name, "unhaze.json"]
     server.ask("DELETE", report["links"]["self"])
 
 

@@ -275,7 +275,10 @@ def refused(server, archive):
 
 @pytest.mark.parametrize(
     "name",
-    ["../a.jpg", "/a.jpg", "a/../../b.jpg", "..\\a.jpg", "C:/a.jpg", "C:\\a.jpg", "\\\\host\\a.jpg", "a\x01.jpg"],
+    [
+        *("../a.jpg", "/a.jpg", "a/../../b.jpg", "..\\a.jpg", "C:/a.jpg", "C:\\a.jpg", "\\\\host\\a.jpg"),
+        *("a\x01.jpg", "a\u202egpj.jpg", "a\u2028.jpg"),
+    ],
 )
 def test_zip_slip_is_refused(server, hazy, name):
     assert "leads elsewhere" in refused(server, zipped({"good.jpg": hazy, name: hazy}))

@@ -67,6 +67,22 @@ def test_a_job_is_stopped_at_any_moment(hazy, monkeypatch, moment):
     run(main)
 
 
+def test_no_more_jobs_are_kept_than_may_be_however_many_come_at_once(hazy, monkeypatch):
+    head = b"\x1aE\xdf\xa3\x9f\x42\x86\x81\x01" + bytes(300)  # the beginning of a video, which never has its turn
+    monkeypatch.setattr(Work, "run_video", lambda *_: asyncio.Event().wait())
+
+    async def main(jobs):
+        bodies = [io.BytesIO(head) for _ in range(10)] + [archive_of(hazy, 1) for _ in range(10)]
+        made = [jobs.create(body, Wanted(Options()), lambda _: None) for body in bodies]
+        ended = await asyncio.gather(*made, return_exceptions=True)
+        refused = [each for each in ended if isinstance(each, ProblemError)]
+        assert {each.status for each in refused} == {429}
+        assert (len(jobs), len(refused)) == (8, 12)
+
+    pytest.importorskip("av")
+    run(main)
+
+
 def test_a_full_disk_ends_the_job(hazy, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

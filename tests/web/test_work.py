@@ -1,9 +1,11 @@
 """So many pictures at once, so many that wait, so long for each, and so much memory."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
+from tests.patience import HUNG
 
 from unhaze.restore.options import Options
 from unhaze.web.parameters import Wanted
@@ -119,6 +121,39 @@ def test_a_picture_beyond_the_memory_is_refused(hazy):
             assert caught.value.status == 413
 
     run(main, workers=1, options=Options(max_memory="1M"))
+
+
+def test_a_video_that_waits_for_its_turn_is_cancelled_at_once():
+    async def main(work):
+        begun, release, order, unheard = threading.Event(), threading.Event(), [], []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+
+        def first():
+            begun.set()
+            release.wait(HUNG)
+            order.append("first")
+            raise ValueError("it was stopped")
+
+        running = asyncio.create_task(work.run_video(first, threading.Event()))
+        await asyncio.to_thread(begun.wait, HUNG)
+        waiting = asyncio.create_task(work.run_video(lambda: order.append("second"), threading.Event()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (order, work.busy) == ([], 1)
+        running.cancel()
+        await asyncio.sleep(0.05)
+        assert not running.done()  # what has begun is not left alone with the files of the job
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (order, work.busy) == (["first"], 0)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert unheard == []
+
+    run(main, workers=1)
 
 
 def test_threads_end_with_the_work(hazy):

@@ -150,7 +150,7 @@ for (const mode of ["service", "static"] as const) {
       const { name, bytes } = await saved(page, "#download-all");
       expect(name).toBe("dehazed.zip");
       expect(Object.keys(unzipSync(bytes)).sort()).toEqual(["photo-dehazed.jpg", "second-dehazed.png"]);
-      await expect(page.locator("#status")).toContainText("2 pictures are in the zip file; 1 could not be done");
+      await expect(page.locator("#status")).toContainText("Pictures in the zip file: 2; failed: 1, see the list.");
       await expect(page.locator("#list .reason")).toHaveText(/\w.*\.$/);
       await page.locator("#clear").click();
       await expect(page.locator("#drop")).toBeVisible();
@@ -201,6 +201,27 @@ for (const mode of ["service", "static"] as const) {
       await expect(page.locator("#download")).toHaveText("Herunterladen");
       await page.locator("#language").selectOption("zh");
       await expect(page.locator("#download")).toHaveText("下载");
+    });
+
+    test("nothing is cut off on the narrowest phone, in any language, and numbers are written as there", async ({ page }) => {
+      await page.setViewportSize({ width: 320, height: 640 });
+      await open(page, site, picture("photo.jpg"));
+      for (const [language, strength] of [["en", "1.00"], ["de", "1,00"], ["zh", "1.00"]]) {
+        await page.locator("#language").selectOption(language);
+        await expect(page.locator("#strength-value")).toHaveText(strength);
+        const cut = await page.evaluate(() => {
+          const inside = [...document.querySelectorAll<HTMLElement>("#panels :is(button, select, dt, dd, output, label)")];
+          return inside
+            .filter((each) => {
+              const panel = each.closest("#panels > *")!.getBoundingClientRect();
+              return each.getBoundingClientRect().right > panel.right - 8 || each.scrollWidth > each.clientWidth + 1;
+            })
+            .map((each) => each.outerHTML);
+        });
+        expect(cut).toEqual([]);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+        expect((await page.locator("#model").boundingBox())!.width).toBeGreaterThan(110); // its longest name
+      }
     });
 
     for (const scheme of ["light", "dark"] as const) {

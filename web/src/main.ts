@@ -149,11 +149,15 @@ function ready(is: boolean): void {
   button("download").disabled = select("view").disabled = !is;
 }
 
+/** A number with two decimals, as the language writes it. */
+function inDigits(value: number): string {
+  return value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+}
+
 function report(seen: Found): void {
   find<HTMLMeterElement>("density").value = seen.density;
-  const number = (value: number, digits: number) => value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const percent = (value: number) => value.toLocaleString(language, { style: "percent" });
-  find("density-value").textContent = number(seen.density, 2);
+  find("density-value").textContent = inDigits(seen.density);
   find("beyond-sight").textContent = percent(seen.beyondSight);
   find("confidence").textContent = percent(seen.confidence);
   const colour = seen.airlight.map((value) => Math.round(value * 255));
@@ -260,6 +264,12 @@ function list(): void {
   button("cancel").disabled = !batching;
 }
 
+/** Bring the first picture of a state into sight, by moving the list alone. */
+function reveal(state: Item["state"]): void {
+  const row = find("list").children[items.findIndex((item) => item.state === state)] as HTMLElement | undefined;
+  if (row) find("list").scrollTop = row.offsetTop - find("list").offsetTop;
+}
+
 async function downloadAll(): Promise<void> {
   batching = true;
   cancelled = false;
@@ -276,6 +286,7 @@ async function downloadAll(): Promise<void> {
     if (cancelled) break;
     item.state = "working";
     list();
+    reveal("working");
     tell("progress", { done, total });
     try {
       const { blob, suffix } = await remote.call("save", { file: item.file, settings: settings(), token: token() });
@@ -295,6 +306,7 @@ async function downloadAll(): Promise<void> {
   batching = false;
   bar.hidden = true;
   list();
+  reveal("failed");
   if (cancelled) tell("cancelled", { done, total });
   else tell(failed ? "batch-failed" : "batch-done", { done, failed }, failed > 0);
   if (done && !cancelled) hand(archive.end(), "dehazed.zip");
@@ -326,6 +338,7 @@ function translate(): void {
   find("where").textContent = say(__SERVICE__ ? "there" : "here");
   list();
   repeat();
+  for (const id of Object.keys(sliders)) tellValue(id);
   if (found) report(found);
 }
 
@@ -337,7 +350,7 @@ function reset(): void {
 }
 
 function tellValue(id: string): void {
-  find(`${id}-value`).textContent = Number(input(id).value).toFixed(2);
+  find(`${id}-value`).textContent = inDigits(Number(input(id).value));
 }
 
 async function loadModels(): Promise<void> {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from unhaze.batch.workers import Rendered
 from unhaze.images.files import WRITE_FORMATS, identify
 from unhaze.web.problems import ProblemError
 
-__all__ = ["picture_answer", "wants_json"]
+__all__ = ["in_request_words", "picture_answer", "wants_json"]
 
 _PIECE = 1 << 17  # [bytes] of an answer that are sent at once, so that one who does not read is noticed
 
@@ -44,6 +45,15 @@ def wants_json(accept: str) -> bool:
     return best["json"] > best["image"]
 
 
+def in_request_words(sentence: str) -> str:
+    """A sentence for the command line, with its options as a request names them.
+
+    >>> in_request_words("--spare-clear 0 removes what there is, --model dcp finds more")
+    'spare-clear=0 removes what there is, model=dcp finds more'
+    """
+    return re.sub(r"--(spare-clear|model) ", r"\1=", sentence)
+
+
 def picture_answer(rendered: Rendered) -> Response:
     """The picture, with the figures on it in headers."""
     data = rendered.data
@@ -56,7 +66,7 @@ def picture_answer(rendered: Rendered) -> Response:
         "X-Unhaze-Notes": str(len(rendered.notes)),
     }
     if rendered.left_alone is not None:
-        headers["X-Unhaze-Left-Alone"] = rendered.left_alone
+        headers["X-Unhaze-Left-Alone"] = in_request_words(rendered.left_alone)
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(data), _PIECE):

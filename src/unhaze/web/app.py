@@ -17,7 +17,7 @@ from unhaze import __version__
 from unhaze.errors import UnhazeError
 from unhaze.models.catalogue import model_info
 from unhaze.restore.options import DEFAULT_MODEL
-from unhaze.web.answers import picture_answer, wants_json
+from unhaze.web.answers import in_request_words, picture_answer, wants_json
 from unhaze.web.fields import FIELD_TYPE
 from unhaze.web.guards import Guard
 from unhaze.web.jobs import Jobs
@@ -270,7 +270,8 @@ class Service:
         request.scope["unhaze.request"].more = {"model": model, "width": width, "height": height}
         if wants_report:
             report = {"model": model, "width": width, "height": height, "haze": rendered.haze}
-            report |= {"left_alone": rendered.left_alone, "notes": list(rendered.notes)}
+            spared = rendered.left_alone and in_request_words(rendered.left_alone)
+            report |= {"left_alone": spared, "notes": list(rendered.notes)}
             return JSONResponse({**report, "links": await self.results.add(rendered) if wanted.sides else {}})
         return picture_answer(rendered)
 

@@ -51,7 +51,7 @@ class ArchiveJob(Job):
 
     async def _restore(self) -> None:
         with zipfile.ZipFile(self._result, "w", zipfile.ZIP_STORED) as target:
-            names: set[str] = set()
+            names = {member.name.lower() for member in self._archive.members}  # what is made beside takes none of them
             for place, member in enumerate(self._archive.members):
                 self._check_time()
                 rendered = None
@@ -65,7 +65,7 @@ class ArchiveJob(Job):
                         trace = "".join(traceback.format_exception(error))
                         log_event("failure", level=ERROR, trace=trace, job="goes on")
                     why = "Something unexpected went wrong." if problem is None else problem.detail
-                    self.failures.append({"index": place, "error": why})
+                    self.failures.append({"index": place, "name": member.name, "error": why})
                     self.failed += 1
                 else:
                     await wait_to_the_end(asyncio.to_thread(_add, target, names, member, rendered))
@@ -85,12 +85,17 @@ def _add(target: zipfile.ZipFile, names: set[str], member: Member, rendered: Ren
     path = PurePosixPath(member.name)
     suffix = WRITE_FORMATS[identify(rendered.data).format]
     if path.suffix.lower() not in (suffix, *((".jpeg", ".jpe", ".jfif") if suffix == ".jpg" else (".tiff", ".dib"))):
-        path = path.with_suffix(suffix)
+        path = _free(path.with_suffix(suffix), names)  # a.heic and a.png may both become a.png
+    target.writestr(str(path), rendered.data)
+    for name, data in rendered.sides.items():
+        target.writestr(str(_free(path.with_name(f"{path.stem}-{name}{SIDE_PRODUCTS[name]}"), names)), data)
+
+
+def _free(path: PurePosixPath, names: set[str]) -> PurePosixPath:
+    """A path, numbered where another file has its name; its name is taken then."""
     stem, number = path.stem, 1
-    while str(path).lower() in names:  # a.heic and a.png may both become a.png
+    while str(path).lower() in names:
         number += 1
         path = path.with_name(f"{stem}-{number}{path.suffix}")
     names.add(str(path).lower())
-    target.writestr(str(path), rendered.data)
-    for name, data in rendered.sides.items():
-        target.writestr(str(path.with_name(f"{path.stem}-{name}{SIDE_PRODUCTS[name]}")), data)
+    return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,6 +24,8 @@ _LARGEST_DIRECTORY = 1 << 20  # [bytes] of the list of names, which is read as a
 _MOST_EXPANSION = 20  # times the archive's own size; pictures are compressed already, but BMP, TIFF and PNM are not
 _ROOM = 16 << 20  # [bytes] that any archive may unpack to
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # what may break a line, or turn its direction
+_JOINERS = "\u200c\u200d"  # within words of many languages, and within signs of several parts
 _END, _END_SIZE, _LOCATOR, _LONGEST_COMMENT = b"PK\x05\x06", 22, b"PK\x06\x07", 65535
 
 
@@ -132,7 +135,8 @@ def _check_name(info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
     parts = name.replace("\\", "/").split("/")
     leads_elsewhere = name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\\" in name
-    if leads_elsewhere or not name.isprintable() or len(name) > 1000 or not name.strip("/ ."):
+    is_hidden = any(unicodedata.category(letter) in _UNSEEN and letter not in _JOINERS for letter in name)
+    if leads_elsewhere or is_hidden or len(name) > 1000 or not name.strip("/ ."):
         raise _refused("holds a name that leads elsewhere or cannot be shown; rename it")
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -41,7 +41,7 @@ class Job(ABC):
         state: What it does.
         done: Pictures or frames that are restored.
         failed: Those that could not be.
-        failures: Place of each among them, and why it failed.
+        failures: Place of each among them, its name, and why it failed.
         reason: Why the job as a whole failed, in a sentence.
         media_type, filename: What the result is.
     """

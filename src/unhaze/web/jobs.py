@@ -64,6 +64,7 @@ class Jobs:
             source.seek(0)
             head = source.read(VIDEO_HEAD)
             if is_video(head):
+                self.check_room()  # others came meanwhile
                 job = VideoJob(source, head, wanted, self._work, seconds)
             else:
                 if wanted.temporal is not None:

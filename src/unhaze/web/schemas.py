@@ -149,6 +149,7 @@ class Failure(BaseModel):
     """A picture of a job that failed."""
 
     index: int = Field(description="Its place among the pictures of the archive, from 0 on.")
+    name: str = Field(description="Its name in the archive.")
     error: str
 
 
@@ -166,7 +167,13 @@ class JobReport(BaseModel):
                     "done": 5,
                     "failed": 1,
                     "ignored": 0,
-                    "failures": [{"index": 2, "error": "The picture is truncated; copy it again from its source."}],
+                    "failures": [
+                        {
+                            "index": 2,
+                            "name": "trip/a.jpg",
+                            "error": "The picture is truncated; copy it again from its source.",
+                        }
+                    ],
                     "notes": [],
                     "error": None,
                     "links": {

@@ -18,7 +18,7 @@ from typing import IO
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.dehazer import Dehazer
-from unhaze.web.job import Job, wait_to_the_end
+from unhaze.web.job import Job
 from unhaze.web.parameters import Wanted
 from unhaze.web.private import private_folder
 from unhaze.web.problems import ProblemError, problem_of
@@ -69,7 +69,7 @@ class VideoJob(Job):
     async def _restore(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await wait_to_the_end(self._work.run_video(lambda: self._dehaze(loop), self._stop))
+            await self._work.run_video(lambda: self._dehaze(loop), self._stop)
         except _StoppedError as error:
             raise ProblemError(503, str(error)) from error
         except Exception as error:
