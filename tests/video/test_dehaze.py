@@ -19,6 +19,7 @@ from unhaze import Dehazer
 from unhaze.cli import app
 from unhaze.errors import (
     ImageDecodeError,
+    ImageError,
     OutputError,
     OutputExistsError,
     UnknownNameError,
@@ -28,8 +29,9 @@ from unhaze.errors import (
 
 av = pytest.importorskip("av", reason="PyAV is not installed (pip install 'unhaze[video]')")
 
+from unhaze.images.claims import Claims  # noqa: E402
 from unhaze.video.containers import VideoReader  # noqa: E402
-from unhaze.video.dehaze import dehaze_video, dehazed_frames  # noqa: E402
+from unhaze.video.dehaze import VideoPlan, dehaze_video, dehazed_frames  # noqa: E402
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -426,3 +428,48 @@ def test_a_full_disk_leaves_no_partial_file(scene, tmp_path):
     assert "--resume" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "in-dehazed.mkv").exists()
+
+
+def test_one_that_is_missing_does_not_keep_the_others(scene, tmp_path):
+    write(tmp_path / "in.mkv", scene, 3)
+    done = run("video", tmp_path / "no.mkv", tmp_path / "in.mkv", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "There is no file" in done.stderr
+    assert (tmp_path / "out/in.mkv").is_file()
+
+
+def test_two_programs_do_not_write_one_video(scene, dehazer, tmp_path):
+    write(tmp_path / "in.mkv", scene, 3)
+    with Claims() as claims:
+        assert claims.acquire(tmp_path / "out.mkv") is not None
+        with pytest.raises(OutputError, match="Another program makes"):
+            dehaze_video(tmp_path / "in.mkv", tmp_path / "out.mkv", dehazer=dehazer)
+    dehaze_video(tmp_path / "in.mkv", tmp_path / "out.mkv", dehazer=dehazer)
+
+
+def test_a_name_that_is_too_long_is_told_before_any_work(scene, dehazer, tmp_path):
+    write(tmp_path / "in.mkv", scene, 3)
+    with pytest.raises(OutputError, match="is too long for a file"):
+        dehaze_video(tmp_path / "in.mkv", tmp_path / f"{'x' * 250}.mkv", dehazer=dehazer)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_file_that_cannot_hold_the_codec_gets_another_one_and_says_so(scene, dehazer, tmp_path):
+    write(tmp_path / "in.mkv", scene, 3, codec="libx264")
+    result = dehaze_video(tmp_path / "in.mkv", tmp_path / "out.webm", dehazer=dehazer)
+    assert any("cannot hold h264, so the result is vp9" in note for note in result.notes)
+    with VideoReader(tmp_path / "out.webm") as reader:
+        assert reader.info.codec == "vp9"
+
+
+def test_a_part_behind_the_end_names_the_length(scene, dehazer, tmp_path):
+    write(tmp_path / "in.mkv", scene, 3)
+    with pytest.raises(ImageError, match="choose another --start"):
+        dehaze_video(tmp_path / "in.mkv", tmp_path / "out.mkv", dehazer=dehazer, plan=VideoPlan(start=60))
+    assert not (tmp_path / "out.mkv.parts").exists()
+
+
+@pytest.mark.parametrize("setting", [{"start": float("inf")}, {"duration": "1e9"}, {"rate": "1e999999"}])
+def test_absurd_times_and_rates_are_refused_at_once(setting):
+    with pytest.raises(UsageError):
+        VideoPlan(**setting)

@@ -205,8 +205,12 @@ def dehaze_files(
             try:
                 make_folder(target.parent)
                 result = _dehaze(source, target, plan, dehazer)
-            except (UsageError, MissingError):  # the same for every video
-                raise
+            except (UsageError, MissingError) as error:  # the same for every video, unless one of several is missing
+                if isinstance(error, MissingError) or len(pairs) == 1 or not _is_missing(source):
+                    raise
+                failures.append(error)
+                _console.log.error(f"unhaze: {error}")
+                continue
             except UnhazeError as error:
                 failures.append(error)
                 _console.log.error(f"unhaze: {error}")
@@ -267,6 +271,12 @@ def _pairs(
                 yield str(each), folder / below / name_there
 
 
+def _is_missing(source: str) -> bool:
+    from unhaze.video.sources import find_pictures, is_address
+
+    return not is_address(source) and not Path(source).exists() and find_pictures(Path(source)) is None
+
+
 def _refuse_twice(pairs: Sequence[tuple[str, Path]]) -> None:
     seen: dict[Path, str] = {}
     for source, target in pairs:
@@ -286,7 +296,8 @@ def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any) -> VideoRe
         parts = parts_folder(target)
         if parts.is_dir():
             stopped = target.with_name(f"{target.stem}.stopped{target.suffix}")
-            _console.log.error(f"Stopped; {stopped} plays what is done. Go on with the same command and --resume.")
+            plays = f"{stopped} plays what is done. " if stopped.exists() else ""
+            _console.log.error(f"Stopped; {plays}Go on with the same command and --resume.")
         raise
 
 

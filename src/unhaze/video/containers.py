@@ -170,6 +170,7 @@ class VideoReader:
         name: What was opened.
         info: What the file says.
         is_live: Whether frames come as they are made, and only once.
+        notes: After the last frame sentences on frames that are not like the first.
         broken: After the last frame a sentence on where the file is damaged or ends too early; ``None`` if it is sound.
 
     Raises:
@@ -182,6 +183,7 @@ class VideoReader:
         self._av = import_av()
         self.name, self.path = str(path), Path(path)
         self.broken: str | None = None
+        self.notes: list[str] = []
         self._deinterlace, self._rate = deinterlace, rate
         self._container = open_source(self._av, self.name, rate)
         self.is_live = is_address(self.name) and not self._container.duration
@@ -306,7 +308,7 @@ class VideoReader:
         if first > self.info.start and any(kind in self.info.container for kind in ("mp4", "matroska")):
             try:
                 self._container.seek(first, stream=self._stream)
-            except self._av.FFmpegError:
+            except (self._av.FFmpegError, OverflowError):  # nothing is there; to decode all says so, too
                 self._rewind(self.info.start)
 
     def _decoded(self) -> Iterator[VideoFrame]:
@@ -326,12 +328,12 @@ class VideoReader:
                 packet = None  # the decoder still holds frames
             try:
                 if packet is not None and packet.is_corrupt:
-                    self._note_damage(last)
+                    self._note_damage(last, packet)
                     continue
                 empty = packet is None or (packet.dts is None and not packet.size)
                 frames = self._context.decode(None if empty else packet)
             except self._av.FFmpegError:
-                self._note_damage(last)
+                self._note_damage(last, packet)
                 frames = []
             for frame in frames:
                 if frame.is_corrupt:
@@ -374,10 +376,20 @@ class VideoReader:
             if last is not None and pts <= last:
                 pts = last + 1
             last = pts
+            self._note_change(frame)
             if (frame.width, frame.height) != (self.info.width, self.info.height):  # as FFmpeg does it
                 frame = frame.reformat(self.info.width, self.info.height)
             yield TimedFrame(frame, pts)
         self._check_end(None if last is None else last + step)
+
+    def _note_change(self, frame: VideoFrame) -> None:
+        """Tell once of another size or layout than that of the first frame, to which all are brought."""
+        size, layout = f"{self.info.width} x {self.info.height}", plain_format(self.info.pixel_format)
+        here, now = f"{frame.width} x {frame.height}", plain_format(frame.format.name)
+        for told, found, what in ((size, here, "scaled to its"), (layout, now, "converted to its")):
+            note = f"Frames that are {{}} where the first is {told} were {what}."
+            if found != told and not any(each.endswith(note.partition("{}")[2]) for each in self.notes):
+                self.notes.append(note.format(found))
 
     def _check_end(self, end: int | None) -> None:
         """Whether the file is as long as it says, ``end`` being the end of its last frame [time base]."""
@@ -391,8 +403,11 @@ class VideoReader:
         elif self.info.container == "mpegts" and not self.is_live and _ends_within_packet(self.path):
             self.broken = f"{self.path} ends at {format_time(shown)} within a packet; {kept}"
 
-    def _note_damage(self, last: VideoFrame | None) -> None:
-        if self.broken is None:
+    def _note_damage(self, last: VideoFrame | None, packet: Any = None) -> None:
+        if self.broken is None and self.pictures is not None and packet is not None:
+            picture = self.pictures.paths[packet.pts]
+            self.broken = f"{picture} is damaged or cannot be read; the pictures that could be decoded were kept."
+        elif self.broken is None:
             start = getattr(getattr(self, "info", None), "start", 0)
             time = Fraction(0) if last is None or last.pts is None else (last.pts - start) * self._stream.time_base
             self.broken = (

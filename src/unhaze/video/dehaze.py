@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import __version__
-from unhaze.errors import ImageError, OutputError, OutputExistsError, UnhazeError, UnknownNameError, UsageError
+from unhaze.errors import ImageError, OutputError, OutputExistsError, UnknownNameError, UsageError
 from unhaze.images.atomic import atomic_output
+from unhaze.images.claims import Claims
 from unhaze.restore.dehazer import Dehazer
 from unhaze.restore.options import Options
 from unhaze.video.containers import TimedFrame, VideoReader
@@ -30,8 +31,9 @@ from unhaze.video.live import open_reader
 from unhaze.video.muxing import KEEPS_DISPLAY_MATRIX, Cut, write_video
 from unhaze.video.pixels import turned
 from unhaze.video.plan import VideoPlan, View
-from unhaze.video.segments import FramesFormat, Workshop, segment_length
+from unhaze.video.segments import FramesFormat, Workshop, parts_folder, segment_length
 from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered
+from unhaze.video.times import format_time
 from unhaze.video.transmission import TransmissionVideo
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoPlan", "VideoResult", "View", "default_output", "dehaze_video", "dehazed_frames"]
 
 _SUFFIXES = {"after": "-dehazed", "split": "-compare", "beside": "-preview"}
+_LONGEST_NAME = 255  # bytes that the kernel allows
 _LINE = 2  # width of the line between before and after [px]
 
 
@@ -167,11 +170,17 @@ def _split_options(plan: VideoPlan | None, options: dict[str, Any]) -> tuple[Vid
 def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
     if not is_pattern(target):
         container_for(target.suffix)
-    if os.path.realpath(source) == os.path.realpath(target):
+    if len(os.fsencode(f"{target.stem}.stopped{target.suffix}.parts")) > _LONGEST_NAME:
+        raise OutputError(f"The name {target.name} is too long for a file; name a shorter one with -o.")
+    pictures = None if is_address(str(source)) or not is_pattern(target) else find_pictures(source)
+    read = [source, *([] if pictures is None else pictures.paths)]
+    written = [target, *([] if pictures is None else (numbered(target, number) for number in pictures.numbers))]
+    if not {os.path.realpath(each) for each in read}.isdisjoint(os.path.realpath(each) for each in written):
         raise OutputError(f"{target} is the input itself; name another output.")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it.")
-    if (target.exists() or find_pictures(target) is not None) and not plan.overwrite:
+    begun = plan.resume and is_pattern(target) and parts_folder(target).is_dir()  # some pictures may be there
+    if (target.exists() or find_pictures(target) is not None) and not plan.overwrite and not begun:
         raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or -o for another name.")
     if not target.parent.is_dir():
         raise OutputError(f"The folder {target.parent} does not exist; create it first.")
@@ -180,18 +189,24 @@ def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
 def _make(source: str, target: Path, plan: VideoPlan, dehazer: Dehazer, progress: Any) -> VideoResult:
     began = time.perf_counter()
     with open_reader(source, deinterlace=plan.deinterlace, rate=plan.exact_rate) as reader:
-        work = _Work(reader, target, plan, dehazer, progress)
-        try:
-            work.run()
-            notes = work.join()
-        except KeyboardInterrupt:
-            work.rescue()
-            raise
-        work.remove()
+        with Claims() as claims:  # two programs would write into one another's parts
+            if claims.acquire(target) is None:
+                raise OutputError(
+                    f"Another program makes {target} right now; wait for it, or choose another name with -o."
+                )
+            work = _Work(reader, target, plan, dehazer, progress)
+            try:
+                work.run()
+                notes = work.join()
+            except KeyboardInterrupt:
+                work.rescue()
+                raise
+            work.remove()
         if plan.resume:
             _stopped(target).unlink(missing_ok=True)
         seconds = time.perf_counter() - began
-        return VideoResult(target, work.workshop.frames, seconds, reader.broken, (*work.notes, *notes))
+        notes = [*work.notes, *reader.notes, *notes]
+        return VideoResult(target, work.workshop.frames, seconds, reader.broken, tuple(notes))
 
 
 def _stopped(target: Path) -> Path:
@@ -215,7 +230,12 @@ class _Work:
         self.pixels = info.pixels(dehazer.max_pixels)
         self.kind = "image2" if is_pattern(target) else container_for(target.suffix)
         self.encoding = choose_encoding(
-            info, plan.codec, plan.crf, plan.preset, pictures=target.suffix if self.kind == "image2" else None
+            info,
+            plan.codec,
+            plan.crf,
+            plan.preset,
+            pictures=target.suffix if self.kind == "image2" else None,
+            container=self.kind,
         )
         if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
             # AVI has no times, and FLV none below zero, so frames must be stored in the order they are shown
@@ -271,7 +291,7 @@ class _Work:
         if total is not None and (self.plan.start is not None or self.plan.duration is not None):
             assert info.duration is not None
             start, length = Fraction(self.plan.start or 0), self.plan.duration
-            total = round((min(info.duration - start, Fraction(length or info.duration))) * info.rate)
+            total = max(1, round((min(info.duration - start, Fraction(length or info.duration))) * info.rate))
         results = self._line.run(self._encoded, after=after, state=workshop.state(), done=done)
         try:
             for timed, frame, haze in results:
@@ -290,16 +310,23 @@ class _Work:
             if not self.reader.is_live:
                 raise
             self._finish_piece(done)  # the way to end what has no end
-        except UnhazeError:
+        except Exception:
+            useful = workshop.pieces or workshop.begun
             workshop.abandon()
             if self.second is not None:
                 self.second.workshop.abandon()
+            if not useful:
+                self.remove()
             raise
         finally:
             results.close()
         if not workshop.pieces:
             self.remove()
-            raise UsageError(f"There are no frames in this part of {self.reader.path}; check --start and --duration.")
+            length = "" if info.duration is None else f", which is {format_time(info.duration)} long"
+            raise ImageError(
+                f"There are no frames in this part of {self.reader.path}{length}; choose another --start, --duration "
+                "or --preview."
+            )
 
     def _finish_piece(self, done: int) -> None:
         if self.second is not None:
@@ -377,7 +404,7 @@ class _Work:
         for count, packet in enumerate(self.workshop.packets(), 1):
             number = count if pictures is None else pictures.numbers[packet.pts]
             target = numbered(self.target, number)
-            if target.exists() and not self.plan.overwrite:
+            if target.exists() and not (self.plan.overwrite or self.plan.resume):
                 raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or another folder.")
             try:
                 base.write_bytes(bytes(packet))

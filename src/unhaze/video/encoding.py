@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,10 @@ _CONTAINERS = {
 }
 
 
+_INSTEAD = {"webm": "vp9", "3gp": "h264", "3g2": "h264", "mp4": "h264", "flv": "h264", "avi": "h264"}
+"""The codec for a kind of file that cannot hold that of the input."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """How frames are coded.
@@ -139,6 +144,7 @@ def choose_encoding(
     preset: str | None = None,
     *,
     pictures: str | None = None,
+    container: str | None = None,
 ) -> Encoding:
     """The encoder for the frames of ``info``.
 
@@ -148,10 +154,13 @@ def choose_encoding(
         crf: Constant quality, lower is better; ``None`` for one that can hardly be told from the source.
         preset: Pace of the encoder.
         pictures: Ending of the numbered pictures that are written; ``None`` for a video.
+        container: FFmpeg's name of the kind of file; where it cannot hold the codec of the input, another one is
+            chosen, which is told.
 
     Raises:
         UsageError: There is no such codec or preset, or the codec has no such setting.
-        UnsupportedImageError: The encoder cannot hold frames of this depth or chroma sampling.
+        UnsupportedImageError: The encoder cannot hold frames of this depth or chroma sampling, or the container not
+            what the encoder makes.
     """
     if codec is not None and codec not in CODECS:
         raise UnknownNameError("video codec", codec, CODECS)
@@ -160,6 +169,15 @@ def choose_encoding(
     from_pictures = info.container == "image2"
     av, wanted, notes = import_av(), codec or ("h264" if from_pictures else info.codec), []
     name = _ENCODERS.get(wanted, wanted)
+    if container is not None and not _holds(container, name):
+        if codec is not None or container not in _INSTEAD:
+            raise UnsupportedImageError(
+                f"A file of the kind {container} cannot hold {wanted}; name another one with -o, such as a file that "
+                "ends in .mkv, or choose another --codec."
+            )
+        notes.append(f"{container} cannot hold {wanted}, so the result is {_INSTEAD[container]}.")
+        wanted = _INSTEAD[container]
+        name = _ENCODERS.get(wanted, wanted)
     layout = plain_format(info.pixel_format)
     other = _video_layout(info, name) if from_pictures and (name in _CRF or name == "prores_ks") else None
     layout = other or layout
@@ -188,6 +206,20 @@ def choose_encoding(
     if name == "libx264rgb":
         return replace(encoding, pixel_format="rgb24")
     return encoding
+
+
+def _holds(container: str, encoder: str) -> bool:
+    """Whether a kind of file can hold what an encoder makes."""
+    if container == "yuv4mpegpipe":  # which PyAV believes to hold all
+        return encoder == "rawvideo"
+    av = import_av()
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            trial.add_stream(encoder, rate=25)
+    except ValueError as error:
+        # an encoder that does not exist is told of elsewhere
+        return "does not support" not in str(error)
+    return True
 
 
 def _video_layout(info: VideoInfo, encoder: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import OutputError, UnsupportedImageError
 from unhaze.video.containers import import_av
+from unhaze.video.segments import NO_SPACE
 from unhaze.video.sources import file_url, open_source
 
 if TYPE_CHECKING:
@@ -112,11 +113,7 @@ def write_video(
             return notes
         following = [each for each in _LEFT_OUT_FIRST if each not in left_out and each in refused.kinds]
         if not following:
-            if isinstance(refused.error, av.FFmpegError) and refused.error.errno in (
-                errno.ENOSPC,
-                errno.EDQUOT,
-                errno.EFBIG,
-            ):
+            if isinstance(refused.error, av.FFmpegError) and refused.error.errno in NO_SPACE:
                 raise OutputError(f"There is no space left to write {target.name}; free some, and use --resume.")
             raise UnsupportedImageError(
                 f"A file of the kind {kind} cannot hold this video ({refused.error}); name another one with -o, such "

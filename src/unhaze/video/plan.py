@@ -14,6 +14,8 @@ __all__ = ["VideoPlan", "View"]
 
 View = Literal["after", "split", "beside"]
 
+_LONGEST = 10**7  # seconds, about four months; times of FFmpeg end somewhere
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
@@ -61,7 +63,12 @@ class VideoPlan:
             value = getattr(self, name)
             if value is not None:
                 # 0.2 means one fifth, not the float beside it, which would leave out the frame at that time
-                seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
+                try:
+                    seconds = parse_time(value) if isinstance(value, str) else Fraction(value).limit_denominator(10**6)
+                except OverflowError:  # infinite
+                    seconds = Fraction(-1)
+                if not 0 <= seconds <= _LONGEST:
+                    raise UsageError(f"The {name} is {value}, but must lie between 0 and {_LONGEST} seconds.")
                 object.__setattr__(self, name, seconds)
         check_lookahead(self.lookahead)
         if self.exact_rate is not None:
@@ -77,7 +84,9 @@ class VideoPlan:
         if self.rate is None:
             return None
         try:
-            rate = Fraction(self.rate).limit_denominator(1001)
+            text = str(self.rate)  # an exponent could ask for any amount of memory
+            rate = Fraction(0 if isinstance(self.rate, str) and "e" in text.lower() else self.rate)
+            rate = rate.limit_denominator(1001)
         except (ValueError, ZeroDivisionError, OverflowError):
             rate = Fraction(0)
         if not 0 < rate <= 1000:

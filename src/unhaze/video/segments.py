@@ -13,6 +13,7 @@ the k-th packet is that of presentation of the frame k less the delay of the enc
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
 
     State = Mapping[str, NDArray[Any]]
 
-__all__ = ["FramesFormat", "Piece", "Workshop", "parts_folder", "segment_length"]
+__all__ = ["NO_SPACE", "FramesFormat", "Piece", "Workshop", "parts_folder", "segment_length"]
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of errors that free space would mend."""
 
 _SECONDS = 6  # of a piece: what is lost at most when the power fails
 _FEWEST, _MOST = 24, 600  # frames of a piece
@@ -133,7 +138,7 @@ class Workshop:
             before = json.loads((self.folder / "job.json").read_text())
         except (OSError, ValueError):
             before = None
-        if before is not None and before != job:
+        if isinstance(before, dict) and before != job:
             changed = sorted(key for key in {*before, *job} if before.get(key) != job.get(key))
             raise OutputError(
                 f"{self.folder} was begun with other settings ({', '.join(changed)}); give those again, or begin anew "
@@ -143,6 +148,9 @@ class Workshop:
         while (piece := self._read(number)) is not None:
             self.pieces.append(piece)
             number += 1
+        while self.pieces and self._stored(len(self.pieces)).get("state") and not self.state():
+            self.keep(len(self.pieces) - 1)  # without it the next piece would not be what it was to be
+        number = len(self.pieces) + 1
         for path in self.folder.iterdir():  # of a piece that never became whole
             if (
                 path.suffix in (".mkv", ".nut", ".mov", ".npz", ".part")
@@ -152,12 +160,20 @@ class Workshop:
 
     def _read(self, number: int) -> Piece | None:
         try:
-            stored = json.loads((self.folder / f"{number:05d}.json").read_text())
+            stored = self._stored(number)
             path = self.folder / stored["file"]
             packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
-            return Piece(path, list(stored["times"]), packets) if path.is_file() else None
-        except (OSError, ValueError, KeyError):
+            return Piece(path, [int(time) for time in stored["times"]], packets) if path.is_file() else None
+        except (ValueError, KeyError, TypeError):
             return None
+
+    def _stored(self, number: int) -> dict[str, Any]:
+        """What lies beside a piece; nothing where it is not whole."""
+        try:
+            stored = json.loads((self.folder / f"{number:05d}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
 
     @property
     def frames(self) -> int:
@@ -169,8 +185,11 @@ class Workshop:
         path = self.folder / f"{len(self.pieces):05d}.npz"
         if not self.pieces or not path.is_file():
             return {}
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return {}
 
     def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat) -> None:
         """Code the next frame, shown at ``pts``."""
@@ -209,13 +228,19 @@ class Workshop:
             self.pieces.append(piece)
             if not whole:
                 return
+            with piece.path.open("rb+") as file:  # what is said to be whole must be on the disk when the power fails
+                os.fsync(file.fileno())
             if state:
                 part = self.folder / f"{len(self.pieces):05d}.part"
                 with part.open("wb") as file:
                     np.savez(file, **state)  # type: ignore[arg-type]  # its stub takes them for its own option
+                    file.flush()
+                    os.fsync(file.fileno())
                 part.replace(part.with_suffix(".npz"))
-            stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets}
+            stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets, "state": bool(state)}
             _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps(stored))
+            # a second video may be one piece behind; older states would fill the disk
+            (self.folder / f"{len(self.pieces) - 2:05d}.npz").unlink(missing_ok=True)
         except (OSError, self._av.FFmpegError) as error:
             raise self._explained(error) from error
 
@@ -248,10 +273,11 @@ class Workshop:
 
     def _explained(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or error
-        return OutputError(
-            f"{self.folder} cannot be written: {reason}; what was made so far is kept. Free some space, and go on with "
-            "--resume."
-        )
+        if getattr(error, "errno", None) in NO_SPACE:
+            what = "what was made so far is kept. Free some space, and go on with --resume."
+        else:
+            what = "choose another place or kind of file with -o, or another --codec."
+        return OutputError(f"{self.folder} cannot be written: {reason}; {what}")
 
 
 class _PieceWriter:
@@ -272,22 +298,27 @@ class _PieceWriter:
                 file_url(self.path), "w", format=kind, container_options={"flush_packets": "1", **options}
             )
             try:
-                self._stream: Any = self._container.add_stream(
-                    encoding.encoder,
-                    rate=form.rate,
-                    options=encoding.options,
-                    time_base=self._unit,
-                    width=form.width,
-                    height=form.height,
-                )
+                self._stream = self._opened(encoding)
+                self._container.start_encoding()
                 break
-            except ValueError:  # this kind of file cannot hold the codec
-                self._container.close()
-                self.path.unlink(missing_ok=True)
+            except (ValueError, av.ArgumentError):  # this kind of file cannot hold the codec, or not this layout of it
+                self._discard()
         else:
             raise UnsupportedImageError(f"{encoding.encoder} cannot be written in pieces; choose another --codec.")
-        self._stream.time_base = form.time_base
-        context = self._stream.codec_context
+
+    def _opened(self, encoding: Encoding) -> Any:
+        """A stream of the file, ready to be coded."""
+        av, form = import_av(), self._form
+        stream: Any = self._container.add_stream(
+            encoding.encoder,
+            rate=form.rate,
+            options=encoding.options,
+            time_base=self._unit,
+            width=form.width,
+            height=form.height,
+        )
+        stream.time_base = form.time_base
+        context = stream.codec_context
         context.pix_fmt = encoding.pixel_format
         if form.pixel_aspect is not None:
             context.sample_aspect_ratio = form.pixel_aspect
@@ -298,12 +329,16 @@ class _PieceWriter:
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
-            self._container.close()
-            self.path.unlink(missing_ok=True)
+            self._discard()
             raise UnsupportedImageError(
                 f"The encoder {encoding.encoder} does not take frames of {form.width} x {form.height} "
                 f"({encoding.pixel_format}): {error}; choose another codec with --codec."
             ) from error
+        return stream
+
+    def _discard(self) -> None:
+        self.leave()
+        self.path.unlink(missing_ok=True)
 
     def add(self, frame: VideoFrame, pts: int) -> None:
         frame.pts, frame.time_base = len(self.times), self._unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ PICTURE_CODECS = {
 }
 """What pictures that are frames are coded with, by their endings."""
 
-_PATTERN = re.compile(r"%0?\d*d")
+_PATTERN = re.compile(r"%0?\d{0,2}d")
 _NUMBER = re.compile(r"(.*?)(\d+)(\.\w+)")
 _DEVICES = ("v4l2", "avfoundation", "dshow", "x11grab", "gdigrab")
 _WAIT = 10.0  # for an address to answer [s]
@@ -114,7 +115,7 @@ def find_pictures(name: Path) -> Pictures | None:
         kinds: dict[str, list[Path]] = {}
         for path in name.iterdir():
             wanted = path.suffix.lower() in PICTURE_CODECS and not path.name.startswith(".")
-            if wanted and not path.stem.endswith("-dehazed"):
+            if wanted and not path.stem.endswith("-dehazed") and not path.is_dir():
                 kinds.setdefault(path.suffix.lower(), []).append(path)
         if not kinds:
             return None
@@ -127,7 +128,7 @@ def find_pictures(name: Path) -> Pictures | None:
     found: dict[int, Path] = {}
     for path in name.parent.iterdir() if name.parent.is_dir() else ():
         match = form.fullmatch(path.name)
-        if match and numbered(name, int(match[1])).name == path.name:
+        if match and numbered(name, int(match[1])).name == path.name and not path.is_dir():
             found[int(match[1])] = path
     numbers = tuple(sorted(found))
     return Pictures(tuple(found[number] for number in numbers), numbers, name.name) if found else None
@@ -252,7 +253,11 @@ class _PictureContainer:
     def demux(self, _: Any) -> Iterator[Any]:
         """One packet for each picture, numbered from 0."""
         for number, path in enumerate(self._pictures.paths):
-            packet = self._av.Packet(path.read_bytes())
+            data = b""
+            with contextlib.suppress(OSError):  # what cannot be read is as good as empty
+                data = path.read_bytes()
+            # an empty packet would mean that no further one comes; this one is no picture
+            packet = self._av.Packet(data or b"\0")
             packet.pts = packet.dts = number
             packet.is_keyframe = True  # FFmpeg takes another PNG for what is added to the one before
             packet.time_base = self.streams.video[0].time_base

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Literal
 
 from unhaze.errors import UsageError
 
 __all__ = ["format_time", "parse_time"]
+
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}")  # an exponent could ask for any amount of memory
 
 
 def parse_time(text: str) -> Fraction:
@@ -20,15 +23,11 @@ def parse_time(text: str) -> Fraction:
     Fraction(141, 2)
     """
     parts = text.strip().split(":")
-    try:
-        values = [Fraction(part) for part in parts]
-    except (ValueError, ZeroDivisionError):
-        values = []
-    if not 1 <= len(values) <= 3 or any(value < 0 for value in values) or "/" in text:
+    if len(parts) > 3 or not all(_NUMBER.fullmatch(part) for part in parts):
         raise UsageError(f"{text!r} is no time; write seconds (70.5) or hours, minutes and seconds (00:01:10.5).")
     seconds = Fraction(0)
-    for value in values:
-        seconds = 60 * seconds + value
+    for part in parts:
+        seconds = 60 * seconds + Fraction(part)
     return seconds
 
 
