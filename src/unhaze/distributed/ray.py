@@ -38,7 +38,7 @@ __all__ = ["RayBatch", "WorkerLostError", "dehaze_dataset"]
 _PER_TASK = 8  # pictures that an actor is given at once, and that are done again where it is lost
 _RETRIES = 3  # of a task whose actor was lost; a picture that kills every actor must not do so for ever
 _MOST_BLOCKS = 10_000  # of so many Ray keeps track with ease; beyond, a task holds more pictures
-_PATIENCE = 5.0  # with a cluster that is to be joined [s]
+_LONGEST_KNOCK = 10.0  # until a cluster answers [s]
 _OBJECT_STORE = 128 << 20  # of a cluster that is started here [bytes]
 
 
@@ -54,7 +54,7 @@ class RayBatch:
         jobs: Made by :func:`unhaze.batch.planning.plan` or :func:`unhaze.batch.remote.plan_remote`. Paths must mean the
             same on every machine.
         batch: How they are read and written; ``jobs`` is how many actors there are.
-        address: The cluster's, or ``"auto"``; ``None`` starts one on this machine.
+        address: Of a cluster, or ``"auto"``; ``None`` starts one on this machine.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -77,10 +77,13 @@ class RayBatch:
         self._stopping = False
         if self._owns:
             try:
-                _check_listens(address)
+                _knock(address)
                 self._ray.init(**_init_options(address))
-            except (OSError, ValueError, RuntimeError) as error:
-                raise UsageError(f"No cluster of Ray answers at {address or 'this machine'} ({error}).") from error
+            except (OSError, OverflowError, ValueError, RuntimeError) as error:
+                reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+                raise UsageError(
+                    f"No cluster of Ray answers at {address or 'this machine'} ({reason}); check --address."
+                ) from error
 
     def __iter__(self) -> Generator[Record, None, None]:
         try:
@@ -243,11 +246,15 @@ def _import_ray() -> Any:
     return ray
 
 
-def _check_listens(address: str | None) -> None:
-    """Raise where nobody listens at ``host:port``, which Ray would find out after minutes."""
-    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
-    if colon:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+def _knock(address: str | None) -> None:
+    """Fail at once where nothing listens at ``HOST:PORT``; Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_KNOCK).close()
 
 
 def _init_options(address: str | None) -> dict[str, Any]:
