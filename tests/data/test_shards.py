@@ -61,6 +61,7 @@ def test_loaders_of_webdataset_find_each_pair_under_one_key(loose, tmp_path, sto
 
 
 @pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore")  # it leaves its files open
 def test_webdataset_itself_reads_it(loose, tmp_path):
     webdataset = pytest.importorskip("webdataset")
     dataset = create_dataset("reside-its", loose)

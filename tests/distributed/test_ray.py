@@ -147,7 +147,7 @@ def test_a_cluster_that_is_not_there_is_told(photos, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=60,
     )
     assert done.returncode == 2
     assert "No cluster of Ray answers" in done.stderr

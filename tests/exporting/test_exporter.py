@@ -105,8 +105,11 @@ def test_int8_with_its_loss(weights, tmp_path):
     assert 25 < report.loss.worst <= report.loss.mean < 99
     assert report.files["onnx, int8"].stat().st_size
     assert read_export(report.files["onnx, int8"]).precision == "int8"
-    restored = unhaze.dehaze(picture(50, 60), model=str(report.files["onnx, int8"]))
-    assert restored.shape == (50, 60, 3)
+    hazy = np.array(Image.open(photos / "3.png")).astype(np.float32) / 255
+    exact, coarse = (unhaze.Dehazer(str(report.files[role]))(hazy) for role in ("onnx", "onnx, int8"))
+    assert (exact.info["precision"], coarse.info["precision"]) == ("fp32", "int8")
+    error = np.square(exact.image.astype(float) - coarse.image).mean()
+    assert -10 * np.log10(error) == pytest.approx(report.loss.mean, abs=1.0)  # 3.png is the one that was kept
 
 
 @pytest.mark.slow
@@ -175,6 +178,20 @@ def test_nothing_is_replaced_unasked(exported, weights):
     assert exported.files["onnx"].read_bytes() == before
 
 
+def test_an_int8_file_is_not_replaced_either_and_that_is_said_before_the_work(weights, tmp_path):
+    Image.fromarray(picture(60, 80)).save(tmp_path / "a.png")
+    there = tmp_path / "aodnet-base.int8.onnx"
+    there.write_bytes(b"mine")
+    with pytest.raises(OutputExistsError, match=r"int8\.onnx exists.*--overwrite"):
+        export_model(ExportRequest(None, weights, calibration=tmp_path, repeats=0), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", there.name]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match="no pictures to calibrate with"):
+        export_model(ExportRequest(None, weights, calibration=empty, repeats=0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"no network", b"\x08\x07"])
 def test_a_file_that_is_no_export_is_refused(tmp_path, content):
     path = tmp_path / "a.onnx"
@@ -185,6 +202,7 @@ def test_a_file_that_is_no_export_is_refused(tmp_path, content):
         unhaze.Dehazer(str(tmp_path / "b.onnx"))
 
 
+@pytest.mark.slow
 def test_a_network_with_depth_as_an_input(tmp_path):
     import torch
 
@@ -206,3 +224,7 @@ def test_a_network_with_depth_as_an_input(tmp_path):
     np.testing.assert_array_equal(expected.depth.map, found.depth.map)
     plain = unhaze.dehaze(hazy, model=str(report.files["onnx"]), depth=None)
     np.testing.assert_array_equal(plain, found.image)
+    Image.fromarray(hazy).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="not quantised"):
+        export_model(ExportRequest(None, path, calibration=tmp_path, repeats=0), tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()

@@ -34,7 +34,7 @@ from unhaze.default.constants import (
     SURE_TRANSMISSION,
     network_shape,
 )
-from unhaze.errors import WeightsNotFoundError
+from unhaze.errors import WeightsError, WeightsNotFoundError
 from unhaze.physics.color import luminance
 from unhaze.physics.guided_filter import box_mean
 from unhaze.restore.engines.onnx import OnnxEngine
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["WEIGHTS", "FieldMaps", "FieldModel"]
 
 WEIGHTS = "field-m.onnx"
+_RANKS = {"transmission": 4, "airlight": 4, "gain": 1, "log_depth": 4, "confidence": 4}  # of what the network says
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,9 @@ class FieldModel:
 
         It is asked about the view and about its mirror image, and the mean is taken, so that the mirror image of a
         picture gives the mirror image of the result.
+
+        Raises:
+            WeightsError: The file holds another network.
         """
         height, width = network_shape(*view.shape[:2])
         shrinks = height * width < view.shape[0] * view.shape[1]
@@ -110,6 +114,8 @@ class FieldModel:
         answers = []
         for each in (small, small[:, ::-1]):
             said = self.engine.run(view=np.ascontiguousarray(each.transpose(2, 0, 1)[None], np.float32))
+            if {name: values.ndim for name, values in said.items()} != _RANKS:
+                raise WeightsError(f"{self.weights} is no network of {self.info.name}; name another file.")
             outputs = {name: values[0] for name, values in said.items()}  # without the batch
             answers.append({"optical_depth": -np.log(outputs.pop("transmission")), **outputs})
         seen, mirrored = answers

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Generator, Sequence
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -37,6 +38,7 @@ __all__ = ["RayBatch", "WorkerLostError", "dehaze_dataset"]
 _PER_TASK = 8  # pictures that an actor is given at once, and that are done again where it is lost
 _RETRIES = 3  # of a task whose actor was lost; a picture that kills every actor must not do so for ever
 _MOST_BLOCKS = 10_000  # of so many Ray keeps track with ease; beyond, a task holds more pictures
+_LONGEST_KNOCK = 10.0  # until a cluster answers [s]
 _OBJECT_STORE = 128 << 20  # of a cluster that is started here [bytes]
 
 
@@ -75,9 +77,13 @@ class RayBatch:
         self._stopping = False
         if self._owns:
             try:
+                _knock(address)
                 self._ray.init(**_init_options(address))
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise UsageError(f"No cluster of Ray answers at {address or 'this machine'} ({error}).") from error
+            except (OSError, OverflowError, ValueError, RuntimeError) as error:
+                reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+                raise UsageError(
+                    f"No cluster of Ray answers at {address or 'this machine'} ({reason}); check --address."
+                ) from error
 
     def __iter__(self) -> Generator[Record, None, None]:
         try:
@@ -238,6 +244,17 @@ def _import_ray() -> Any:
         raise MissingDependencyError("ray", "ray", "work on several machines with Ray") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is tried again, and told by us
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Fail at once where nothing listens at ``HOST:PORT``; Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_KNOCK).close()
 
 
 def _init_options(address: str | None) -> dict[str, Any]:

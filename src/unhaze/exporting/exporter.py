@@ -131,6 +131,14 @@ def _export_network(name: str | None, weights: Path, request: ExportRequest, fol
     from unhaze.exporting.graph import export_program, write_onnx, write_openvino, write_pt2
     from unhaze.exporting.parity import SIZES, measure_parity, runners
 
+    if request.calibration is not None:
+        if facts.depth == "input":
+            raise UsageError("A network that takes depth as an input is not quantised; use --depth-as inside.")
+        from unhaze.exporting.quantization import calibration_pictures
+
+        pictures = calibration_pictures(request.calibration, facts, request.calibration_pictures)
+    else:
+        pictures = []
     path = _output(folder, facts.name, FORMATS[request.format], request)
     program = export_program(graph, request.size)
     files = {request.format: path}
@@ -147,8 +155,8 @@ def _export_network(name: str | None, weights: Path, request: ExportRequest, fol
     for each in dict.fromkeys(files.values()):
         of_file = measure_parity(graph, runners(graph, each), sizes)
         report.parity += [row for row in of_file if row not in report.parity]
-    if request.calibration is not None:
-        _add_int8(report, request)
+    if pictures:
+        _add_int8(report, pictures, request)
     if request.repeats:
         report.cost = _costs(graph, program, report, request)
     _write_report(report, path, overwrite=request.overwrite)
@@ -194,12 +202,10 @@ def _load(name: str | None, weights: Path, request: ExportRequest) -> tuple[Expo
     return graph, facts
 
 
-def _add_int8(report: ExportReport, request: ExportRequest) -> None:
+def _add_int8(report: ExportReport, pictures: Sequence[Any], request: ExportRequest) -> None:
     from unhaze.exporting.graph import write_openvino
-    from unhaze.exporting.quantization import calibration_pictures, measure_loss, quantize
+    from unhaze.exporting.quantization import measure_loss, quantize
 
-    assert request.calibration is not None
-    pictures = calibration_pictures(request.calibration, report.facts, request.calibration_pictures)
     held_out = pictures[3::4]
     used = [picture for i, picture in enumerate(pictures) if i % 4 != 3]
     float_path = report.files["onnx"]
@@ -288,6 +294,10 @@ def _output(folder: Path, name: str, suffix: str, request: ExportRequest) -> Pat
     make_folder(folder)
     path = folder / f"{name}{suffix}"
     wanted = {path, path.with_suffix(".json"), *([] if request.format == "pt2" else [path.with_suffix(".onnx")])}
+    if request.format == "openvino":
+        wanted.add(path.with_suffix(".bin"))
+    if request.calibration is not None:
+        wanted |= {each.with_suffix(f".int8{each.suffix}") for each in wanted if each.suffix != ".json"}
     for each in sorted(wanted):
         if each.exists() and not request.overwrite:
             raise OutputExistsError(f"{each} exists; use --overwrite to replace it, or name another folder.")

@@ -160,7 +160,8 @@ def write_onnx(program: Any, path: Path, facts: ExportFacts, *, overwrite: bool)
                 program, input_names=names, output_names=["restored"], opset_version=_OPSET, dynamo=True
             )
     except Exception as error:  # torch.onnx has a class of its own for most, and lets others through
-        reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+        cause = error.__cause__ or error  # the outer one only says how far it came
+        reason = str(cause).strip().partition("\n")[0][:300] or type(cause).__name__
         raise UsageError(f"The network cannot be written as ONNX ({reason}); try --to pt2.") from error
     assert made is not None
     model = made.model_proto

@@ -84,11 +84,8 @@ def quantize(source: Path, path: Path, facts: ExportFacts, pictures: Sequence[Fl
     """Write the int8 form of an ONNX file: QDQ, weights per channel, activations by their least and largest values.
 
     Raises:
-        UsageError: The network takes depth as an input.
         MissingDependencyError: onnx is not installed.
     """
-    if facts.depth == "input":
-        raise UsageError("A network that takes depth as an input is not quantised; use --depth-as inside.")
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static

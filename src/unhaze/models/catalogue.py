@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from unhaze.catalog import Catalog
 from unhaze.default.constants import DEFAULT_MODEL
-from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError
+from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsError
 from unhaze.fusion import list_fusions
 from unhaze.models.checkpoints.cards import network_card
 from unhaze.models.networks import (
@@ -153,7 +153,10 @@ def create_haze_model(name: str, *, engine: str = "auto", threads: int | None = 
     """
     if name not in _HAZE_MODELS and is_exported(name):
         facts = read_export(name)
-        return cast("HazeModel", _haze_class(facts.name)(name, engine=engine, threads=threads))
+        found = _haze_class(facts.name)
+        if not getattr(found.info, "has_network", False):
+            raise WeightsError(f"{name} says that it holds {facts.name}, which has no network; export it again.")
+        return cast("HazeModel", found(name, engine=engine, threads=threads))
     found = _haze_class(name)
     if getattr(found.info, "has_network", False):
         return cast("HazeModel", found(engine=engine, threads=threads))

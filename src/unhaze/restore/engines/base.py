@@ -83,7 +83,7 @@ class NetworkOutput:
 
     rgb: FloatArray
     tiles: int
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "int8"]
     notes: tuple[str, ...] = ()
     depth: DepthMap[FloatArray] | None = None
 

@@ -89,6 +89,7 @@ class ExportedEngine:
         Raises:
             OverBudgetError: It does not fit, and the network cannot be run in smaller tiles.
             UsageError: The network was exported for another size.
+            WeightsError: The file does not compute what it says.
         """
         height, width = rgb.shape[:2]
         if self.facts.size is not None and (height, width) != self.facts.size:
@@ -116,9 +117,14 @@ class ExportedEngine:
             seen = {
                 name: np.ascontiguousarray(each[rows, columns].transpose(2, 0, 1)[None]) for name, each in maps.items()
             }
-            out[core] = self.engine.run(**seen)["restored"][0].transpose(1, 2, 0)[tile.inner]
+            made = self.engine.run(**seen).get("restored")
+            if made is None or made.shape != seen["image"].shape or made.dtype != np.float32:
+                raise WeightsError(
+                    f"{self.path} gives back no picture of the size of the one that it was given; export it again."
+                )
+            out[core] = made[0].transpose(1, 2, 0)[tile.inner]
         restored = np.ascontiguousarray(out[:height, :width]).clip(0, 1)
-        return NetworkOutput(restored, len(tiles or [0]), "fp32", (), None if depth is None else depth[1])
+        return NetworkOutput(restored, len(tiles or [0]), self.facts.precision, (), None if depth is None else depth[1])
 
     def _check_options(self) -> None:
         given = self.options

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from unhaze.errors import MissingDependencyError, MissingError, WeightsError, WeightsNotFoundError
 from unhaze.restore.engines.onnx import import_onnxruntime, import_openvino
@@ -24,6 +24,8 @@ METADATA_KEY = "unhaze"
 
 _PT2_FACTS = f"extra/{METADATA_KEY}.json"  # below the one folder of such an archive
 _LONGEST_FACTS = 1 << 20  # [bytes]
+_LARGEST_STEP = 1024  # of what a network may ask of sides, so that padding stays small [px]
+_LARGEST_SIDE = 1 << 16  # [px]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,42 @@ class ExportFacts:
             WeightsError: It is something else.
         """
         try:
-            facts: dict[str, Any] = json.loads(text)
+            facts: dict[str, Any] = json.loads(text[:_LONGEST_FACTS])
             contract: dict[str, Any] = {
                 key: tuple(each) if isinstance(each, list) else each for key, each in facts["contract"].items()
             }
             found = cls(**{**facts, "contract": ImageContract(**contract)})
-            return found if found.size is None else replace(found, size=(int(found.size[0]), int(found.size[1])))
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            found = found if found.size is None else replace(found, size=cast("Any", tuple(found.size)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise WeightsError(f"{path} says of itself what this version cannot read; export it again.") from error
+        if wrong := _senseless(found):
+            raise WeightsError(f"{path} says of itself what cannot be ({wrong}); export it again.")
+        return found
+
+
+def _senseless(facts: ExportFacts) -> str:
+    """The first of the facts that cannot be meant, for anybody may have written them; empty if all make sense."""
+
+    def whole(value: Any, least: int, most: int) -> bool:
+        return type(value) is int and least <= value <= most
+
+    contract = facts.contract
+    texts = (facts.name, facts.estimator, facts.license, facts.precision, facts.version)
+    sense = {
+        "texts": all(isinstance(each, str) and each.isprintable() for each in texts) and bool(facts.name),
+        "kind": facts.kind in ("network", "haze"),
+        "depth": facts.depth in ("", "input", "inside"),
+        "precision": facts.precision in ("fp32", "int8"),
+        "hashes": isinstance(facts.hashes, dict),
+        "multiple_of": whole(contract.multiple_of, 1, _LARGEST_STEP),
+        "minimum": whole(contract.minimum, 1, _LARGEST_STEP),
+        "tiling": contract.tiling is None or whole(contract.tiling, 0, _LARGEST_SIDE),
+        "pad_mode": contract.pad_mode in ("reflect", "replicate"),
+        "memory_per_pixel": whole(facts.memory_per_pixel, 0, 1 << 32),
+        "size": facts.size is None
+        or (len(facts.size) == 2 and all(whole(side, 1, _LARGEST_SIDE) for side in facts.size)),
+    }
+    return next((name for name, makes_sense in sense.items() if not makes_sense), "")
 
 
 def is_exported(name: str | Path | None) -> bool:

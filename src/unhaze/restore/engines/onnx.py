@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unhaze.errors import MissingDependencyError, MissingError, UnknownNameError
+from unhaze.errors import MissingDependencyError, MissingError, OverBudgetError, UnknownNameError, WeightsError
 from unhaze.restore.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -156,8 +156,25 @@ class OnnxEngine:
         return self._session().info
 
     def run(self, **inputs: FloatArray) -> Mapping[str, FloatArray]:
-        """The outputs of the network by name, for its inputs by name."""
-        return self._session().run(inputs)
+        """The outputs of the network by name, for its inputs by name.
+
+        Raises:
+            MissingError: The engine is installed but does not work.
+            OverBudgetError: Memory did not suffice.
+            WeightsError: The file cannot be run on these inputs.
+        """
+        session = self._session()
+        try:
+            return session.run(inputs)
+        except Exception as error:  # the engines have no base class of their own
+            reason = _reason(error)
+            if isinstance(error, MemoryError) or "alloc" in reason:
+                raise OverBudgetError(
+                    f"Memory did not suffice to run {self._weights.name}; make the picture smaller, or do less at once."
+                ) from error
+            raise WeightsError(
+                f"{self._weights} cannot be run on what it was given ({reason}); export it again."
+            ) from error
 
     def _session(self) -> _Session:
         with self._lock:
@@ -178,8 +195,7 @@ class OnnxEngine:
                 else:
                     self.name = name
                     return self._open
-        reason = "; ".join(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-                           for name, error in failures.items())  # fmt: skip
+        reason = "; ".join(f"{name}: {_reason(error)}" for name, error in failures.items())
         raise MissingError(
             f"The network {self._weights.name} cannot be run ({reason}); install {self.name} again, "
             "or use a method without a network, such as dcp."
@@ -199,6 +215,7 @@ class _OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised
         options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -295,6 +312,13 @@ def _no_telemetry() -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that says what is wrong; OpenVINO begins with where in its code that was noticed."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+    return (said or [type(error).__name__])[0][:300].rstrip(".")
 
 
 def _missing(name: str) -> MissingError:
