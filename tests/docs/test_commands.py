@@ -57,7 +57,7 @@ EXEMPT = {
     ("docs/depth.md", "depth-anything-v2-small"),
     ("docs/eval.md", "--layout"),
     ("docs/eval.md", "gcanet.pth"),
-    ("docs/export.md", "dehazeformer-t"),
+    ("docs/export.md", "gunet-t"),
     ("docs/eval.md", "depth-anything-v2-small"),
     ("docs/depth.md", "ra-depth"),
     ("docs/metrics.md", "lpips"),
