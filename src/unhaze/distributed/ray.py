@@ -54,7 +54,7 @@ class RayBatch:
         jobs: Made by :func:`unhaze.batch.planning.plan` or :func:`unhaze.batch.remote.plan_remote`. Paths must mean the
             same on every machine.
         batch: How they are read and written; ``jobs`` is how many actors there are.
-        address: Of a cluster, or ``"auto"``; ``None`` starts one on this machine.
+        address: The cluster's, or ``"auto"``; ``None`` starts one on this machine.
 
     Raises:
         MissingDependencyError: Ray is not installed.
