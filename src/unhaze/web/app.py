@@ -106,7 +106,8 @@ class Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self.work.unload_when_idle()), asyncio.create_task(self._forget_old_ones())]
         try:
-            yield
+            with suppress(asyncio.CancelledError):  # a second signal ends the loop without waiting, which is no failure
+                yield
         finally:
             for task in tasks:
                 task.cancel()

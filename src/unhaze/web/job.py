@@ -133,14 +133,18 @@ class Job(ABC):
             self._result.seek(place)
             return self._result.read(_PIECE)
 
-    async def remove(self) -> None:
-        """Stop, and let the files go."""
+    async def stop(self) -> None:
+        """End it where it stands; who listens is told that it was cancelled."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
         if self.state == "running":  # stopped before it had begun
             self.state = "cancelled"
             self._tell()
+
+    async def remove(self) -> None:
+        """Stop, and let the files go."""
+        await self.stop()
         self._release()
         self._result.close()
 

@@ -106,6 +106,11 @@ class Jobs:
         for job in list(self._jobs.values()):
             await job.wait()
 
+    async def stop(self) -> None:
+        """End those at work where they stand; they are kept, so that who listens hears of it."""
+        for job in list(self._jobs.values()):
+            await job.stop()
+
     async def close(self) -> None:
         """Stop and forget all."""
         for name in list(self._jobs):

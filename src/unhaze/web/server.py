@@ -150,6 +150,7 @@ class _Server(uvicorn.Server):
                 await self._service.drain()
         except TimeoutError:
             log_event("end", reason="the time to end work under way is over")
+            await self._service.jobs.stop()  # the events of a job end with it, and so do the connections of listeners
         self.should_exit = True
 
 

@@ -78,10 +78,10 @@ class VideoJob(Job):
                 raise
             raise problem from error
 
-    async def remove(self) -> None:
-        """Stop, and let the files go."""
+    async def stop(self) -> None:
+        """End it where it stands."""
         self._work.give_up(self._stop)
-        await super().remove()
+        await super().stop()
 
     def _dehaze(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: from the upload to the result."""
