@@ -3,13 +3,17 @@
 import asyncio
 import errno
 import io
+import threading
+import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from tests.web.conftest import zipped
 
 from unhaze.restore.options import Options
-from unhaze.web import archive_jobs
+from unhaze.web import archive_jobs, video_jobs
+from unhaze.web import job as job_module
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import Wanted
 from unhaze.web.problems import ProblemError
@@ -142,5 +146,36 @@ def test_a_clock_that_jumps_forgets_nothing(hazy, monkeypatch):
         monkeypatch.setattr("time.time", lambda: 4e12)
         await jobs.forget_old_ones()
         assert jobs.find(job.id) is job
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "video"])
+def test_waiting_for_others_is_not_counted(hazy, monkeypatch, kind):
+    """The turn comes two hours later, by the clock of the jobs, where one may work for one."""
+    if kind == "video":
+        pytest.importorskip("av")
+        from tests.web.test_video_jobs import video
+
+        upload = io.BytesIO(video(frames=3))
+    else:
+        upload = archive_of(hazy, 2)
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    for module in (archive_jobs, job_module, video_jobs):
+        monkeypatch.setattr(module, "time", clock)
+
+    async def main(jobs):
+        release = threading.Event()
+        async with jobs._work.turn():  # the only place for pictures
+            videos = asyncio.create_task(jobs._work.run_video(release.wait, threading.Event()))
+            job = await jobs.create(upload, Wanted(Options()), lambda _: None)
+            await asyncio.sleep(0.05)
+            assert (job.state, job.done) == ("running", 0)
+            late[0] = 7200.0
+            release.set()
+        await job.wait()
+        await videos
+        assert (job.state, job.reason) == ("done", None)
 
     run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -54,9 +55,10 @@ class ArchiveJob(Job):
             names = {member.name.lower() for member in self._archive.members}  # what is made beside takes none of them
             for place, member in enumerate(self._archive.members):
                 self._check_time()
-                rendered = None
+                rendered, waiting = None, time.monotonic()
                 try:
                     async with self._work.turn(patient=True) as turn:
+                        self.deadline += time.monotonic() - waiting
                         data = await asyncio.to_thread(self._archive.read, member)
                         rendered = await self._work.restore(turn, data, self._wanted)
                 except Exception as error:  # one picture that fails is a line of the report

@@ -34,7 +34,7 @@ class Job(ABC):
         kind: What came.
         source: The upload; closed with the job.
         total: Pictures or frames in it; ``None`` where that is not known.
-        seconds: The longest that it may take.
+        seconds: The longest that it may take, in which waiting for others does not count.
 
     Attributes:
         id: Cannot be guessed; who knows it may see the result.
@@ -43,6 +43,8 @@ class Job(ABC):
         failed: Those that could not be.
         failures: Place of each among them, its name, and why it failed.
         reason: Why the job as a whole failed, in a sentence.
+        seconds: The longest that it may work.
+        deadline: When that is over; moved on by the time that it waits [s].
         media_type, filename: What the result is.
     """
 
@@ -58,7 +60,7 @@ class Job(ABC):
         self.notes: list[str] = []
         self.reason: str | None = None
         self.ended: float | None = None
-        self.deadline = time.monotonic() + seconds
+        self.seconds, self.deadline = seconds, time.monotonic() + seconds
         self._source = source
         self._result: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the job
         self._reading = threading.Lock()
@@ -67,6 +69,7 @@ class Job(ABC):
 
     def start(self) -> None:
         """Begin."""
+        self.deadline = time.monotonic() + self.seconds
         self._task = asyncio.create_task(self._run())
 
     @abstractmethod

@@ -88,6 +88,7 @@ class VideoJob(Job):
         from unhaze.video.containers import VideoReader
         from unhaze.video.dehaze import VideoPlan, dehaze_video
 
+        self.deadline = time.monotonic() + self.seconds  # others may have had the turn before it for long
         with private_folder() as folder:
             path, output = folder / f"in.{self._suffix}", folder / f"out.{self._suffix}"
             try:
@@ -101,7 +102,9 @@ class VideoJob(Job):
                         if not info.container.startswith(_KINDS[self._suffix][0]):
                             raise ProblemError(415, "The video is of another kind than it begins like; convert it.")
                     self.total = info.expected_frames
+                    waiting = time.monotonic()
                     with self._work.memory_for_video(_BASE + _PER_PIXEL * info.width * info.height, self._stop):
+                        self.deadline += time.monotonic() - waiting
                         plan = VideoPlan(jobs=1, temporal=self._wanted.temporal)
 
                         def progress(done: int, total: int | None, moment: Fraction) -> None:
