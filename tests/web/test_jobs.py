@@ -1,11 +1,12 @@
 """Jobs that are stopped at any moment, and results that cannot be written."""
 
 import asyncio
-import errno
 import io
+import tempfile
 import threading
 import time
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -87,17 +88,26 @@ def test_no_more_jobs_are_kept_than_may_be_however_many_come_at_once(hazy, monke
     run(main)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only some systems have a device that is always full")
 def test_a_full_disk_ends_the_job(hazy, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    opened = []
+    make = tempfile.TemporaryFile
+
+    def files():
+        """The first is the upload; the second, for the result, has no room."""
+        opened.append(make() if not opened else open("/dev/full", "w+b"))  # noqa: SIM115, PTH123 - closed with the job
+        return opened[-1]
 
     async def main(jobs):
-        monkeypatch.setattr(archive_jobs, "_add", full)
+        monkeypatch.setattr(job_module.tempfile, "TemporaryFile", files)
         job = await jobs.create(archive_of(hazy), Wanted(Options()), lambda _: None)
         last = [piece async for piece in job.events()][-1]
-        assert job.state == "failed"
+        assert (job.state, job.reason) == ("failed", "The disk of the service is full; send it again later.")
         assert last.startswith(b"event: end")
         assert "result" not in job.as_dict()["links"]
+        assert opened[1].closed  # no room is held until the job is forgotten
+        await jobs.remove(job.id)
+        assert len(jobs) == 0
 
     run(main)
 

@@ -13,10 +13,11 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from logging import ERROR
 from typing import IO, Any, Literal
 
-from unhaze.web.problems import ProblemError
+from unhaze.web.problems import ProblemError, problem_of
 from unhaze.web.watching import log_event
 
 __all__ = ["Job", "JobState", "wait_to_the_end"]
@@ -149,7 +150,7 @@ class Job(ABC):
         """Stop, and let the files go."""
         await self.stop()
         self._release()
-        self._result.close()
+        self._let_result_go()
 
     async def wait(self) -> None:
         """Return when it has ended."""
@@ -163,13 +164,21 @@ class Job(ABC):
             state = "done"
         except ProblemError as problem:
             state, self.reason = "failed", problem.detail
-        except Exception as error:  # the disk is full, for example
-            state, self.reason = "failed", "The result cannot be written; send it again later."
+        except Exception as error:
+            problem = problem_of(error)  # of a disk that is full, for example
+            why = "The result cannot be written; send it again later." if problem is None else problem.detail
+            state, self.reason = "failed", why
             log_event("failure", level=ERROR, error=type(error).__name__, job="cannot be written")
         finally:
             self.state, self.ended = state, time.monotonic()
             self._release()
+            if state != "done":
+                self._let_result_go()  # nobody may have it, and others need the room
             self._tell()
+
+    def _let_result_go(self) -> None:
+        with suppress(OSError):  # on a full disk, what is still in the buffer has no place; it is closed all the same
+            self._result.close()
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:

@@ -32,7 +32,8 @@ _STATUS_OF: tuple[tuple[type[UnhazeError], int], ...] = (
     (UsageError, 422),
     (MissingError, 422),
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class ProblemError(Exception):
@@ -61,9 +62,9 @@ def problem_of(error: Exception) -> ProblemError | None:
     if isinstance(error, MemoryError):
         return retry_later(503, "There is not enough memory for this picture now; send it again later.", 10)
     if isinstance(error, OSError) and error.errno in _FULL:
-        return retry_later(
-            503, "The disk of the service is full, or all files that it may open are; try again later.", 10
-        )
+        return retry_later(503, "The disk of the service is full; send it again later.", 10)
+    if isinstance(error, OSError) and error.errno in _TOO_MANY_FILES:
+        return retry_later(503, "The service has as many files open as it may; send it again later.", 10)
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), None)
     return None if status is None else ProblemError(status, str(error))
 
