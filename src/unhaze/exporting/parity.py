@@ -115,5 +115,6 @@ def measure_parity(
             of_torch = largest if name == "torch" else of_torch
             agrees = bool(largest <= max(_TOLERANCE, _TIMES_TORCH * of_torch))
             rms = float(np.sqrt(np.square(difference).mean()))
-            rows.append(Parity(name, *inputs[0].shape[-2:], largest, rms, agrees))
+            rows_of, columns_of = inputs[0].shape[-2:]
+            rows.append(Parity(name, rows_of, columns_of, largest, rms, agrees))
     return rows, failures

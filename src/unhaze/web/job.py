@@ -165,9 +165,9 @@ class Job(ABC):
         except ProblemError as problem:
             state, self.reason = "failed", problem.detail
         except Exception as error:
-            problem = problem_of(error)  # of a disk that is full, for example
-            why = "The result cannot be written; send it again later." if problem is None else problem.detail
-            state, self.reason = "failed", why
+            known = problem_of(error)  # a disk that is full, for example
+            state = "failed"
+            self.reason = "The result cannot be written; send it again later." if known is None else known.detail
             log_event("failure", level=ERROR, error=type(error).__name__, job="cannot be written")
         finally:
             self.state, self.ended = state, time.monotonic()
