@@ -178,6 +178,8 @@ def test_a_cut_stream_gives_its_whole_frames_and_one_sentence(frames, strength):
     ("args", "stdin", "code", "words"),
     [
         ((), b"", 1, "The input is empty"),
+        (("--input-format", "rgb24", "--size", "8x8"), b"", 1, "The input is empty"),
+        (("--input-format", "gray", "--size", "8x8", "--strength", "0"), b"", 1, "The input is empty"),
         ((), b"\x00\x00\x00 ftypisom" * 9, 2, "not a y4m stream"),
         ((), b"YUV4MPEG2 W4 H4 C411\n", 1, "C411"),
         (("--input-format", "rgb24"), b"", 2, "--size"),

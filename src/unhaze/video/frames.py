@@ -36,6 +36,7 @@ InputFormat = Literal["auto", "y4m", "rgb24", "bgr24", "gray", "rgb48le", "gray1
 INPUT_FORMATS: tuple[str, ...] = get_args(InputFormat)
 
 _MAGIC = b"YUV4MPEG2"
+_EMPTY = "The input is empty: no frame arrived. Check the program before the pipe."
 _LONGEST_LINE = 4096
 _MOST_DIGITS = 9  # of a side; more is no size, and slow to read
 _AHEAD = 64 << 20  # [bytes] taken before they arrive: a header may claim a frame that never comes
@@ -95,6 +96,9 @@ class FrameReader:
                 f"Raw {input_format} frames do not tell their size; give it, for example with --size 1280x720."
             )
         self.info.check_size(max_pixels)
+        self._start = b"" if self.info.is_y4m else bytes(_read_exactly(stream, 1))
+        if not self.info.is_y4m and not self._start:
+            raise ImageDecodeError(_EMPTY)
         if size not in (None, (self.info.width, self.info.height)):
             raise UsageError(
                 f"The size was given as {size[0]}x{size[1]}, but the stream says {self.info.width}x{self.info.height}; "
@@ -118,7 +122,8 @@ class FrameReader:
                     f"The stream is damaged: frame {sound + 1} does not begin with a FRAME line. "
                     f"The {sound} frames before it are sound."
                 )
-            data = _read_exactly(self._stream, self.info.frame_bytes)
+            start, self._start = self._start, b""
+            data = start + _read_exactly(self._stream, self.info.frame_bytes - len(start))
             if not data and not header:
                 return
             if len(data) < self.info.frame_bytes:
@@ -153,7 +158,7 @@ class FrameWriter:
 def _read_y4m_header(stream: BinaryIO) -> StreamInfo:
     start = bytes(_read_exactly(stream, len(_MAGIC)))
     if not start:
-        raise ImageDecodeError("The input is empty: no frame arrived. Check the program before the pipe.")
+        raise ImageDecodeError(_EMPTY)
     if start != _MAGIC:
         raise UsageError(
             "The input is not a y4m stream; send one with `ffmpeg ... -f yuv4mpegpipe -`, "
