@@ -351,6 +351,12 @@ SPECIAL = {
         f"{X264} -pix_fmt yuv420p -map 0 -map 1 -c:v:1 png -disposition:v:1 attached_pic",
         "-i {}/cover.png",
     ),
+    "cover of Matroska": (
+        "mkv",
+        f"{X264} -pix_fmt yuv420p -attach {{}}/cover.png -metadata:s:t mimetype=image/png "
+        "-metadata:s:t filename=front.png -metadata:s:t title=Front",
+        "",
+    ),
     "two videos": (
         "mkv",
         f"{X264} -pix_fmt yuv420p -map 0 -map 1",
@@ -372,10 +378,47 @@ def test_other_streams_stay(row, folder, raw, dehazer, tmp_path):
     for old, new in zip(before["streams"], after["streams"], strict=True):
         for key in ("codec_name", "codec_tag_string", "disposition", "nb_frames"):
             assert new.get(key) == old.get(key)
-        assert new.get("tags", {}).get("timecode") == old.get("tags", {}).get("timecode")
+        for key in ("timecode", "filename", "mimetype", "title"):
+            assert new.get("tags", {}).get(key) == old.get("tags", {}).get(key)
     if row != "time code":
         assert copies(source, 1) == copies(target, 1)
         assert copies(source, 0) != copies(target, 0)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("first", "second"), [("mp4", "mkv"), ("mkv", "mp4"), ("mkv", "mov"), ("mp4", "avi")])
+def test_a_cover_becomes_one_or_is_told(first, second, folder, raw, dehazer, tmp_path):
+    cv2.imwrite(str(tmp_path / "cover.png"), np.full((48, 64, 3), 90, np.uint8))
+    _, options, inputs = SPECIAL["cover" if first == "mp4" else "cover of Matroska"]
+    source, target = make(tmp_path, raw, first, options, inputs), tmp_path / f"out.{second}"
+    result = dehaze_video(source, target, dehazer=dehazer)
+    after = probe(target)["streams"]
+    if second in ("mov", "avi"):
+        assert len(after) == 1
+        assert any("cover picture of the input was not copied" in note for note in result.notes)
+    else:
+        assert [stream["disposition"]["attached_pic"] for stream in after] == [0, 1]
+        assert copies(source, 1) == copies(target, 1)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mkv", "webm", "nut", "wmv", "mp4", "flv", "ts"])
+def test_a_file_whose_times_start_late_is_not_cut_off(ending, raw, tmp_path):
+    """Matroska, ASF and NUT state the end of a stream, counted from 0, where others state its length."""
+    late = "-output_ts_offset 10" + (" -c:v libvpx -deadline realtime" if ending == "webm" else "")
+    with VideoReader(make(tmp_path, raw, ending, late)) as reader:
+        assert sum(1 for _ in reader.frames()) == FRAMES
+        assert reader.broken is None
+        assert reader.info.duration == pytest.approx(0.4, abs=0.1)
+
+
+@needs_ffmpeg
+def test_a_file_whose_times_start_late_and_that_was_cut_off_is_told(raw, tmp_path):
+    source = make(tmp_path, raw * 6, "mkv", f"{X264} -g 5 -output_ts_offset 10")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with VideoReader(source) as reader:
+        assert 0 < sum(1 for _ in reader.frames()) < 5 * FRAMES
+        assert "cut off" in reader.broken or "damaged" in reader.broken
 
 
 def copies(path: Path, stream: int) -> list[bytes]:

@@ -37,6 +37,7 @@ _HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}
 _FULL_RANGE = 2
 _CENTRED_CODECS = ("mjpeg", "mpeg1video", "png")
 _PROBED = 3  # frames looked at before any is worked on: the flag of interlaced ones may be missing on the first
+_COUNTS_FROM_ZERO = ("matroska", "asf", "nut")  # they state where a stream ends, and not how long it is
 _MISSING_END = Fraction(1, 2)  # a video shorter than its header says by more than this was cut off [s]
 
 
@@ -273,6 +274,10 @@ class VideoReader:
             length = Fraction(self._container.duration, self._av.time_base)
             if len(self._container.streams) == 1:  # else it may be that of the sound
                 self._announced = length
+        first = (frame.pts or 0) * stream.time_base
+        if any(kind in self._container.format.name for kind in _COUNTS_FROM_ZERO) and length and 0 < first < length:
+            length -= first
+            self._announced = self._announced and self._announced - first
         sides: Any = frame.side_data  # whose annotations call it a mapping of strings
         turns = (bytes(side) for side in sides if side.type.name == "DISPLAYMATRIX")
         matrices = (tuple(int(each) for each in np.frombuffer(turn, np.int32)) for turn in turns)

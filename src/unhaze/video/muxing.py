@@ -47,6 +47,9 @@ _PLACED_TAGS = (
     *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
 )
 _COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
+_COVERS = {"mjpeg": "jpg", "tiff": "tif"}  # endings of pictures that differ from the names of their codecs
+_MP4_COVERS = ("mjpeg", "png", "bmp")
+_NAMED = ("filename", "mimetype")
 _LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
 
 
@@ -165,6 +168,13 @@ def _try(
             is_chapters = is_data and tags.get("handler_name") == "SubtitleHandler" and bool(old.chapters())
             if each.type in left_out or is_timecode or is_chapters:
                 continue
+            if int(each.disposition) & _COVER and (kind != "mp4" or each.codec_context.name not in _MP4_COVERS):
+                if kind == "matroska":  # where it is an attachment, and no track
+                    _attach_cover(av, new, source, each)
+                else:  # it would become a second video, or be lost without a word
+                    note = f"The cover picture of the input was not copied: {kind} cannot hold it."
+                    notes += [note] if note not in notes else []
+                continue
             try:
                 copy = streams[each.index] = new.add_stream_from_template(each, opaque=True)
                 copy.metadata.update(_kept(tags))
@@ -240,6 +250,18 @@ def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Mark
     if display_matrix is not None:
         stream.set_display_matrix(display_matrix)
     return stream
+
+
+def _attach_cover(av: Any, new: Any, source: Any, old: Any) -> None:
+    with open_source(av, source) as file:  # opened once more, as a cover is the first packet of its stream
+        data = next((bytes(packet) for packet in file.demux(file.streams[old.index]) if packet.size), None)
+    if data is None:
+        return
+    codec = old.codec_context.name
+    tags = {key.lower(): value for key, value in old.metadata.items()}
+    name = tags.get("filename") or f"cover.{_COVERS.get(codec, codec)}"
+    stream = new.add_attachment(name, tags.get("mimetype") or f"image/{codec.replace('mjpeg', 'jpeg')}", data)
+    stream.metadata.update({key: value for key, value in _kept(old.metadata).items() if key.lower() not in _NAMED})
 
 
 def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:
