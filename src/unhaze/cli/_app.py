@@ -174,6 +174,8 @@ def main() -> NoReturn:
         code = request.code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done; another Ctrl-C would only show a traceback
     code = leave_streams(code if isinstance(code, int) else 0 if code is None else 1)
     if any(thread.name.startswith("unhaze-") and thread.daemon for thread in threading.enumerate()):
         os._exit(code)  # abandoned workers sit in native code, which does not survive the end of the interpreter

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +17,9 @@ import typer
 
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
+from unhaze.cli._stop import Stop, ToldInterrupt
 from unhaze.cli._work import log_engine
-from unhaze.errors import MissingError, UnhazeError, UsageError
+from unhaze.errors import MissingError, OutputError, UnhazeError, UsageError
 from unhaze.images.atomic import make_folder
 from unhaze.images.video_files import find_videos
 from unhaze.restore.machine import MOST_WORKERS
@@ -189,43 +192,85 @@ def dehaze_files(
     from unhaze.restore.dehazer import Dehazer
     from unhaze.video.containers import import_av
 
-    import_av()  # its absence must be told before anything is made ready
-    pairs = list(_pairs(inputs, output, plan, recursive=recursive))
-    if not pairs:
-        _console.log.error(f"No videos were found in {', '.join(inputs)}.")
-        return 1
-    _refuse_twice(pairs)
-    failures: list[UnhazeError] = []
-    with Dehazer.from_options(replace(options, threads=1)) as dehazer:
-        log_engine(dehazer)
-        for source, target in pairs:
-            if skip and target.exists():
-                _console.log.info(f"{target} exists; nothing was written.")
-                continue
-            try:
-                make_folder(target.parent)
-                result = _dehaze(source, target, plan, dehazer)
-            except (UsageError, MissingError) as error:  # the same for every video, unless one of several is missing
-                if isinstance(error, MissingError) or len(pairs) == 1 or not _is_missing(source):
-                    raise
-                failures.append(error)
-                _console.log.error(f"unhaze: {error}")
-                continue
-            except UnhazeError as error:
-                failures.append(error)
-                _console.log.error(f"unhaze: {error}")
-                continue
-            _tell(result)
-            if result.broken:
-                failures.append(UnhazeError(result.broken))
-                _console.log.error(f"unhaze: {result.broken}")
+    if output == "-" or "-" in inputs:
+        raise UsageError(
+            "A video cannot be read from standard input or written to standard output; name a file, or use "
+            "`unhaze pipe`, which takes frames from one program to another."
+        )
+    with Stop() as stop:
+        import_av()  # its absence must be told before anything is made ready
+        enters = _looks_into(output, recursive=recursive)
+        pairs = _named_apart(list(_pairs(inputs, output, plan, enters)))
+        _tell_of_pictures(inputs, enters)
+        if not pairs:
+            _console.log.error(f"No videos were found in {', '.join(inputs)}.")
+            return 1
+        failures: list[UnhazeError] = []
+        skipped = 0
+        with Dehazer.from_options(replace(options, threads=1)) as dehazer:
+            log_engine(dehazer)
+            for source, target in pairs:
+                if skip and target.exists():
+                    _console.log.info(f"{target} exists; nothing was written.")
+                    skipped += 1
+                    continue
+                try:
+                    if any(_is_same(target, each) for each, _ in pairs if each != source):
+                        raise OutputError(f"{target} is an input, too; name another folder than its own with -o.")
+                    make_folder(target.parent)
+                    result = _dehaze(source, target, plan, dehazer, stop)
+                except (
+                    UsageError,
+                    MissingError,
+                ) as error:  # the same for every video, unless one of several is missing
+                    if isinstance(error, MissingError) or len(pairs) == 1 or not _is_missing(source):
+                        raise
+                    failures.append(error)
+                    _console.log.error(f"unhaze: {error}")
+                    continue
+                except UnhazeError as error:
+                    failures.append(error)
+                    _console.log.error(f"unhaze: {error}")
+                    continue
+                _tell(result)
+                stop.check()
+                if result.broken:
+                    failures.append(UnhazeError(result.broken))
+                    _console.log.error(f"unhaze: {result.broken}")
     if len(pairs) > 1:
-        _console.log.info(f"{len(pairs) - len(failures)} done, {len(failures)} failed")
+        passed = f", {skipped} skipped" if skipped else ""
+        _console.log.info(f"{len(pairs) - len(failures) - skipped} done{passed}, {len(failures)} failed")
     return 1 if failures else 0
 
 
+def _looks_into(output: str | None, *, recursive: bool) -> Callable[[Path], bool]:
+    """Whether videos in a folder within an input are meant: not in hidden ones, and not in what unhaze made."""
+    ours = None if output is None else Path(output).absolute()
+
+    def enters(inner: Path) -> bool:
+        is_ours = inner.suffix == ".parts" or inner.absolute() == ours
+        return recursive and not inner.name.startswith(".") and not is_ours
+
+    return enters
+
+
+def _tell_of_pictures(inputs: Iterable[str], enters: Callable[[Path], bool]) -> None:
+    """Say how many pictures lie among the videos of folders."""
+    from unhaze.images.files import READ_SUFFIXES
+
+    for folder in (name for name in inputs if Path(name).is_dir() and find_videos(Path(name), enters)):
+        count = 0
+        for here, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if enters(Path(here, name))]
+            for path in (Path(here, name) for name in names if not name.startswith(".")):
+                count += path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_OURS)
+        if count:
+            pictures = "1 picture was" if count == 1 else f"{count} pictures were"
+            _console.log.info(f"{pictures} passed over; dehaze pictures with: unhaze run {shlex.quote(folder)}")
+
+
 def _pairs(
-    inputs: Iterable[str], output: str | None, plan: VideoPlan, *, recursive: bool
+    inputs: Iterable[str], output: str | None, plan: VideoPlan, enters: Callable[[Path], bool]
 ) -> Iterable[tuple[str, Path]]:
     """Every video and where its result goes."""
     from unhaze.video.dehaze import default_output
@@ -239,15 +284,9 @@ def _pairs(
         return
     if addresses := [name for name in named if is_address(name)]:
         raise UsageError(f"Name the file that {addresses[0]} is written to with -o; one address at a time.")
-    alone = len(named) == 1 and not any(find_videos(Path(named[0]), lambda _: recursive))
+    alone = len(named) == 1 and not any(find_videos(Path(named[0]), enters))
     if folder is not None and folder.suffix and not folder.is_dir() and not alone:
         raise UsageError(f"{output} is one file, but there are several videos; name a folder with -o.")
-
-    ours = None if folder is None else folder.absolute()
-
-    def enters(inner: Path) -> bool:
-        is_ours = inner.suffix == ".parts" or inner.absolute() == ours
-        return recursive and not inner.name.startswith(".") and not is_ours
 
     for name in named:
         path = Path(name)
@@ -277,28 +316,61 @@ def _is_missing(source: str) -> bool:
     return not is_address(source) and not Path(source).exists() and find_pictures(Path(source)) is None
 
 
-def _refuse_twice(pairs: Sequence[tuple[str, Path]]) -> None:
-    seen: dict[Path, str] = {}
-    for source, target in pairs:
-        if target in seen and seen[target] != source:
-            raise UsageError(f"{seen[target]} and {source} would both become {target}; process them one by one.")
-        seen[target] = source
+def _named_apart(pairs: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Where videos of one folder compete for a name, leave it to one and take the endings of others into theirs.
+
+    The name goes to the file that bears its ending, else to the first by name, so that it does not depend on the order.
+    """
+    owners: dict[Path, str] = {}
+    apart: list[tuple[str, Path]] = []
+    for source, target in sorted(pairs, key=lambda pair: (Path(pair[0]).suffix != pair[1].suffix, pair[0])):
+        owner, path = owners.setdefault(target, source), Path(source)
+        if owner != source:
+            if path.parent != Path(owner).parent or not (path.suffix and target.name.startswith(path.stem)):
+                raise UsageError(f"{owner} and {source} would both become {target}; process them one by one.")
+            apart.append((source, target))
+    named: dict[str, Path] = {}
+    for source, target in apart:
+        stem, rest = Path(source).stem, target.name.removeprefix(Path(source).stem)
+        ending, number = Path(source).suffix[1:], 1
+        while (own := target.with_name(f"{stem}-{ending}{'' if number == 1 else f'-{number}'}{rest}")) in owners:
+            number += 1
+        owners[own], named[source] = source, own
+        _console.log.info(
+            f"{source}: named {own.name}, because {target.name} is the name for {Path(owners[target]).name}"
+        )
+    return [(source, named.get(source, target)) for source, target in pairs]
 
 
-def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any) -> VideoResult:
+def _is_same(target: Path, source: str) -> bool:
+    try:
+        return target.samefile(source)
+    except (OSError, ValueError):  # one of them is not there, or no file
+        return False
+
+
+def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any, stop: Stop) -> VideoResult:
     from unhaze.video.dehaze import dehaze_video
     from unhaze.video.segments import parts_folder
 
     try:
         with _Meter() as meter:
-            return dehaze_video(source, target, plan=plan, dehazer=dehazer, progress=meter)
-    except KeyboardInterrupt:
-        parts = parts_folder(target)
-        if parts.is_dir():
-            stopped = target.with_name(f"{target.stem}.stopped{target.suffix}")
-            plays = f"{stopped} plays what is done. " if stopped.exists() else ""
+
+            def progress(done: int, total: int | None, moment: Fraction) -> None:
+                meter(done, total, moment)
+                stop.check()
+
+            return dehaze_video(source, target, plan=plan, dehazer=dehazer, progress=progress)
+    except KeyboardInterrupt as error:
+        shown = error.args[0] if error.args else None
+        if parts_folder(target).is_dir():
+            plays = f"{shown} plays what is done. " if shown else ""
             _console.log.error(f"Stopped; {plays}Go on with the same command and --resume.")
-        raise
+        else:
+            left = f"{shown} plays what is done" if shown else "nothing is left of this run"
+            begun = "Stopped before the first part, about six seconds, was whole"
+            _console.log.error(f"{begun}: {left}, and the same command begins anew.")
+        raise ToldInterrupt from error
 
 
 def _tell(result: VideoResult) -> None:

@@ -34,7 +34,7 @@ from unhaze.video.plan import VideoPlan, View
 from unhaze.video.segments import FramesFormat, Workshop, parts_folder, segment_length
 from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered
 from unhaze.video.times import format_time
-from unhaze.video.transmission import TransmissionVideo
+from unhaze.video.transmission import TransmissionVideo, transmission_target
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -117,6 +117,7 @@ def dehaze_video(
         OutputError: The output exists or cannot be written. What was made so far is kept for ``resume``.
         UsageError: An option does not exist or is out of range.
         MissingDependencyError: PyAV is not installed.
+        KeyboardInterrupt: It was stopped; the argument is the path of a video of what was done, or ``None``.
     """
     plan, rest = _split_options(plan, options)
     source = str(path)
@@ -173,17 +174,30 @@ def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
     if len(os.fsencode(f"{target.stem}.stopped{target.suffix}.parts")) > _LONGEST_NAME:
         raise OutputError(f"The name {target.name} is too long for a file; name a shorter one with -o.")
     pictures = None if is_address(str(source)) or not is_pattern(target) else find_pictures(source)
-    read = [source, *([] if pictures is None else pictures.paths)]
+    read = {_identity(each) for each in [source, *([] if pictures is None else pictures.paths)]}
     written = [target, *([] if pictures is None else (numbered(target, number) for number in pictures.numbers))]
-    if not {os.path.realpath(each) for each in read}.isdisjoint(os.path.realpath(each) for each in written):
+    if not read.isdisjoint(map(_identity, written)):
         raise OutputError(f"{target} is the input itself; name another output.")
+    second = transmission_target(target) if plan.save_transmission else target
+    for each in (second, _stopped(target)):
+        if _identity(each) in read:
+            raise OutputError(f"{each} is the input, and would be written to; name another output than {target}.")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it.")
     begun = plan.resume and is_pattern(target) and parts_folder(target).is_dir()  # some pictures may be there
     if (target.exists() or find_pictures(target) is not None) and not plan.overwrite and not begun:
         raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or -o for another name.")
+    finished = plan.resume and parts_folder(second).is_dir()  # just before the run was stopped
+    if second != target and second.exists() and not plan.overwrite and not finished:
+        raise OutputExistsError(f"{second} exists already; use --overwrite to replace it.")
     if not target.parent.is_dir():
         raise OutputError(f"The folder {target.parent} does not exist; create it first.")
+
+
+def _identity(path: Path) -> Any:
+    """The same for all names of one file, hard links among them."""
+    status = path.stat() if path.exists() else None
+    return os.path.realpath(path) if status is None else (status.st_dev, status.st_ino)
 
 
 def _make(source: str, target: Path, plan: VideoPlan, dehazer: Dehazer, progress: Any) -> VideoResult:
@@ -198,12 +212,11 @@ def _make(source: str, target: Path, plan: VideoPlan, dehazer: Dehazer, progress
             try:
                 work.run()
                 notes = work.join()
-            except KeyboardInterrupt:
-                work.rescue()
+            except KeyboardInterrupt as error:
+                error.args = (work.rescue(),)
                 raise
             work.remove()
-        if plan.resume:
-            _stopped(target).unlink(missing_ok=True)
+        _stopped(target).unlink(missing_ok=True)  # what an earlier run could not finish
         seconds = time.perf_counter() - began
         notes = [*work.notes, *reader.notes, *notes]
         return VideoResult(target, work.workshop.frames, seconds, reader.broken, tuple(notes))
@@ -257,9 +270,9 @@ class _Work:
         if plan.save_transmission:
             self.second = TransmissionVideo(info, target, plan, self._form, self._job(dehazer), self._turns)
             whole = min(len(self.workshop.pieces), len(self.second.workshop.pieces))
-            self.workshop.keep(whole)
-            self.second.workshop.keep(whole)
-        self.notes = list(self.encoding.notes)
+            self.workshop.keep(whole)  # fewer, where the state after so many is lost
+            self.second.workshop.keep(len(self.workshop.pieces))
+        self.notes = [*self.encoding.notes, *self.workshop.notes]
         if reader.pictures is not None and plan.rate is None and self.kind != "image2":
             self.notes.append(f"The pictures are shown at {info.rate} frames/s; --rate sets another pace.")
         if reader.is_live and info.container != "image2":
@@ -384,17 +397,19 @@ class _Work:
             self.second.write(cut, display_matrix=None if self._turns else info.display_matrix)
         return self._write(self.target, cut, overwrite=plan.overwrite)
 
-    def rescue(self) -> None:
-        """Make a video of what there is, so that an interrupted run leaves something to look at."""
-        whole = list(self.workshop.pieces)
+    def rescue(self) -> Path | None:
+        """Make a video of what there is, so that an interrupted run leaves something to look at; where that is."""
+        whole, shown = list(self.workshop.pieces), None
         self.workshop.finish_piece(whole=False)
         pieces, info = self.workshop.pieces, self.reader.info
         if pieces and self.kind != "image2":
             start = None if self.plan.start is None else pieces[0].times[0] * info.time_base
             end = pieces[-1].times[-1] * info.time_base + 1 / info.rate
-            self._write(_stopped(self.target), Cut(start, end), overwrite=True)
+            shown = _stopped(self.target)
+            self._write(shown, Cut(start, end), overwrite=True)
         if not whole:
             self.remove()
+        return shown
 
     def _write(self, path: Path, cut: Cut | None, *, overwrite: bool) -> list[str]:
         info = self.reader.info

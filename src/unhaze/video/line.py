@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +89,10 @@ class DehazeLine:
             if self.is_identity:
                 yield from (encode(np.empty(0), timed) for timed in frames)
             else:
-                yield from stream(
-                    decoded_ahead(frames, 2 * stream.jobs, dropped=self._drop if self._reader.is_live else None)
-                )
+                dropped = self._drop if self._reader.is_live else None
+                # the thread that decodes must have ended before the file is closed, also where this was interrupted
+                with closing(decoded_ahead(frames, 2 * stream.jobs, dropped=dropped)) as decoded:
+                    yield from stream(decoded)
         finally:
             cv2.setNumThreads(threads)
 
@@ -128,7 +130,7 @@ class _Recorded:
 
 def decoded_ahead(
     frames: Iterator[TimedFrame], depth: int, *, dropped: Callable[[], None] | None = None
-) -> Iterator[TimedFrame]:
+) -> Generator[TimedFrame, None, None]:
     """The same frames, decoded in a thread of its own up to ``depth`` ahead.
 
     Args:

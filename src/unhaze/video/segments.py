@@ -2,7 +2,7 @@
 
     NAME.parts/job.json       what is being made, of which file, with which options
     NAME.parts/00001.mkv      the first frames; plays in any player, also while it is being written
-    NAME.parts/00001.json     their exact times; written last, so a piece without it is not whole
+    NAME.parts/00001.json     their exact times, and checksums; written last, so a piece without it is not whole
     NAME.parts/00001.npz      what the haze of the next frame is smoothed with
 
 Every piece is coded anew and has the same number of frames, whether or not the work was interrupted between two of
@@ -14,11 +14,13 @@ the k-th packet is that of presentation of the frame k less the delay of the enc
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,15 +88,17 @@ class Piece:
         times: When its frames are shown [time base], in their order.
         packets: For each packet, in the order of the file, the numbers of the frames that give its times of
             presentation and decoding, counted from the first frame of the video; the latter may be negative.
+        state: Checksum of what was kept with it; ``None`` where that is nothing.
     """
 
     path: Path
     times: list[int]
     packets: list[tuple[int, int]]
+    state: str | None = None
 
 
 class Workshop:
-    """Writes the pieces of one video into their folder.
+    """Writes the pieces of one video into their folder, which is made with the first of them.
 
     Args:
         target: The video that will be.
@@ -104,34 +108,39 @@ class Workshop:
 
     Attributes:
         pieces: Those that are whole.
+        notes: Sentences on pieces of an earlier run that must be made anew.
 
     Raises:
-        OutputError: The folder is there and ``resume`` was not given, or it is of other work, or it cannot be made.
+        OutputError: The folder is there and ``resume`` was not given, or it is of other work.
     """
 
     def __init__(self, target: Path, job: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         self._av = import_av()
         self.folder = parts_folder(target)
         self.pieces: list[Piece] = []
+        self.notes: list[str] = []
         self._writer: _PieceWriter | None = None
-        known = json.loads(json.dumps(job))
-        if self.folder.exists():
-            if resume:
-                self._take_up(known)
-            elif overwrite:
-                shutil.rmtree(self.folder)
-            else:
-                raise OutputError(
-                    f"{self.folder} holds what an earlier run left when it was stopped; add --resume to go on from "
-                    "there, or --overwrite to begin anew."
-                )
+        self._job, self._is_open = json.loads(json.dumps(job)), False
+        if self.folder.exists() and resume:
+            self._take_up(self._job)
+        elif self.folder.exists() and not overwrite:
+            raise OutputError(
+                f"{self.folder} holds what an earlier run left when it was stopped; add --resume to go on from "
+                "there, or --overwrite to begin anew."
+            )
+
+    def _open(self) -> None:
+        """Make the folder; not before there is something for it, so that a run that is refused leaves nothing."""
         try:
+            if not self.pieces and self.folder.exists():
+                shutil.rmtree(self.folder)
             self.folder.mkdir(parents=False, exist_ok=True)
-            _write_text(self.folder / "job.json", json.dumps(known, indent=1))
+            _write_text(self.folder / "job.json", json.dumps(self._job, indent=1))
         except OSError as error:
             raise OutputError(
                 f"The folder {self.folder} cannot be made ({error.strerror or error}); choose another place with -o."
             ) from error
+        self._is_open = True
 
     def _take_up(self, job: Any) -> None:
         try:
@@ -144,30 +153,32 @@ class Workshop:
                 f"{self.folder} was begun with other settings ({', '.join(changed)}); give those again, or begin anew "
                 "with --overwrite."
             )
-        while stored := self._stored(len(self.pieces) + 1):
-            try:
-                path = self.folder / stored["file"]
-                packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
-                piece = Piece(path, [int(time) for time in stored["times"]], packets)
-            except (ValueError, KeyError, TypeError):
-                break
-            if not path.is_file():
-                break
+        found = sum(path.stem.isdecimal() for path in self.folder.glob("*.json"))
+        # without a sound job.json nobody knows what the pieces are of
+        while isinstance(before, dict) and (piece := self._stored(len(self.pieces) + 1)):
             self.pieces.append(piece)
-        while self.pieces and self._stored(len(self.pieces)).get("state") and not self.state():
-            self.keep(len(self.pieces) - 1)  # without it the next piece would not be what it was to be
-        endings, last = (".mkv", ".nut", ".mov", ".npz", ".part"), f"{len(self.pieces):05d}"
-        for path in self.folder.iterdir():  # of a piece that never became whole
-            if path.suffix in endings and path.stem.split(".")[0] > last:
+        self.keep(len(self.pieces))
+        if found > len(self.pieces):
+            self.notes.append(
+                f"What an earlier run left in {self.folder.name} was damaged or is not all there; part "
+                f"{len(self.pieces) + 1} and those after it were made anew."
+            )
+        last = f"{len(self.pieces):05d}"
+        for path in self.folder.iterdir():  # of a piece that never became whole, or is not what it was
+            if path.name[0].isdecimal() and path.stem.split(".")[0] > last:
                 path.unlink()
 
-    def _stored(self, number: int) -> dict[str, Any]:
-        """What lies beside a piece; nothing where it is not whole."""
+    def _stored(self, number: int) -> Piece | None:
+        """A piece of an earlier run; ``None`` where it is not whole, or not what was finished then."""
         try:
             stored = json.loads((self.folder / f"{number:05d}.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
+            check = stored.pop("check")
+            path = self.folder / stored["file"]
+            if check != hashlib.sha256(json.dumps(stored).encode()).hexdigest() or stored["sha256"] != _checksum(path):
+                return None
+            return Piece(path, stored["times"], [(pts, dts) for pts, dts in stored["packets"]], stored["state"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     @property
     def frames(self) -> int:
@@ -177,9 +188,9 @@ class Workshop:
     def state(self) -> dict[str, NDArray[Any]]:
         """What was kept with the last whole piece."""
         path = self.folder / f"{len(self.pieces):05d}.npz"
-        if not self.pieces or not path.is_file():
-            return {}
         try:
+            if not self.pieces or self.pieces[-1].state != _checksum(path):
+                return {}
             with np.load(path, allow_pickle=False) as stored:
                 return dict(stored)
         except (OSError, ValueError, EOFError, BadZipFile):
@@ -189,6 +200,8 @@ class Workshop:
         """Code the next frame, shown at ``pts``."""
         try:
             if self._writer is None:
+                if not self._is_open:
+                    self._open()
                 stem = self.folder / f"{len(self.pieces) + 1:05d}"
                 self._writer = _PieceWriter(stem, self.frames, encoding, form)
             self._writer.add(frame, pts)
@@ -196,11 +209,11 @@ class Workshop:
             raise self._explained(error) from error
 
     def keep(self, pieces: int) -> None:
-        """Leave out whole pieces after so many; they will be written anew."""
-        for number in range(pieces + 1, len(self.pieces) + 1):
-            (self.folder / f"{number:05d}.json").unlink(missing_ok=True)
-            self.pieces[number - 1].path.unlink(missing_ok=True)
-        del self.pieces[pieces:]
+        """Leave out whole pieces after so many, and those whose state is lost; they will be written anew."""
+        while self.pieces and (len(self.pieces) > pieces or (self.pieces[-1].state and not self.state())):
+            # without its state the piece after it would not be what it was to be
+            (self.folder / f"{len(self.pieces):05d}.json").unlink(missing_ok=True)
+            self.pieces.pop().path.unlink(missing_ok=True)
 
     @property
     def begun(self) -> int:
@@ -230,9 +243,17 @@ class Workshop:
                     np.savez(file, **state)  # type: ignore[arg-type]  # its stub takes them for its own option
                     file.flush()
                     os.fsync(file.fileno())
+                piece = self.pieces[-1] = replace(piece, state=_checksum(part))
                 part.replace(part.with_suffix(".npz"))
-            stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets, "state": bool(state)}
-            _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps(stored))
+            stored = {
+                "file": piece.path.name,
+                "sha256": _checksum(piece.path),
+                "times": piece.times,
+                "packets": piece.packets,
+                "state": piece.state,
+            }
+            check = hashlib.sha256(json.dumps(stored).encode()).hexdigest()
+            _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps({**stored, "check": check}))
             # a second video may be one piece behind; older states would fill the disk
             (self.folder / f"{len(self.pieces) - 2:05d}.npz").unlink(missing_ok=True)
         except (OSError, self._av.FFmpegError) as error:
@@ -253,17 +274,20 @@ class Workshop:
         times = [time for piece in self.pieces for time in piece.times]
         step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else 1
         for piece in self.pieces:
-            with self._av.open(file_url(piece.path)) as container:
-                numbers = iter(piece.packets)
+            count = 0
+            with suppress(self._av.FFmpegError), self._av.open(file_url(piece.path)) as container:
                 for packet in container.demux(video=0):
-                    if packet.dts is None and not packet.size:
+                    if (packet.dts is None and not packet.size) or count == len(piece.packets):
                         continue
-                    shown, decoded = next(numbers)
+                    shown, decoded = piece.packets[count]
+                    count += 1
                     following = times[shown + 1] if shown + 1 < len(times) else times[shown] + step
                     packet.pts = times[shown]
                     packet.dts = times[decoded] if decoded >= 0 else times[0] + decoded * step
                     packet.duration = following - times[shown]
                     yield packet
+            if count < len(piece.packets):  # never seen but where a disk fails
+                raise OutputError(f"{piece.path} is no longer what was written; --resume makes it anew.")
 
     def _explained(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or error
@@ -365,6 +389,11 @@ class _PieceWriter:
             self._container.close()
         except (OSError, ValueError, import_av().FFmpegError):
             return  # a full disk, most likely; what is there plays all the same
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

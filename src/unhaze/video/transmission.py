@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unhaze.errors import OutputExistsError, UsageError
+from unhaze.errors import UsageError
 from unhaze.images.atomic import atomic_output
 from unhaze.restore.strips import transmission_strips
 from unhaze.video.encoding import choose_encoding, container_for, describe
 from unhaze.video.muxing import Cut, write_video
 from unhaze.video.pixels import FramePixels, turned
 from unhaze.video.plan import VideoPlan
-from unhaze.video.segments import FramesFormat, Workshop
+from unhaze.video.segments import FramesFormat, Workshop, parts_folder
 from unhaze.video.sources import is_pattern
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class TransmissionVideo:
     def __init__(
         self, info: VideoInfo, target: Path, plan: VideoPlan, form: FramesFormat, job: Mapping[str, Any], turns: int
     ) -> None:
-        self.path, self._plan, self._turns, self._info = transmission_target(target), plan, turns, info
-        if self.path.exists() and not plan.overwrite:
-            raise OutputExistsError(f"{self.path} exists already; use --overwrite to replace it.")
+        self.path, self._turns, self._info = transmission_target(target), turns, info
+        # one that is there beside its parts was finished just before the run was stopped
+        self._overwrites = plan.overwrite or (plan.resume and parts_folder(self.path).is_dir())
         self._kind = container_for(self.path.suffix)
         layout = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"
         tagged = {"primaries": 1, "transfer": 1, "matrix": 1, "color_range": 1, "has_alpha": False}
@@ -112,7 +112,7 @@ class TransmissionVideo:
 
     def write(self, cut: Cut | None, *, display_matrix: Any) -> None:
         """Make the video of all pieces."""
-        with atomic_output(self.path, overwrite=self._plan.overwrite) as temporary:
+        with atomic_output(self.path, overwrite=self._overwrites) as temporary:
             write_video(
                 self.workshop,
                 None,
