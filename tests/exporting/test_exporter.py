@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 import unhaze
-from unhaze.errors import OutputExistsError, UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
+from unhaze.errors import (
+    OutputError,
+    OutputExistsError,
+    UnknownNameError,
+    UsageError,
+    WeightsError,
+    WeightsNotFoundError,
+)
 from unhaze.exporting.exporter import ExportRequest, export_model
 from unhaze.restore.engines.exports import read_export
 
@@ -93,7 +100,7 @@ def test_a_report_that_fails_leaves_what_was_there(weights, tmp_path, monkeypatc
 
     (tmp_path / "aodnet-base.onnx").write_bytes(b"of yesterday")
     monkeypatch.setattr("unhaze.exporting.parity.measure_parity", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match=r"aodnet-base\.onnx cannot be written \(No space"):
         export_model(ExportRequest(None, weights, repeats=0, overwrite=True), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["aodnet-base.onnx"]
     assert (tmp_path / "aodnet-base.onnx").read_bytes() == b"of yesterday"
@@ -289,3 +296,9 @@ def test_a_network_with_depth_as_an_input(tmp_path):
     with pytest.raises(UsageError, match="not quantised"):
         export_model(ExportRequest(None, path, calibration=tmp_path, repeats=0), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has a folder where nobody may write")
+def test_a_folder_where_nothing_can_be_written_is_said_in_a_sentence():
+    with pytest.raises(OutputError, match=r"field-m\.onnx cannot be written"):
+        export_model(ExportRequest("field-m"), "/proc/self")
