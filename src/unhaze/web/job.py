@@ -180,10 +180,6 @@ class Job(ABC):
         with suppress(OSError):  # on a full disk, what is still in the buffer has no place; it is closed all the same
             self._result.close()
 
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise ProblemError(503, "The job took too long; send less at once.")
-
     def _release(self) -> None:
         self._source.close()
 
