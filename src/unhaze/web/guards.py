@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unhaze.web.problems import ProblemError, problem_response, retry_later
+from unhaze.web.problems import BrokenOffError, ProblemError, problem_response, retry_later
 from unhaze.web.settings import ServeSettings
 from unhaze.web.watching import RequestLog, Watch, log_event
 
@@ -56,7 +56,7 @@ _HEADERS = {
 }
 
 
-class SlowReaderError(Exception):
+class SlowReaderError(BrokenOffError):
     """The client does not read its answer."""
 
 
@@ -118,7 +118,7 @@ class Guard:
                 if told.has_more_body and "100-continue" not in headers.get("expect", ""):
                     await _discard(receive)
                 await problem_response(problem, told.id)(scope, receive, sent)
-        except SlowReaderError:
+        except BrokenOffError:
             raise  # uvicorn closes the connection
         except Exception as error:  # the answer to it has been given, see the handlers of the routes
             trace = "".join(traceback.format_exception(error))

@@ -17,7 +17,7 @@ from contextlib import suppress
 from logging import ERROR
 from typing import IO, Any, Literal
 
-from unhaze.web.problems import ProblemError, problem_of
+from unhaze.web.problems import BrokenOffError, ProblemError, problem_of
 from unhaze.web.watching import log_event
 
 __all__ = ["Job", "JobState", "wait_to_the_end"]
@@ -126,11 +126,18 @@ class Job(ABC):
             return self._result.seek(0, 2)
 
     async def result(self) -> AsyncIterator[bytes]:
-        """The file of results, in pieces."""
+        """The file of results, in pieces.
+
+        Raises:
+            BrokenOffError: The job was removed meanwhile.
+        """
         place = 0
-        while piece := await asyncio.to_thread(self._read, place):
-            place += len(piece)
-            yield piece
+        try:
+            while piece := await asyncio.to_thread(self._read, place):
+                place += len(piece)
+                yield piece
+        except ValueError as error:  # the file is closed
+            raise BrokenOffError("The job was removed meanwhile.") from error
 
     def _read(self, place: int) -> bytes:
         with self._reading:  # several may read at once, and the file has one position
