@@ -84,12 +84,14 @@ def test_an_engine_that_crashes_is_a_line_of_the_report(weights, tmp_path, broke
 
 
 def test_what_no_engine_runs_leaves_nothing(weights, tmp_path, broken_openvino, monkeypatch):
-    broken_openvino("raise RuntimeError('it is broken.')")
+    broken_openvino("raise RuntimeError('Exception from src/a.cpp:1:\\nit is broken.')")
     monkeypatch.setattr("unhaze.exporting.parity.installed_engines", lambda: ["openvino"])
     (tmp_path / "mine.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "new" / "out"):
         before = sorted(tmp_path.iterdir())
-        with pytest.raises(UsageError, match=r"runs aodnet-base as exported \(openvino failed \(.*\)\); fix the size"):
+        with pytest.raises(
+            UsageError, match=r"runs aodnet-base as exported \(openvino failed \(.*it is broken.*\)\); fix"
+        ):
             export_model(ExportRequest(None, weights, repeats=0), folder)
         assert sorted(tmp_path.iterdir()) == before
 
