@@ -380,6 +380,18 @@ class Bottleneck(nn.Module):
         return out
 
 
+def activated_halves(dense: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of the channels of ``gelu(dense(x))``, (B, H, W, C) each.
+
+    They are computed one after the other: the halves of a whole would lie apart in memory, and all that follows
+    would copy them first.
+    """
+    half = dense.out_features // 2
+    first = F.linear(x, dense.weight[:half], dense.bias[:half])
+    second = F.linear(x, dense.weight[half:], dense.bias[half:])
+    return F.gelu(first, approximate="tanh"), F.gelu(second, approximate="tanh")
+
+
 def mix_grid(x: Tensor, dense: nn.Linear) -> Tensor:
     """Mix pixels that lie at the same place of their cells, in a grid of N cells.
 
@@ -430,7 +442,7 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         v = (mix_grid if self.on_grid else mix_blocks)(self.mix_norm(v), self.mix)
         out: Tensor = x + self.out_project(torch.addcmul(u, u, v))
         return out
@@ -454,7 +466,7 @@ class MultiAxisMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         out: Tensor = x + self.out_project(torch.cat((self.grid(u), self.block(v)), 3))
         return out
 
@@ -517,7 +529,7 @@ class GatingWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         out: Tensor = self.out_project(torch.cat((mix_grid(u, self.grid), mix_blocks(v, self.block)), 3))
         return out
 
