@@ -157,10 +157,6 @@ def _unpack(read_at: ReadAt, offset: int, code: str) -> tuple[int, ...]:
     return struct.unpack(code, data)
 
 
-def _reader(blob: bytes | bytearray) -> ReadAt:
-    return lambda offset, count: bytes(blob[offset : offset + count])
-
-
 def parse_blob(blob: bytes | bytearray) -> Directory:
     """The first directory of EXIF data (which begins with its byte order).
 
@@ -172,7 +168,7 @@ def parse_blob(blob: bytes | bytearray) -> Directory:
         raise ExifError("the header is missing")
     (offset,) = struct.unpack_from(order + "I", blob, 4)
     try:
-        return read_directory(_reader(blob), offset, order)
+        return read_directory(lambda place, count: bytes(blob[place : place + count]), offset, order)
     except TooMuchError as error:
         raise ExifError("its values are too large") from error
 
@@ -259,19 +255,15 @@ class _Mender:
                 if kind == _SHORT and number == 1:  # a short pointer; readers expect a long one
                     (pointer,) = struct.unpack_from(self.order + "H", entry, 8)
                     kind, entry = _LONG, struct.pack(self.order + "HHII", tag, _LONG, 1, pointer)
-                good = number == 1 and self._mend_child(kind, pointer, depth)
+                good = number == 1 and (kind in _POINTERS or kind in _WIDE_POINTERS)
+                if good and kind in _WIDE_POINTERS:
+                    (pointer,) = struct.unpack_from(self.order + "Q", self.blob, pointer)
+                good = good and self.mend(pointer, depth=depth + 1)
             seen.add(tag)
             kept += [entry] if good else []
             bad += [] if good else [_NAMES.get(tag, f"tag {tag}")]
             place += 12
         return kept, bad
-
-    def _mend_child(self, kind: int, pointer: int, depth: int) -> bool:
-        if kind in _WIDE_POINTERS:
-            (pointer,) = struct.unpack_from(self.order + "Q", self.blob, pointer)
-        elif kind not in _POINTERS:
-            return False
-        return self.mend(pointer, depth=depth + 1)
 
 
 def make_upright(blob: bytes, *, swap_sides: bool) -> bytes:
@@ -331,7 +323,9 @@ def _drop_thumbnail(patched: bytearray, directory: Directory) -> None:
         return
     try:
         _Mender(patched, order).mend(second, depth=_MAX_DEPTH)
-        thumbnail = read_directory(_reader(patched), second, order, depth=_MAX_DEPTH)
+        thumbnail = read_directory(
+            lambda place, count: bytes(patched[place : place + count]), second, order, depth=_MAX_DEPTH
+        )
     except (ExifError, TooMuchError):
         return
     start, length = thumbnail.number(_THUMBNAIL_OFFSET), thumbnail.number(_THUMBNAIL_LENGTH)
@@ -350,22 +344,17 @@ def serialise(directory: Directory, order: str, start: int, *, big: bool = False
     for tag, entry in sorted(directory.entries.items()):
         place = start + values_at + len(values)
         if entry.directory is not None:
-            values += _even(serialise(entry.directory, order, place, big=big))
-            table += struct.pack(order + layout.entry + layout.pointer, tag, layout.pointer_type, 1, place)
-            continue
-        value = _swapped(entry, directory.order, order)
-        table += struct.pack(order + layout.entry, tag, entry.type, entry.count)
-        if len(value) <= inline:
+            value, kind, number = serialise(entry.directory, order, place, big=big), layout.pointer_type, 1
+        else:
+            value, kind, number = _swapped(entry, directory.order, order), entry.type, entry.count
+        table += struct.pack(order + layout.entry, tag, kind, number)
+        if entry.directory is None and len(value) <= inline:
             table += value.ljust(inline, b"\0")
         else:
             table += struct.pack(order + layout.pointer, place)
-            values += _even(value)
+            values += value + b"\0" * (len(value) % 2)
     count = struct.pack(order + layout.count, len(directory.entries))
     return count + bytes(table) + bytes(inline) + bytes(values)
-
-
-def _even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
 
 
 def in_order(directory: Directory, order: str) -> Directory:
