@@ -44,8 +44,6 @@ __all__ = ["encode", "identify", "notes", "read"]
 _KEPT = {b"bKGD", b"oFFs", b"sCAL", b"sTER", b"mDCV"}  # true of the result too, though a stranger could not know
 _OF_PLACES = {b"oFFs", b"sCAL"}  # across and down: not true of a picture that was turned
 _OF_NO_USE = {b"hIST", b"iDOT", b"fcTL", b"fdAT"}  # of a palette, of this very stream, of an animation
-# the length that a chunk must have, if there is but one; what may stand but once; and what comes too late behind the
-# pixels, where no other reader heeds it (sections 5.6 and 11.3)
 _SAFE_TO_COPY = 32  # in the last letter of a name
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
 _READ_RAW_PROFILES = {RAW_PROFILE + kind for kind in ("exif", "APP1", "xmp", "iptc", "8bim", "icc", "icm")}
