@@ -131,16 +131,6 @@ def _finish_xmp(xmp: bytes, *, turned: bool) -> bytes:
     return b"".join(kept) + xmp[position:]
 
 
-def _finish_icc(icc: bytes, decoded: Decoded) -> bytes | None:
-    if icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
-        decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
-        return None
-    if int.from_bytes(icc[:4], "big") > len(icc):
-        decoded.notes.append("The embedded colour profile is cut off and was dropped.")
-        return None
-    return icc
-
-
 def _finish_photoshop(data: bytes, notes: list[str]) -> bytes | None:
     """Image resources without the thumbnail (Adobe Photoshop File Formats, "Image Resource Blocks")."""
     kept, position = [], 0
