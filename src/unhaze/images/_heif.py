@@ -6,6 +6,7 @@ import io
 import re
 import struct
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _NCLX = re.compile(rb"\0\0\0[\x12\x13]colrnclx(.{6})", re.DOTALL)  # box of colo
 # primaries, transfer characteristics and matrices that libheif knows (ITU-T H.273, Tables 2 to 4); 3 is reserved
 _KNOWN = ({*range(1, 13), 22} - {3}, {*range(1, 19)} - {3}, {*range(15)} - {3})
 _UNSPECIFIED = 2
+_MAX_BOXES = 1 << 12  # of colour numbers that are looked at; each picture of a file has one
 
 
 def identify(source: Source) -> ImageInfo:
@@ -82,7 +84,7 @@ def _open(source: Source) -> tuple[Any, tuple[int, int] | None, int | None]:
     except ImportError as error:
         raise MissingDependencyError("pillow-heif", "heif", f"read {source.name}") from error
     mended: bytearray | None = None
-    for box in _NCLX.finditer(source.data()):
+    for box in islice(_NCLX.finditer(source.data()), _MAX_BOXES):
         numbers = struct.unpack(">3H", box[1])
         said = [number if number in table else _UNSPECIFIED for number, table in zip(numbers, _KNOWN, strict=True)]
         if [*numbers] != said:

@@ -73,18 +73,9 @@ def identify(source: Source) -> ImageInfo:
         scratch = max(0, area - page.area) * page.samples * max(page.bits, 8) // 8 * _SEGMENT_COPIES
     if page.lies_on_its_side:
         width, height = height, width
-    colours = (
-        1 if page.photometric in (Photometric.WHITE_IS_ZERO, Photometric.BLACK_IS_ZERO) or page.palette_is_grey else 3
-    )
-    return ImageInfo(
-        "tiff",
-        width,
-        height,
-        colours,
-        page.extras > 0 or chosen.mask is not None,
-        page.dtype,
-        scratch_bytes=scratch,
-    )
+    grey = page.photometric in (Photometric.WHITE_IS_ZERO, Photometric.BLACK_IS_ZERO) or page.palette_is_grey
+    has_alpha = page.extras > 0 or chosen.mask is not None
+    return ImageInfo("tiff", width, height, 1 if grey else 3, has_alpha, page.dtype, scratch_bytes=scratch)
 
 
 def read(source: Source, max_pixels: int | None) -> Decoded:
@@ -104,10 +95,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     decoded.notes[:0] = chosen.notes + faults + _read_details(source, page)
     decoded.orientation = page.orientation
     decoded.notes += turn_georeference(page.tags, decoded.orientation, *page.size)
-    if page.photometric != Photometric.YCBCR and page.rationals(Tag.REFERENCE) not in (
-        (),
-        (0.0, 2.0**page.bits - 1) * 3,
-    ):
+    whole_range = (0.0, 2.0**page.bits - 1) * 3
+    if page.photometric != Photometric.YCBCR and page.rationals(Tag.REFERENCE) not in ((), whole_range):
         decoded.notes.append("The tag ReferenceBlackWhite was dropped; it was not applied, as by other readers.")
     decoded.metadata = _read_metadata(page)
     decoded.encoding = Encoding(

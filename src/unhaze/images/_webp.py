@@ -98,10 +98,8 @@ def _read_layout(source: Source) -> _Layout:
             (bits,) = struct.unpack_from("<I", start, 1)
             layout.lossless = True
             layout.alpha = layout.alpha or (not layout.width and bool(bits >> 28 & 1))
-            layout.width, layout.height = (
-                layout.width or (bits & 0x3FFF) + 1,
-                layout.height or (bits >> 14 & 0x3FFF) + 1,
-            )
+            layout.width = layout.width or (bits & 0x3FFF) + 1
+            layout.height = layout.height or (bits >> 14 & 0x3FFF) + 1
         elif name == b"VP8 " and size >= 10 and not layout.width:
             width, height = struct.unpack_from("<HH", start, 6)
             layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
