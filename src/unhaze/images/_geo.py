@@ -31,7 +31,13 @@ def turn_georeference(tags: Directory, orientation: int, width: int, height: int
     """
     if orientation not in range(2, 9):
         return []
-    turn = _turn(orientation, *((width - 1, height - 1) if _pixels_are_points(tags) else (width, height)))
+    entry = tags.entries.get(_KEYS)
+    if entry is not None and entry.type == 3:
+        keys = struct.unpack(f"{tags.order}{entry.count}H", entry.value)
+        # whole numbers are the middles of pixels, not their corners
+        if any(keys[i] == _RASTER_TYPE and keys[i + 3] == _PIXEL_IS_POINT for i in range(4, len(keys) - 3, 4)):
+            width, height = width - 1, height - 1
+    turn = _turn(orientation, width, height)
     entries, scale, points = tags.entries, _doubles(tags, _SCALE), _doubles(tags, _TIE_POINTS)
     model = _doubles(tags, _TRANSFORMATION)
     if model.size != 16 and scale.size == 3 and points.size == 6:
@@ -66,15 +72,6 @@ def _turn(orientation: int, right: float, bottom: float) -> NDArray[np.float64]:
         np.float64,
     )
     return mirror[[1, 0, 2]] if swapped else mirror
-
-
-def _pixels_are_points(tags: Directory) -> bool:
-    """Whether whole numbers are the middles of pixels, not their corners."""
-    entry = tags.entries.get(_KEYS)
-    if entry is None or entry.type != 3:
-        return False
-    keys = struct.unpack(f"{tags.order}{entry.count}H", entry.value)
-    return any(keys[i] == _RASTER_TYPE and keys[i + 3] == _PIXEL_IS_POINT for i in range(4, len(keys) - 3, 4))
 
 
 def _doubles(tags: Directory, tag: int) -> NDArray[np.float64]:

@@ -25,12 +25,7 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     if getattr(image, "is_animated", False):
         raise UnsupportedImageError(f"{source.name} is an animated GIF; extract the frames first.")
     decoded = decode_simple(source, image, max_pixels)
-    decoded.notes += _note_on_end(source)
-    return decoded
-
-
-def _note_on_end(source: Source) -> list[str]:
-    """What is wrong behind the picture (GIF 89a, sections 18 to 27): blocks without an end, or bytes behind the end."""
+    # what is wrong behind the picture: blocks without an end, or bytes behind the end (GIF 89a, sections 18 to 27)
     data = source.data()
     place = 13 + _colours(data[10])
     while place < len(data) and data[place] in (_EXTENSION, _IMAGE):
@@ -38,9 +33,11 @@ def _note_on_end(source: Source) -> list[str]:
         while place < len(data) and data[place]:
             place += 1 + data[place]
         place += 1
-    if data[place : place + 1] != bytes((_TRAILER,)):
-        return ["The GIF has no end mark, so it may have lost some of its end; look at the result."]
-    return source.note_on_tail(place + 1)
+    if data[place : place + 1] == bytes((_TRAILER,)):
+        decoded.notes += source.note_on_tail(place + 1)
+    else:
+        decoded.notes.append("The GIF has no end mark, so it may have lost some of its end; look at the result.")
+    return decoded
 
 
 def _colours(flags: int) -> int:

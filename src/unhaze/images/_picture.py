@@ -218,26 +218,6 @@ class Source:
             )
 
 
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file, but nothing that could keep us waiting or never end."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError
-    if not stat.S_ISREG(mode):
-        raise _NotRegularError
-    # it may have become a pipe meanwhile, which must not block either
-    waitless = getattr(os, "O_NONBLOCK", 0)
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - the caller closes it
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise _NotRegularError
-
-
-class _NotRegularError(Exception):
-    """A pipe, a device or a socket."""
-
-
 @contextmanager
 def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) -> Iterator[Source]:
     """Open a path or wrap bytes; failures of the file system become :class:`ImageDecodeError`."""
@@ -246,11 +226,16 @@ def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) 
         return
     path = Path(source)
     try:
-        file = _open_regular(path)
-    except _NotRegularError as error:
-        raise ImageDecodeError(
-            f"{path} is a pipe or a device, not a file; save the picture to a file first."
-        ) from error
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            # it may have become a pipe meanwhile, which must not keep us waiting
+            waitless = getattr(os, "O_NONBLOCK", 0)
+            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - closed below
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                file.close()
+        elif stat.S_ISDIR(mode):
+            raise IsADirectoryError
     except FileNotFoundError as error:
         raise ImageDecodeError(f"{path} does not exist; check the path.") from error
     except IsADirectoryError as error:
@@ -259,6 +244,8 @@ def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) 
         raise ImageDecodeError(f"{path} cannot be read: permission denied; change its permissions.") from error
     except (OSError, ValueError) as error:
         raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
+    if not stat.S_ISREG(mode):  # it might never end
+        raise ImageDecodeError(f"{path} is a pipe or a device, not a file; save the picture to a file first.")
     with file:
         try:
             opened = Source(file, str(path), path.suffix.lower(), max_metadata)

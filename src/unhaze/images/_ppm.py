@@ -41,7 +41,17 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     """Decode a PBM, PGM or PPM."""
     header = _parse(source)
     if header is None:
-        return _read_with_pillow(source, max_pixels)
+        image = open_simple(source, PpmImagePlugin.PpmImageFile)
+        if image.mode not in ("1", "L", "RGB"):
+            raise UnsupportedImageError(
+                f"{source.name} has an unusual range of values; convert it to a largest value of 255 or 65535 first."
+            )
+        end = _end_for_pillow(source, image)
+        decoded = decode_simple(source, image, max_pixels)
+        decoded.notes += source.note_on_tail(end)
+        if end == source.size and source.start(2) in (b"P2", b"P3"):
+            decoded.notes.append("No blank follows the last number of the file, which may have lost digits.")
+        return decoded
     width, height, channels, dtype, start = header
     source.check_size(width, height, max_pixels)
     stored = np.dtype(dtype).newbyteorder(">")
@@ -54,35 +64,16 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     return decoded
 
 
-def _read_with_pillow(source: Source, max_pixels: int | None) -> Decoded:
-    image = open_simple(source, PpmImagePlugin.PpmImageFile)
-    if image.mode not in ("1", "L", "RGB"):
-        raise UnsupportedImageError(
-            f"{source.name} has an unusual range of values; convert it to a largest value of 255 or 65535 first."
-        )
-    end = _end(source, image)
-    decoded = decode_simple(source, image, max_pixels)
-    decoded.notes += source.note_on_tail(end)
-    if end == source.size and source.start(2) in (b"P2", b"P3"):
-        decoded.notes.append("No blank follows the last number of the file, which may have lost digits.")
-    return decoded
-
-
-def _end(source: Source, image: ImageFile.ImageFile) -> int:
+def _end_for_pillow(source: Source, image: ImageFile.ImageFile) -> int:
     """Where the values end that Pillow reads, which need not be those of all the file."""
     kind, start, (width, height) = source.start(2)[1:], image.tile[0].offset, image.size
     count = width * height * len(image.getbands())
     if kind == b"4":
         return start + -(-width // 8) * height
     if kind in b"56":
-        return start + count * (1 if _top(source) < 256 else 2)
+        found = _BINARY.match(source.start(_HEADER))
+        return start + count * (2 if found and int(found[4]) > 255 else 1)
     value = rb"[01]" if kind == b"1" else rb"\d+"
-    found = re.compile(rb"#[^\n\r]*|(" + value + rb")").finditer(source.data(), start)
-    last = next(islice((match for match in found if match[1]), count - 1, None), None)
+    numbers = re.compile(rb"#[^\n\r]*|(" + value + rb")").finditer(source.data(), start)
+    last = next(islice((match for match in numbers if match[1]), count - 1, None), None)
     return last.end() if last else source.size
-
-
-def _top(source: Source) -> int:
-    """The largest value that a binary header of any range gives."""
-    found = _BINARY.match(source.start(_HEADER))
-    return int(found[4]) if found else 255

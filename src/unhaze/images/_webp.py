@@ -87,33 +87,31 @@ def _read_layout(source: Source) -> _Layout:
         name, size = struct.unpack("<4sI", source.read_at(position, 8))
         if position + 8 + size > source.size:
             raise source.truncated()
-        _parse_chunk(layout, name, source, position + 8, size)
+        place = position + 8
+        start = source.read_at(place, min(size, 16))
+        if name == b"VP8X" and size >= 10:
+            layout.width = int.from_bytes(start[4:7], "little") + 1
+            layout.height = int.from_bytes(start[7:10], "little") + 1
+            layout.alpha = bool(start[0] & _ALPHA_FLAG)
+            layout.frames += bool(start[0] & _ANIMATION_FLAG)
+        elif name == b"VP8L" and size >= 5:
+            (bits,) = struct.unpack_from("<I", start, 1)
+            layout.lossless = True
+            layout.alpha = layout.alpha or (not layout.width and bool(bits >> 28 & 1))
+            layout.width = layout.width or (bits & 0x3FFF) + 1
+            layout.height = layout.height or (bits >> 14 & 0x3FFF) + 1
+        elif name == b"VP8 " and size >= 10 and not layout.width:
+            width, height = struct.unpack_from("<HH", start, 6)
+            layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
+        elif name in (b"EXIF", b"XMP ", b"ICCP"):
+            if source.budget.admits(size):
+                layout.metadata.setdefault(name, source.read_at(place, size))
+        elif name not in _KNOWN_CHUNKS:
+            layout.unknown.append(name)
         position += 8 + size + size % 2
     if not layout.width:
         raise source.damaged("it holds no picture")
     return layout
-
-
-def _parse_chunk(layout: _Layout, name: bytes, source: Source, place: int, size: int) -> None:
-    start = source.read_at(place, min(size, 16))
-    if name == b"VP8X" and size >= 10:
-        layout.width = int.from_bytes(start[4:7], "little") + 1
-        layout.height = int.from_bytes(start[7:10], "little") + 1
-        layout.alpha = bool(start[0] & _ALPHA_FLAG)
-        layout.frames += bool(start[0] & _ANIMATION_FLAG)
-    elif name == b"VP8L" and size >= 5:
-        (bits,) = struct.unpack_from("<I", start, 1)
-        layout.lossless = True
-        layout.alpha = layout.alpha or (not layout.width and bool(bits >> 28 & 1))
-        layout.width, layout.height = layout.width or (bits & 0x3FFF) + 1, layout.height or (bits >> 14 & 0x3FFF) + 1
-    elif name == b"VP8 " and size >= 10 and not layout.width:
-        width, height = struct.unpack_from("<HH", start, 6)
-        layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
-    elif name in (b"EXIF", b"XMP ", b"ICCP"):
-        if source.budget.admits(size):
-            layout.metadata.setdefault(name, source.read_at(place, size))
-    elif name not in _KNOWN_CHUNKS:
-        layout.unknown.append(name)
 
 
 def notes(picture: Picture, metadata: Metadata) -> list[str]:
