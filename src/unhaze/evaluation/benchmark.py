@@ -74,8 +74,12 @@ def run_benchmark(
             records.write({"key": case.key, "values": finite, "dropped": scores.dropped, "errors": scores.errors})
     wanted = {}  # without metrics that only earlier runs asked for
     for key in (case.key for case in plan.cases if case.key in known):
-        parts = (known[key].values, known[key].dropped, known[key].errors)
-        wanted[key] = Scores(*({name: part[name] for name in plan.metrics if name in part} for part in parts))
+        scores, names = known[key], plan.metrics
+        wanted[key] = Scores(
+            {name: scores.values[name] for name in names if name in scores.values},
+            {name: scores.dropped[name] for name in names if name in scores.dropped},
+            {name: scores.errors[name] for name in names if name in scores.errors},
+        )
     failures.sort(key=lambda failure: (failure.run, failure.name))
     return Outcome(plan, wanted, tuple(failures), reused=len(plan.cases) - len(todo))
 
