@@ -20,7 +20,7 @@ from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
 from unhaze.models.base import Model, prepare
 from unhaze.models.guided import GuidedDehazer
-from unhaze.models.layers.depth_view import DepthView, nearness
+from unhaze.models.layers.depth_view import nearness
 from unhaze.models.layers.stage import Block, compose, record_stages
 from unhaze.models.networks import create_network
 from unhaze.restore.engines.onnx import import_onnxruntime
@@ -109,7 +109,12 @@ def fused_probe(model: GuidedDehazer, name: str) -> Probe:
 
     def features(image: Tensor, depth: Tensor) -> Features:
         seen: dict[str, list[Tensor]] = {}
-        view = _view_depth(model, image, depth)
+        known = None if model.estimator is not None else DepthMap(depth, "metric")
+        view = model.view_depth(image, known)
+        if model.fusions.compares:
+            restored = model.backbone.restore(image).image
+            # true depth is that of the restored picture as well
+            view = model.compare(view, restored) if known is None else replace(view, restored=view)
         mapped = prepare(image, model.contract)
         height, width = image.shape[-2:]
         whole = view.crop(0, 0, mapped.shape[-2] / height, mapped.shape[-1] / width)
@@ -178,17 +183,6 @@ def _by_run(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         for name, outputs in seen.items()
         for i, output in enumerate(outputs)
     }
-
-
-def _view_depth(model: GuidedDehazer, image: Tensor, depth: Tensor) -> DepthView:
-    known = None if model.estimator is not None else DepthMap(depth, "metric")
-    view = model.view_depth(image, known)
-    if not model.fusions.compares:
-        return view
-    restored = model.backbone.restore(image).image
-    if known is not None:
-        return replace(view, restored=view)  # the true depth is that of the restored picture as well
-    return model.compare(view, restored)
 
 
 def _open_field(path: Path) -> tuple[Any, dict[str, str]]:

@@ -150,17 +150,14 @@ def _of_maps(root: Path, count: int, depth_scale: float) -> list[tuple[str, Floa
     found = []
     for path in (files[i] for i in _spread_evenly(len(files), count)):
         clear = read_pixels(root, path.relative_to(root).as_posix()).astype(np.float32) / np.float32(255)
-        raw = read_depth(_map_of(path, maps), depth_scale, "depth")
+        named = [maps / (path.stem + suffix) for suffix in _DEPTH_SUFFIXES]
+        found_map = next(filter(Path.is_file, named), None)
+        if found_map is None:
+            raise UsageError(f"{maps} has no map {path.stem}.png or .tif for {path.name}; add it, or move the picture.")
+        raw = read_depth(found_map, depth_scale, "depth")
         depth = cv2.resize(raw, (clear.shape[1], clear.shape[0]), interpolation=cv2.INTER_LINEAR)
         found.append((path.name, np.asarray(clear, np.float32), np.asarray(depth, np.float32)))
     return found
-
-
-def _map_of(picture: Path, maps: Path) -> Path:
-    for suffix in _DEPTH_SUFFIXES:
-        if (maps / (picture.stem + suffix)).is_file():
-            return maps / (picture.stem + suffix)
-    raise UsageError(f"{maps} has no map {picture.stem}.png or .tif for {picture.name}; add it, or move the picture.")
 
 
 def _spread_evenly(total: int, count: int) -> Sequence[int]:
