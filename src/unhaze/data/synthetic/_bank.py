@@ -291,13 +291,22 @@ def _load_scene(root: Path, name: str) -> Scene | ImageError:
         image = read_pixels(root, name)
     except ImageError as error:
         return error
-    depth = None
+    has_classes = name.startswith("camvid/images/")
+    beside = None  # the file that depth is told by
     if name.startswith("rgbd/") and name.endswith(".color.jpg"):
-        raw = _read(root / name.replace(".color.jpg", ".depth.png"), cv2.IMREAD_UNCHANGED)
-        depth = fill_missing_depth(np.asarray(raw, np.float32) / np.float32(1000), (raw > 0) & (raw <= _SENSOR_RANGE))
-    elif name.startswith("camvid/images/"):
-        label_path = root / "camvid/labels" / (Path(name).stem + ".png")
-        depth = ground_plane_depth(_read(label_path, cv2.IMREAD_UNCHANGED))
+        beside = root / name.replace(".color.jpg", ".depth.png")
+    elif has_classes:
+        beside = root / "camvid/labels" / (Path(name).stem + ".png")
+    depth = None
+    if beside is not None:
+        raw: NDArray[Any] | None = cv2.imread(str(beside), cv2.IMREAD_UNCHANGED)
+        if raw is None:
+            raise UsageError(f"{beside} is missing or is no picture; the data folder is not complete.")
+        if has_classes:
+            depth = ground_plane_depth(raw)
+        else:
+            metres = np.asarray(raw, np.float32) / np.float32(1000)
+            depth = fill_missing_depth(metres, (raw > 0) & (raw <= _SENSOR_RANGE))
     height, width = image.shape[:2]
     scale = min(1.0, BANK_SIZE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -314,13 +323,6 @@ def _room_scene(pictures: Sequence[ByteArray], number: int) -> Scene:
     name = f"room-{number}"
     room = render_room(np.random.default_rng((_ROOM_SEED, number)), pictures, *_ROOM_SIZE)
     return Scene(name, "rooms", room.image, room.depth, find_segments(room.image, name))
-
-
-def _read(path: Path, flags: int) -> NDArray[Any]:
-    pixels: NDArray[Any] | None = cv2.imread(str(path), flags)
-    if pixels is None:
-        raise UsageError(f"{path} is missing or is no picture; the data folder is not complete.")
-    return pixels
 
 
 def _nearest(features: FloatArray, centers: FloatArray) -> NDArray[np.intp]:
