@@ -129,4 +129,5 @@ def degrade(hazy: FloatArray, rng: np.random.Generator, config: SynthesisConfig)
 
 
 def to_bytes(image: FloatArray) -> ByteArray:
+    """Values in [0, 1] as bytes, rounded half up; what lies outside is clipped."""
     return np.asarray(np.clip(image * 255 + np.float32(0.5), 0, 255), np.uint8)

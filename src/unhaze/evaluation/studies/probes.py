@@ -197,27 +197,24 @@ def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
         model = onnx.load(path)
     except Exception as error:  # what it raises on damaged files is not its own
         raise UsageError(f"{path} is no ONNX network, or a damaged one; give a field network.") from error
-    stages = _stage_outputs(model.graph)
-    if not stages:
-        raise UsageError(f"{path} is another kind of network; give a field network.")
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in stages.values())
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), stages
-
-
-def _stage_outputs(graph: Any) -> dict[str, str]:
-    """Stage to its output: what the last convolution of a stage gives, after its rectifier or its shortcut."""
+    # the output of a stage is what its last convolution gives, after its rectifier or its shortcut
     last: dict[str, str] = {}
-    for node in graph.node:
+    for node in model.graph.node:
         parts = node.input[1].split(".") if node.op_type == "Conv" else []
         if parts[:3] == ["network", "encoder", "blocks"]:
             stride = next(stride for stride, block in _ENCODER_STAGES.items() if int(parts[3]) <= block)
             last[f"enc{stride}"] = node.output[0]
         elif parts[:1] == ["network"] and parts[1].startswith("dec") and parts[2] == "block":
             last[parts[1]] = node.output[0]
-    follower = {name: node.output[0] for node in graph.node if node.op_type in ("Relu", "Add") for name in node.input}
-    return {stage: follower.get(name, name) for stage, name in last.items()}
+    followers = (node for node in model.graph.node if node.op_type in ("Relu", "Add"))
+    follower = {name: node.output[0] for node in followers for name in node.input}
+    stages = {stage: follower.get(name, name) for stage, name in last.items()}
+    if not stages:
+        raise UsageError(f"{path} is another kind of network; give a field network.")
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in stages.values())
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), stages
 
 
 def _alone(name: str, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Features]:
