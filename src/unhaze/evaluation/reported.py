@@ -212,24 +212,21 @@ def _table(entry: Mapping[str, Any], papers: Mapping[str, Paper]) -> Table:
     for column in entry["columns"]:
         _check_keys(column, _COLUMN_KEYS, {"metric", "printed"}, f"a column of {name}")
     columns = tuple(Column(each["metric"], each["printed"], each.get("dataset", "")) for each in entry["columns"])
-    rows = tuple(_row(row, len(columns), name) for row in entry["rows"])
+    rows = []
+    for row in entry["rows"]:
+        here = f"row {row.get('method')!r} of {name}"
+        _check_keys(row, _ROW_KEYS, {"method", "values"}, here)
+        values = tuple(row["values"])
+        if len(values) != len(columns):
+            raise UsageError(f"{here} has {len(values)} values for {len(columns)} columns; give one value per column.")
+        if not all(isinstance(value, str) and value for value in values):
+            raise UsageError(f"{here} holds a value that is not a filled string; write it as the paper prints it.")
+        rows.append(Row(row["method"], row.get("cites", ""), values, row.get("note", "")))
     methods = [row.method for row in rows]
     if len(set(methods)) != len(methods):
         raise UsageError(f"{name} has two rows of the same name; make the names differ.")
-    return Table(
-        entry["id"], papers[entry["paper"]], entry["number"], entry["caption"], entry.get("note", ""), columns, rows
-    )
-
-
-def _row(entry: Mapping[str, Any], width: int, table: str) -> Row:
-    name = f"row {entry.get('method')!r} of {table}"
-    _check_keys(entry, _ROW_KEYS, {"method", "values"}, name)
-    values = tuple(entry["values"])
-    if len(values) != width:
-        raise UsageError(f"{name} has {len(values)} values for {width} columns; give one value per column.")
-    if not all(isinstance(value, str) and value for value in values):
-        raise UsageError(f"{name} holds a value that is not a filled string; write it as the paper prints it.")
-    return Row(entry["method"], entry.get("cites", ""), values, entry.get("note", ""))
+    paper, note = papers[entry["paper"]], entry.get("note", "")
+    return Table(entry["id"], paper, entry["number"], entry["caption"], note, columns, tuple(rows))
 
 
 def _check_keys(entry: Mapping[str, Any], known: set[str], needed: set[str], name: str) -> None:

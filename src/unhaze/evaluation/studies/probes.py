@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,8 @@ Origin = Literal["trained", "random", "none"]
 """Where the numbers of a probe come from: training, a random generator, or the hand that wrote it."""
 
 FIELD_MODEL = "field-m"
+
+_CONTROLS = ("pixels", "gradient", "dark channel", "contrast")
 
 # last block of the field network's encoder at each stride
 _ENCODER_STAGES = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
@@ -167,8 +170,7 @@ def control_probes() -> tuple[Probe, ...]:
     ``contrast``: luminance less its local mean, over its local deviation. Even haze scales and shifts a small
     neighbourhood, and both cancel in the last one.
     """
-    made = {"pixels": _pixels, "gradient": _gradient, "dark channel": _dark, "contrast": _contrast}
-    return tuple(Probe(name, "none", _alone(name, function)) for name, function in made.items())
+    return tuple(Probe(name, "none", partial(_control, name)) for name in _CONTROLS)
 
 
 def _apart(_name: str, block: Block, x: Tensor, /) -> Tensor:
@@ -217,33 +219,17 @@ def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), stages
 
 
-def _alone(name: str, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Features]:
-    return lambda image, _depth: {name: function(image)}
-
-
-def _pixels(image: Tensor) -> Tensor:
-    return image
-
-
-def _gradient(image: Tensor) -> Tensor:
-    """Forward differences, (B, 6, H, W)."""
-    padded = F.pad(image, (0, 1, 0, 1), mode="replicate")
-    return torch.cat((padded[..., :-1, 1:] - image, padded[..., 1:, :-1] - image), 1)
-
-
-def _dark(image: Tensor) -> Tensor:
-    return -F.max_pool2d(-image.amin(1, keepdim=True), *_window(image))
-
-
-def _contrast(image: Tensor) -> Tensor:
+def _control(name: str, image: Tensor, _depth: Tensor) -> Features:
+    if name == "pixels":
+        return {name: image}
+    if name == "gradient":  # forward differences, (B, 6, H, W)
+        padded = F.pad(image, (0, 1, 0, 1), mode="replicate")
+        return {name: torch.cat((padded[..., :-1, 1:] - image, padded[..., 1:, :-1] - image), 1)}
+    radius = max(1, round(_PATCH * max(image.shape[-2:]) / 2))
+    window = (2 * radius + 1, 1, radius)  # side, stride and padding: around every pixel
+    if name == "dark channel":
+        return {name: -F.max_pool2d(-image.amin(1, keepdim=True), *window)}
     gray = image.mean(1, keepdim=True)
-    window = _window(image)
     mean, square = (F.avg_pool2d(x, *window, count_include_pad=False) for x in (gray, gray.square()))
     deviation = (square - mean.square()).clamp(min=0).sqrt()
-    return (gray - mean) / (deviation + _NOISE)
-
-
-def _window(image: Tensor) -> tuple[int, int, int]:
-    """Side, stride and padding of a window around every pixel."""
-    radius = max(1, round(_PATCH * max(image.shape[-2:]) / 2))
-    return 2 * radius + 1, 1, radius
+    return {name: (gray - mean) / (deviation + _NOISE)}
