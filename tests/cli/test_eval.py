@@ -519,11 +519,11 @@ def test_options_for_fusions_reach_the_networks_that_have_one(call, folders, net
 
 
 def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):
-    from unhaze.evaluation import benchmark
+    from unhaze.evaluation import _workers, benchmark
 
     run = benchmark.Run("aodnet", model="aodnet-base", options={"weights": network_weights / "w0.safetensors"})
     plan = benchmark.plan_benchmark(benchmark.Benchmark((run,), hazy=folders / "hazy", metrics=("clipped",)))
-    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 50)
-    assert benchmark._workers_that_fit(plan.cases, 8) == 8
-    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 20)
-    assert benchmark._workers_that_fit(plan.cases, 8) == 1
+    monkeypatch.setattr(_workers, "available_memory", lambda: 1 << 50)
+    assert _workers._workers_that_fit(plan.cases, 8) == 8
+    monkeypatch.setattr(_workers, "available_memory", lambda: 1 << 20)
+    assert _workers._workers_that_fit(plan.cases, 8) == 1
