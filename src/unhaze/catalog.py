@@ -69,7 +69,7 @@ class Catalog:
         """Why a plug-in cannot be used; nothing of ours is imported for it, and where there is none nothing at all."""
         try:
             target = point.load()
-        except Exception as error:  # whatever foreign code may raise
+        except (Exception, SystemExit) as error:  # whatever foreign code may raise
             return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
         return None if self._fits(target) else f"it is a {type(target).__name__}, not what a {self.kind} should be"
 

@@ -8,6 +8,7 @@ its warnings speak of the pixels alone.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 
@@ -63,6 +64,7 @@ _DECODING = {DQT, DHT, DAC, DRI, *FRAMES}  # segments without which there are no
 _OF_COLOURS = {APP0: JFIF, APP14: ADOBE}  # those that say what the colours are
 _MAX_SCANS = 500  # of a progressive JPEG: each goes through the whole picture; 10 are usual, and 500 djpeg's advice
 _MAX_TABLES = 1 << 18  # [bytes] of all segments needed for decoding; a table of each kind at each place takes 3 kB
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")  # a warning of libjpeg
 _SEGMENT_BYTES = 200  # what a segment takes in memory beside its content
 
 
@@ -188,6 +190,11 @@ def _decode(source: Source, header: Header, scans: bytes, icc: bytes | None) -> 
         except ValueError as warning:
             if "remature end" in str(warning):
                 raise source.damaged("its picture data ends too early") from warning
+            left = _LEFT_OVER.search(str(warning))
+            unread = scans[-2 - int(left[1]) : -2] if left else b""
+            # data that the decoder had no use for; zeros and ones are padding, and a little of others is a small damage
+            if 4 * len(unread) > len(scans) and unread.strip(b"\0\xff"):
+                raise source.damaged("its picture data does not fit its headers") from warning
             pixels = _decode_twice(source, plain, scans, lambda data: decode_jpeg(data, kind, strict=False))
             notes.append(f"The picture data is damaged in places ({warning}); look at the result.")
     if pixels.shape[:2] != (header.height, header.width):
@@ -225,23 +232,34 @@ def _decode_twice(source: Source, plain: bytes, scans: bytes, decode: Callable[[
 def _check_scans(source: Source, header: Header, scans: bytes) -> list[str]:
     """A note where a progressive JPEG lacks scans, of which libjpeg says nothing; refuses thousands of them.
 
+    Refused, too, is a scan with fewer restart markers than it is to have: libjpeg leaves out what lies between them.
+
     A sequential one in which a component has no scan is refused: its colours are wrong. In a progressive one each scan
     gives some coefficients of some components down to a bit (ITU-T T.81, G.1.1.1); all are needed to bit 0.
     """
     progressive = header.frame in _PROGRESSIVE
     missing = {component[0]: set(range(64)) for component in header.components}
-    position = count = 0
+    interval = next((int.from_bytes(content[:2], "big") for m, content in header.decoding[::-1] if m == DRI), 0)
+    position = count = restarts = 0
     while (found := MARKER_IN_SCAN.search(scans, position)) is not None:
-        marker, start = scans[found.end() - 1], found.end()
+        if restarts:
+            between = np.frombuffer(scans, np.uint8, found.start() - position, position)
+            if np.count_nonzero((between[:-1] == 0xFF) & (between[1:] & 0xF8 == 0xD0)) < restarts:
+                raise source.damaged("blocks of its picture are missing")
+        marker, start, restarts = scans[found.end() - 1], found.end(), 0
         if marker == EOI:
             break
         length = int.from_bytes(scans[start : start + 2], "big")
         content, position = scans[start + 2 : start + length], start + max(length, 2)
+        if marker == DRI:
+            interval = int.from_bytes(content[:2], "big")
         if marker != SOS or len(content) < 4 or len(content) < 4 + 2 * content[0]:
             continue
         count += 1
         if count > _MAX_SCANS:
             raise source.damaged(f"it is made of more than {_MAX_SCANS} scans")
+        if interval:
+            restarts = -(-_units(header, content[1 : 1 + 2 * content[0] : 2]) // interval) - 1
         first, last, bits = content[-3:] if progressive else (0, 63, 0)
         if bits & 15 == 0:
             for identity in content[1 : 1 + 2 * content[0] : 2]:
@@ -251,6 +269,20 @@ def _check_scans(source: Source, header: Header, scans: bytes) -> list[str]:
             raise source.damaged("the scan of one of its colour components is missing")
         return ["Scans of the progressive JPEG are missing: it is less fine than it was; look at the result."]
     return []
+
+
+def _units(header: Header, identities: bytes) -> int:
+    """How many units a scan of these components is made of: blocks of one, or groups of blocks of several (A.2)."""
+    largest_h = max(component[1] for component in header.components)
+    largest_v = max(component[2] for component in header.components)
+    if len(identities) > 1:
+        return -(-header.width // (8 * largest_h)) * -(-header.height // (8 * largest_v))
+    h, v = next(((h, v) for identity, h, v, _ in header.components if identity == identities[0]), (0, 0))
+    blocks = 1
+    for side, factor, largest in ((header.width, h, largest_h), (header.height, v, largest_v)):
+        samples = -(-side * factor // largest)
+        blocks *= -(-samples // 8)
+    return blocks
 
 
 def _subsampling(header: Header) -> str:

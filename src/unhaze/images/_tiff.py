@@ -224,9 +224,12 @@ def _decode(values: Pixels, page: Page) -> Decoded:
 def _convert(values: Pixels, page: Page) -> Decoded:
     """Samples that are not the values of pixels: few bits, palettes, and colours of other kinds."""
     notes = ["16-bit values were reduced to 8 bit."] if page.bits == 16 else []
+    if page.bits < 8 and page.photometric != Photometric.PALETTE:
+        values = values * np.uint8(255 // (2**page.bits - 1))
     if page.photometric in (Photometric.WHITE_IS_ZERO, Photometric.BLACK_IS_ZERO):
-        pixels = values[..., 0] * np.uint8(255 // (2**page.bits - 1))
-        return Decoded(255 - pixels if page.photometric == Photometric.WHITE_IS_ZERO else pixels)
+        return Decoded(255 - values[..., 0] if page.photometric == Photometric.WHITE_IS_ZERO else values[..., 0])
+    if page.photometric == Photometric.RGB:
+        return Decoded(values)
     if page.photometric == Photometric.PALETTE:
         colours = page.palette
         colours = colours[:1] if page.palette_is_grey else colours
