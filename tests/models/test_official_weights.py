@@ -45,18 +45,23 @@ def test_official_checkpoint(fixture_name, name, file, outputs, official_weights
     assert {output: error for output, error in errors.items() if not error <= fixture.limit(output)} == {}
 
 
-@pytest.mark.parametrize(("height", "width"), [(376, 480), pytest.param(1048, 1800, marks=pytest.mark.slow)])
+SMALL, LARGE = (376, 480), (1048, 1800)
+
+
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "file", "size"),
     [
-        ("aodnet", "dehazer.pth"),
-        ("gcanet", "wacv_gcanet_dehaze.pth"),
-        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-indoor-0.1.0.tgz", marks=pytest.mark.slow),
-        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-outdoor-0.1.0.tgz", marks=pytest.mark.slow),
+        ("aodnet", "dehazer.pth", SMALL),
+        ("gcanet", "wacv_gcanet_dehaze.pth", SMALL),
+        pytest.param("aodnet", "dehazer.pth", LARGE, marks=pytest.mark.slow),
+        pytest.param("gcanet", "wacv_gcanet_dehaze.pth", LARGE, marks=pytest.mark.slow),
+        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-indoor-0.1.0.tgz", SMALL, marks=pytest.mark.slow),
+        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-outdoor-0.1.0.tgz", SMALL, marks=pytest.mark.slow),
     ],
 )
-def test_a_photograph_on_the_path_of_a_user(name, file, height, width, official_weights, tmp_path):
+def test_a_photograph_on_the_path_of_a_user(name, file, size, official_weights, tmp_path):
     """As :meth:`restore` in float64 on contiguous maps, to 1e-5 or ten times what float32 alone loses."""
+    height, width = size
     weights = official_weights / file
     if weights.suffix == ".tgz":  # a package of TensorFlow.js, which is converted first
         weights = tmp_path / "converted.safetensors"
