@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UnhazeError, WeightsError, WeightsNotFoundError
@@ -198,13 +199,9 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
                 raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
             for member in (each for each in archive.infolist() if each.filename.endswith(".npy")):
                 with archive.open(member) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read(file)
+                    version = npy.read_magic(file)
+                    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                    shape, _, dtype = read_header(file)
                 if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy makes room for it
                     raise WeightsError(f"{path} is damaged: an array is longer than its bytes; get the file again.")
         with np.load(path, allow_pickle=False) as arrays:
