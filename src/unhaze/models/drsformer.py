@@ -221,7 +221,7 @@ class ExpertMixture(nn.Module):
 
 
 class ExpertStep(nn.Module):
-    """Separable and dilated convolutions of several sizes, and an average, weighed, projected and added to what enters."""
+    """Separable and dilated convolutions of several sizes and an average, weighed and projected, beside what enters."""
 
     NUM_EXPERTS = 8
 
