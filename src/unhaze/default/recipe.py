@@ -1,7 +1,7 @@
 """How the default is trained.
 
 Own procedure. Whole pictures are seen small, hazed on the fly (:mod:`unhaze.default.synthesis`), and the loss is taken
-where it counts, on the restored picture (:mod:`unhaze.default._loss`).
+where it counts, on the restored picture (``_loss.py``).
 
 A run has three parts: the first one learns on scenes with known depth and on random depth; its own depth of the scenes
 that come without one is what their haze follows in the second; the third adds haze that lies in the distance alone.
