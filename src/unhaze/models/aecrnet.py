@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
-from unhaze.models.ffanet import AttentionBlock
 from unhaze.models.layers.deform import deform_conv2d
+from unhaze.models.layers.feature_attention import AttentionBlock
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 

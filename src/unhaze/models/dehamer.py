@@ -18,8 +18,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
+from unhaze.models.layers.norms import normalised
 from unhaze.models.layers.stage import Runner, run_block
-from unhaze.models.psd import normalised
 from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = ["Dehamer", "MultiScaleBlock", "dehamer", "multi_scale_keys"]
