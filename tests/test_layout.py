@@ -50,7 +50,8 @@ def test_a_module_has_tests(name):
             public.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            public |= {each.id for each in targets if isinstance(each, ast.Name) and not each.id.startswith("_")}
+            names = [each for target in targets for each in getattr(target, "elts", [target])]  # of a tuple, too
+            public |= {each.id for each in names if isinstance(each, ast.Name) and not each.id.startswith("_")}
     public -= {"VARIANTS", "CARDS", "__all__"}
     public |= {each.lower() for each in public}
     assert any(public & words(test) for test in (ROOT / "tests").rglob("*.py")), f"no test names any of {public}"

@@ -127,7 +127,17 @@ class MAXIM(Model):
         """
         if not any("/" in key for key in state):
             return rename_keys(state, cls.KEY_MAP)
-        renamed = rename_keys({key: _from_flax(key, tensor) for key, tensor in state.items()}, cls.KEY_MAP)
+        turned: dict[str, Tensor] = {}  # kernels of Flax are (down, across, in, out) or (in, out)
+        for key, tensor in state.items():
+            if tensor.ndim == 2:
+                tensor = tensor.T
+            elif tensor.ndim == 4 and "ConvTranspose" in key:
+                # Flax moves the kernel as a convolution does, not as its gradient
+                tensor = tensor.flip(0, 1).permute(2, 3, 0, 1)
+            elif tensor.ndim == 4:
+                tensor = tensor.permute(3, 2, 0, 1)
+            turned[key] = tensor
+        renamed = rename_keys(turned, cls.KEY_MAP)
         full = renamed.get("unet2.heads.0.weight")
         if full is not None and full.ndim == 4:
             for i in range(1, SCALES):
@@ -135,17 +145,6 @@ class MAXIM(Model):
                 renamed.setdefault(f"unet2.heads.{i}.weight", full.new_zeros(outputs, inputs * 2**i, 3, 3))
                 renamed.setdefault(f"unet2.heads.{i}.bias", full.new_zeros(outputs))
         return renamed
-
-
-def _from_flax(key: str, tensor: Tensor) -> Tensor:
-    """A tensor in torch's layout. Kernels of Flax are (down, across, in, out) or (in, out)."""
-    if tensor.ndim == 2:
-        return tensor.T
-    if tensor.ndim == 4:
-        if "ConvTranspose" in key:  # Flax moves the kernel as a convolution does, not as its gradient
-            return tensor.flip(0, 1).permute(2, 3, 0, 1)
-        return tensor.permute(3, 2, 0, 1)
-    return tensor
 
 
 def rows(x: Tensor) -> Tensor:
