@@ -162,7 +162,7 @@ def broken(*_):
 def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypatch):
     installed("openvino", "onnxruntime")
     monkeypatch.setitem(onnx_engine._OPENERS, "openvino", broken)
-    onnx_engine._open.cache_clear()
+    close_engines()
     engine = OnnxEngine(WEIGHTS)
     assert engine.name == "openvino"
     assert engine.info.name == engine.name == "onnxruntime"
@@ -172,7 +172,7 @@ def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypa
     monkeypatch.setenv(ENGINE_VARIABLE, "openvino")
     with pytest.raises(MissingError, match="libtbb"):
         OnnxEngine(WEIGHTS).info  # noqa: B018
-    onnx_engine._open.cache_clear()
+    close_engines()
 
 
 def test_onnxruntime_is_always_there():

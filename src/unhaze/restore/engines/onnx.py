@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,12 +97,18 @@ def resolve_engine(name: str = "auto") -> str:
         name = os.environ.get(ENGINE_VARIABLE) or "auto"
     if name not in ENGINES:
         raise UnknownNameError("engine", name, ENGINES)
-    installed = installed_engines()
     if name == "auto":
-        name = installed[0] if installed else "onnxruntime"
-    if ("onnxruntime" if name in PROVIDERS else name) not in installed:
-        raise _missing("onnxruntime" if name in PROVIDERS else name)
-    return name
+        name = next((each for each in _PREFERRED if find_spec(each) is not None), "onnxruntime")
+    package = "onnxruntime" if name in PROVIDERS else name
+    if find_spec(package) is not None:
+        return name
+    purpose = "run the trained network"
+    if package == "openvino":
+        raise MissingDependencyError(package, "openvino", f"{purpose} with it")
+    raise MissingError(
+        f"{package} is needed to {purpose}; install it with: pip install {package}, "
+        "or use a method without a network, such as dcp."
+    )
 
 
 def import_onnxruntime() -> Any:
@@ -117,9 +122,19 @@ def import_onnxruntime() -> Any:
 
 
 def import_openvino() -> Any:
-    """The package openvino, without its telemetry."""
-    with _no_telemetry():
+    """The package openvino, without its telemetry.
+
+    Its converter, which nothing here uses, would write a client id into the home folder on import, and may report to
+    its maker. Where the package for that is missing it does without.
+    """
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules or "openvino" in sys.modules:
         return import_module("openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # how Python marks a module as not importable
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
 
 
 class OnnxEngine:
@@ -187,9 +202,14 @@ class OnnxEngine:
             for name in names:
                 try:
                     status = self._weights.stat()
+                    what = (name, self._weights, self._threads, self._side)
                     with _OPENING:
-                        version = status.st_size, status.st_mtime_ns
-                        self._open = _open(name, self._weights, self._threads, self._side, version)
+                        # while the file is the same the session is: opening takes longer than running
+                        key = (*what, status.st_size, status.st_mtime_ns)
+                        self._open = _SESSIONS.pop(key, None) or _OPENERS[name](*what[1:])
+                        _SESSIONS[key] = self._open  # as the one used last
+                        while len(_SESSIONS) > _MOST_SESSIONS:
+                            del _SESSIONS[next(iter(_SESSIONS))]
                 except Exception as error:  # whatever a broken installation may raise
                     failures[name] = error
                 else:
@@ -236,6 +256,8 @@ class _OnnxRuntime:
 
 class _OpenVino:
     def __init__(self, weights: Path, threads: int, side: int) -> None:
+        import numpy as np
+
         openvino = import_openvino()
         # so many calls may be under way at once without waiting for one another
         streams = max(1, usable_cores() // threads)
@@ -255,7 +277,13 @@ class _OpenVino:
         precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         (device, *_) = self._model.get_property("EXECUTION_DEVICES")
         # its binding locks up where its first calls come from several threads at once
-        self.run({each.get_any_name(): _zeros(each.get_partial_shape(), side) for each in self._model.inputs})
+        shapes = {each.get_any_name(): each.get_partial_shape() for each in self._model.inputs}
+        self.run(
+            {
+                name: np.zeros([side if length.is_dynamic else length.get_length() for length in shape], np.float32)
+                for name, shape in shapes.items()
+            }
+        )
         self.info = EngineInfo("openvino", openvino.__version__.partition("-")[0], f"{device}, {precision}")
 
     def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
@@ -269,49 +297,20 @@ class _OpenVino:
         return outputs
 
 
-def _zeros(shape: Any, free: int) -> FloatArray:
-    """A small input of a shape, ``free`` where a side is free."""
-    import numpy as np
-
-    return np.zeros([free if side.is_dynamic else side.get_length() for side in shape], np.float32)
-
-
 _OPENERS: dict[str, Callable[[Path, int, int], _Session]] = {
     "onnxruntime": _OnnxRuntime,
     "openvino": _OpenVino,
     **{name: partial(_OnnxRuntime, wanted=wanted) for name, wanted in PROVIDERS.items()},
 }
-_OPENING = Lock()
+_MOST_SESSIONS = 4
+_SESSIONS: dict[tuple[Any, ...], _Session] = {}  # by what was asked for and the state of the file, as used
+_OPENING = Lock()  # of whoever reads or changes them
 
 
 def close_engines() -> None:
     """Forget the engines that were opened; each is freed with the last model that uses it, and opened again on use."""
     with _OPENING:
-        _open.cache_clear()
-
-
-@lru_cache(maxsize=4)
-def _open(name: str, weights: Path, threads: int, side: int, version: tuple[int, int]) -> _Session:
-    """A session for a file; the same again while the file is the same, because opening takes longer than running."""
-    return _OPENERS[name](weights, threads, side)
-
-
-@contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """Import OpenVINO without its statistics.
-
-    Its converter, which nothing here uses, would write a client id into the home folder on import, and may report to
-    its maker. Where the package for that is missing it does without.
-    """
-    name = "openvino_telemetry"
-    if name in sys.modules or "openvino" in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module as not importable
-    try:
-        yield
-    finally:
-        del sys.modules[name]
+        _SESSIONS.clear()
 
 
 def _reason(error: Exception) -> str:
@@ -319,13 +318,3 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
     return (said or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _missing(name: str) -> MissingError:
-    purpose = "run the trained network"
-    if name == "openvino":
-        return MissingDependencyError(name, "openvino", f"{purpose} with it")
-    return MissingError(
-        f"{name} is needed to {purpose}; install it with: pip install {name}, "
-        "or use a method without a network, such as dcp."
-    )
