@@ -33,10 +33,6 @@ from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_ima
 from unhaze.restore.machine import MemoryTurns
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from unhaze.images.files import Picture
     from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
@@ -205,16 +201,17 @@ class GivenUpError(Exception):
     """Nobody waits for the picture any more; raised in the thread that works on it only."""
 
 
+@dataclass
 class Clock:
     """Adds up wall time by phase, and begins no phase of a picture that was given up.
 
-    Args:
+    Attributes:
         given_up: Set when nobody waits for the picture any more.
+        seconds: By phase.
     """
 
-    def __init__(self, given_up: threading.Event | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._given_up = given_up
+    given_up: threading.Event | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -223,7 +220,7 @@ class Clock:
         Raises:
             GivenUpError: Instead.
         """
-        if self._given_up is not None and self._given_up.is_set():
+        if self.given_up is not None and self.given_up.is_set():
             raise GivenUpError
         start = time.perf_counter()
         try:
@@ -267,7 +264,12 @@ def render(
     with clock("encode"):
         restored = result.image
         data = encode_image(restored, format, metadata=options.metadata, quality=options.quality)
-        made = {name: _side_product(name, result, restored, before) for name in sides}
+        made = {
+            name: compare_picture(before, half_of_compare(restored), restored.metadata.icc)
+            if name == "compare" and before is not None
+            else encode_map(result, name)
+            for name in sides
+        }
     notes = dict.fromkeys(
         [
             *restored.notes,
@@ -277,13 +279,6 @@ def render(
     )
     haze, left_alone = result.info.get("haze") or {}, result.info.get("left_alone")
     return Rendered(data, made, (info.width, info.height), tuple(notes), haze, left_alone)
-
-
-def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
-    if name == "compare":
-        assert before is not None
-        return compare_picture(before, half_of_compare(restored), restored.metadata.icc)
-    return encode_map(result, name)
 
 
 def write_products(
@@ -349,7 +344,17 @@ class Batch:
         self.claims = Claims()
         self._todo = iter(jobs)
         self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
-        self._leftovers = _find_leftovers(jobs)
+        # temporary files of runs that were killed, or that run right now, by product; and claims, by themselves
+        self._leftovers: dict[Path, list[Path]] = {}
+        wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> products it may be for
+        for job in jobs:
+            for path in job.products:
+                wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
+            if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
+                self._leftovers[claim] = []
+        for folder, stems in wanted.items():
+            for stem, leftovers in find_leftovers(folder).items():
+                self._leftovers.update(dict.fromkeys(stems.get(stem, ()), leftovers))
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
         self._memory = MemoryTurns(self.options.max_memory)
         self._change = self._memory.change  # one for all that workers wait for
@@ -411,14 +416,13 @@ class Batch:
             while (job := self._next_job()) is not None:
                 clock = Clock(self._abandoned)
                 try:
-                    if job.skip is None and job.error is None:
+                    if job.ready:
                         self._process(job, clock)
                         continue
                     self._tidy(job)
                     if job.skip is not None:
-                        self._skip(job, job.skip)
-                    else:
-                        assert job.error is not None
+                        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
+                    elif job.error is not None:
                         self._fail(job, job.error, clock)
                 except GivenUpError:
                     raise
@@ -510,11 +514,9 @@ class Batch:
             for leftover in self._leftovers.pop(path, ()):
                 leftover.unlink(missing_ok=True)
 
-    def _skip(self, job: Job, reason: str) -> None:
-        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
-
     def _skip_overtaken(self, job: Job) -> None:
-        self._skip(job, f"{job.output} was written by another process meanwhile.")
+        reason = f"{job.output} was written by another process meanwhile."
+        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
 
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
@@ -537,23 +539,6 @@ def failure_record(source: str, output: str | None, error: Exception, seconds: M
         trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
         seconds=seconds,
     )
-
-
-def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:
-    """Temporary files of runs that were killed, or that run right now, by product; and claims, by themselves."""
-    wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> the products it may be for
-    for job in jobs:
-        for path in job.products:
-            wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
-    found: dict[Path, list[Path]] = {}
-    for folder, stems in wanted.items():
-        for stem, leftovers in find_leftovers(folder).items():
-            for path in stems.get(stem, ()):
-                found[path] = leftovers
-    for job in jobs:
-        if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
-            found[claim] = []
-    return found
 
 
 def _was_overtaken(job: Job) -> bool:

@@ -46,8 +46,12 @@ def box_mean(x: NDArray[Any], radius: int) -> FloatMap:
     reach_y, reach_x = min(radius, height - 1), min(radius, width - 1)  # farther pixels do not exist
     size = (2 * reach_x + 1, 2 * reach_y + 1)
     total = cv2.boxFilter(x, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT).reshape(x.shape)
-    count = np.outer(_window_lengths(height, reach_y), _window_lengths(width, reach_x))  # (H, W)
-    share = np.asarray(1 / count, np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
+    # how many pixels of a column, and of a row, lie within reach of each
+    rows, columns = (
+        np.minimum(places + reach, places[-1]) - np.maximum(places - reach, 0) + 1.0
+        for places, reach in ((np.arange(height), reach_y), (np.arange(width), reach_x))
+    )
+    share = np.asarray(1 / np.outer(rows, columns), np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
     return np.asarray(np.multiply(total, share, out=total), np.float32)
 
 
@@ -271,12 +275,6 @@ def _neighbours(places: NDArray[np.float64], step: int, length: int, sigma: floa
     index = np.clip(wanted, 0, length - 1)
     weight = np.exp(-np.square(wanted - places) / (2 * sigma**2)) * (index == wanted)
     return index, weight.astype(np.float32)
-
-
-def _window_lengths(length: int, reach: int) -> NDArray[np.float64]:
-    """How many of ``length`` pixels in a row lie within ``reach`` of each."""
-    index = np.arange(length)
-    return np.minimum(index + reach, length - 1) - np.maximum(index - reach, 0) + 1.0
 
 
 def _check_guide(guide: NDArray[Any], source: NDArray[Any]) -> None:

@@ -240,7 +240,7 @@ class Dehazer:
             MissingError: The engine is installed but does not work.
         """
         engine = getattr(self._haze_model if self._network is None else self._network.engine, "engine", None)
-        return engine.info if isinstance(engine, OnnxEngine) else None
+        return engine.open().info if isinstance(engine, OnnxEngine) else None
 
     @property
     def device(self) -> str:

@@ -159,16 +159,12 @@ class OnnxEngine:
         self._is_choice_free = engine == "auto" and not os.environ.get(ENGINE_VARIABLE)
         self._weights, self._threads = weights, threads or usable_cores()
         self._lock = Lock()
-        self._open: _Session | None = None
+        self._open: Session | None = None
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the file; opens it.
-
-        Raises:
-            MissingError: The engine is installed but does not work.
-        """
-        return self._session().info
+        """What runs the file; opens it, as :meth:`open` does."""
+        return self.open().info
 
     def run(self, **inputs: FloatArray) -> Mapping[str, FloatArray]:
         """The outputs of the network by name, for its inputs by name.
@@ -178,9 +174,9 @@ class OnnxEngine:
             OverBudgetError: Memory did not suffice.
             WeightsError: The file cannot be run on these inputs.
         """
-        session = self._session()
+        session = self._open or self.open()
         try:
-            return session.run(inputs)
+            return dict(zip(session.outputs, session.infer(inputs), strict=True))
         except Exception as error:  # the engines have no base class of their own
             reason = _reason(error)
             if isinstance(error, MemoryError) or "alloc" in reason:
@@ -191,7 +187,12 @@ class OnnxEngine:
                 f"{self._weights} cannot be run on what it was given ({reason}); export it again."
             ) from error
 
-    def _session(self) -> _Session:
+    def open(self) -> Session:
+        """Make the file ready to run, at the first call.
+
+        Raises:
+            MissingError: The engine is installed but does not work.
+        """
         with self._lock:
             if self._open is not None:
                 return self._open
@@ -222,10 +223,18 @@ class OnnxEngine:
         ) from failures[self.name]
 
 
-class _Session(Protocol):
-    info: EngineInfo
+class Session(Protocol):
+    """A file that an engine has opened.
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]: ...
+    Attributes:
+        info: What runs it.
+        outputs: Names of what it gives.
+        infer: From the inputs by name to the outputs in their order; any thread may call it.
+    """
+
+    info: EngineInfo
+    outputs: Sequence[str]
+    infer: Callable[[Mapping[str, FloatArray]], Sequence[FloatArray]]
 
 
 class _OnnxRuntime:
@@ -239,19 +248,17 @@ class _OnnxRuntime:
         options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             str(weights), options, providers=[*(each for each in wanted if each in there), _CPU]
         )
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self.info = EngineInfo("onnxruntime", onnxruntime.__version__, self._session.get_providers()[0])
+        self.outputs = [output.name for output in session.get_outputs()]
+        self.infer: Callable[[Mapping[str, FloatArray]], Sequence[FloatArray]] = partial(session.run, None)
+        self.info = EngineInfo("onnxruntime", onnxruntime.__version__, session.get_providers()[0])
         if wanted and self.info.provider != wanted[0]:
             _log.warning(
                 f"{wanted[0]} is not there or does not work in onnxruntime {onnxruntime.__version__}, which has "
                 f"{', '.join(there)}; {weights.name} runs with {self.info.provider}."
             )
-
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
-        return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
 
 
 class _OpenVino:
@@ -270,7 +277,7 @@ class _OpenVino:
         }
         core = openvino.Core()
         self._model = core.compile_model(core.read_model(str(weights)), "CPU", settings)
-        self._outputs = [output.get_any_name() for output in self._model.outputs]
+        self.outputs = [output.get_any_name() for output in self._model.outputs]
         # A request serves one call at a time. They are not kept by thread: one that dies with a thread while the
         # program ends takes the program down.
         self._idle: SimpleQueue[Any] = SimpleQueue()
@@ -278,7 +285,7 @@ class _OpenVino:
         (device, *_) = self._model.get_property("EXECUTION_DEVICES")
         # its binding locks up where its first calls come from several threads at once
         shapes = {each.get_any_name(): each.get_partial_shape() for each in self._model.inputs}
-        self.run(
+        self.infer(
             {
                 name: np.zeros([side if length.is_dynamic else length.get_length() for length in shape], np.float32)
                 for name, shape in shapes.items()
@@ -286,24 +293,24 @@ class _OpenVino:
         )
         self.info = EngineInfo("openvino", openvino.__version__.partition("-")[0], f"{device}, {precision}")
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+    def infer(self, inputs: Mapping[str, FloatArray]) -> Sequence[FloatArray]:
         try:
             request = self._idle.get_nowait()
         except Empty:
             request = self._model.create_infer_request()
         results = request.infer(dict(inputs))
-        outputs = {name: results[index].copy() for index, name in enumerate(self._outputs)}  # its buffers serve again
+        outputs = [results[index].copy() for index in range(len(self.outputs))]  # its buffers serve again
         self._idle.put(request)
         return outputs
 
 
-_OPENERS: dict[str, Callable[[Path, int, int], _Session]] = {
+_OPENERS: dict[str, Callable[[Path, int, int], Session]] = {
     "onnxruntime": _OnnxRuntime,
     "openvino": _OpenVino,
     **{name: partial(_OnnxRuntime, wanted=wanted) for name, wanted in PROVIDERS.items()},
 }
 _MOST_SESSIONS = 4
-_SESSIONS: dict[tuple[Any, ...], _Session] = {}  # by what was asked for and the state of the file, as used
+_SESSIONS: dict[tuple[Any, ...], Session] = {}  # by what was asked for and the state of the file, as used
 _OPENING = Lock()  # of whoever reads or changes them
 
 
