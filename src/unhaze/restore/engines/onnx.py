@@ -229,12 +229,13 @@ class Session(Protocol):
     Attributes:
         info: What runs it.
         outputs: Names of what it gives.
-        infer: From the inputs by name to the outputs in their order; any thread may call it.
+        infer: From the inputs by name to the outputs in their order. Any thread may call it.
     """
 
     info: EngineInfo
-    outputs: Sequence[str]
-    infer: Callable[[Mapping[str, FloatArray]], Sequence[FloatArray]]
+    outputs: list[str]
+
+    def infer(self, inputs: Mapping[str, FloatArray], /) -> Sequence[FloatArray]: ...
 
 
 class _OnnxRuntime:
