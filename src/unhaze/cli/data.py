@@ -80,10 +80,14 @@ def check(
     from dataclasses import asdict
 
     from unhaze.data.dataset import PairedDataset
+    from unhaze.data.inspection import unreadable_pairs
+    from unhaze.restore.machine import usable_cores
 
     dataset = _open(name, root, split, settings)
-    report = dataset.report
-    unreadable = {} if quick or not isinstance(dataset, PairedDataset) else _read_all(dataset, jobs)
+    report, unreadable = dataset.report, {}
+    if isinstance(dataset, PairedDataset) and not quick:
+        with _console.progress("Reading", len(dataset)) as advance:
+            unreadable = unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=advance)
     wrong = bool(report.problems or unreadable or (strict and report.remarks))
     if json_output:
         facts = {**asdict(report), "problems": report.problems, "remarks": report.remarks, "unreadable": unreadable}
@@ -134,8 +138,8 @@ def stats(
 
     dataset = _open(name, root, split, settings)
     dataset, limit = _finite(dataset, limit)
-    with _console.ProgressBar("Measuring", len(spread(len(dataset), limit))) as bar:
-        found = statistics(dataset, limit=limit, threads=jobs or usable_cores(), progress=bar.advance)
+    with _console.progress("Measuring", len(spread(len(dataset), limit))) as advance:
+        found = statistics(dataset, limit=limit, threads=jobs or usable_cores(), progress=advance)
     if json_output:
         sizes = [{"width": w, "height": h, "pairs": n} for (w, h), n in found.sizes.items()]
         print(json.dumps({**asdict(found), "sizes": sizes}, indent=2, ensure_ascii=False))
@@ -219,7 +223,7 @@ def pack(
             if not overwrite and exists(join(output, INDEX)):
                 raise OutputError(f"{output} holds a packed data set; allow overwriting or choose another folder.")
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-        with _console.ProgressBar("Packing", len(dataset)) as bar:
+        with _console.progress("Packing", len(dataset)) as advance:
             index = pack_shards(
                 dataset,
                 folder,
@@ -227,7 +231,7 @@ def pack(
                 shard_size=shard_size << 20,
                 webdataset=webdataset,
                 overwrite=overwrite,
-                progress=bar.advance,
+                progress=advance,
             )
         if is_address(output):
             for path in sorted(Path(folder).iterdir(), key=lambda each: each.name == INDEX):
@@ -249,22 +253,13 @@ def pack(
 
 
 def _open(name: str, root: Path, split: str | None, settings: list[str] | None, **options: Any) -> Any:
-    from unhaze.data import create_dataset
-
-    dataset: Any = create_dataset(name, root, split, **_parse(settings or []), **options)
-    for warning in dataset.report.warnings:
-        _console.log.debug(warning)
-    return dataset
-
-
-def _parse(settings: list[str]) -> dict[str, Any]:
-    """``["night=0.3"]`` as ``{"night": 0.3}``; what is no Python value is text."""
+    """The data set; ``night=0.3`` among the settings is ``{"night": 0.3}``, and what is no Python value is text."""
     import ast
 
+    from unhaze.data import create_dataset
     from unhaze.errors import UsageError
 
-    options: dict[str, Any] = {}
-    for text in settings:
+    for text in settings or []:
         key, sign, value = text.partition("=")
         if not sign or not key.isidentifier():
             raise UsageError(f"--set takes KEY=VALUE, not {text!r}.")
@@ -272,7 +267,10 @@ def _parse(settings: list[str]) -> dict[str, Any]:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[key] = value
-    return options
+    dataset: Any = create_dataset(name, root, split, **options)
+    for warning in dataset.report.warnings:
+        _console.log.debug(warning)
+    return dataset
 
 
 def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
@@ -283,14 +281,6 @@ def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
         return dataset, limit
     few = limit or _SAMPLED
     return Series(dataset, few, shuffle=False), few
-
-
-def _read_all(dataset: Any, jobs: int | None) -> dict[str, str]:
-    from unhaze.data.inspection import unreadable_pairs
-    from unhaze.restore.machine import usable_cores
-
-    with _console.ProgressBar("Reading", len(dataset)) as bar:
-        return unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=bar.advance)
 
 
 def _rows(found: Statistics) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from unhaze.cli import _options as opt
 from unhaze.cli._work import log_engine
 from unhaze.errors import UsageError
 from unhaze.restore.machine import MOST_WORKERS
-from unhaze.restore.options import DEFAULT_TEMPORAL, Options
+from unhaze.restore.options import DEFAULT_TEMPORAL
 
 if TYPE_CHECKING:
     from unhaze.restore.dehazer import Dehazer
@@ -31,7 +31,9 @@ _INTERLACED = (
 )
 
 
-@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
+@opt.takes_options(
+    before="jobs", without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white")
+)
 def pipe(
     input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
     size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
@@ -44,7 +46,6 @@ def pipe(
             metavar="X",
         ),
     ] = None,
-    options: Options = opt.DEFAULTS,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -65,6 +66,7 @@ def pipe(
     ] = "auto",
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Dehaze video frames from stdin to stdout.
 
@@ -73,6 +75,7 @@ def pipe(
       ffmpeg -v error -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | unhaze pipe |
         ffmpeg -v error -i - -i in.mp4 -map 0:v -map '1:a?' -c:a copy out.mp4
     """
+    options = opt.collect(given)
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
     from unhaze.restore.dehazer import Dehazer
