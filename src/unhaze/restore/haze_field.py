@@ -229,10 +229,6 @@ def _gray_airlight(airlight: FloatArray) -> FloatArray:
     return gray.reshape(airlight.shape[:-1])
 
 
-def _unit(view: FloatArray) -> float:
-    return int(max(view.shape[:2])) / VIEW_SIZE
-
-
 def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
     """0 below ``low``, 1 above ``high``, smooth in between."""
     u = np.clip((x - low) / (high - low), 0, 1)
@@ -241,7 +237,7 @@ def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
 
 def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
     """How surely each pixel is sky, (h, w) in [0, 1]: bright, smooth, and joined to the upper border."""
-    radius = max(1, round(SKY_WINDOW * _unit(gray)))
+    radius = max(1, round(SKY_WINDOW * max(gray.shape) / VIEW_SIZE))
     mean = box_mean(gray, radius)
     deviation = np.sqrt(np.maximum(box_mean(gray * gray, radius) - mean * mean, 0))
     bright = _ramp(gray / np.maximum(_gray_airlight(airlight), 1e-3), *SKY_BRIGHT)
@@ -256,7 +252,7 @@ def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
 
 def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:
     """Raise the transmission where there is no scene to recover: in skies, and where the colour is the haze's own."""
-    radius = max(1, round(7 * _unit(view)))
+    radius = max(1, round(7 * max(view.shape[:2]) / VIEW_SIZE))
     red, green, blue = cv2.split(np.abs(view - estimate.airlight))
     distance = box_mean(cv2.max(cv2.max(red, green), blue), radius)
     # Jiang, Hou, Kuang 2013: divide by the distance to the airlight instead of by the transmission where it is small

@@ -200,21 +200,27 @@ class _StripRestorer:
             # in float64, whose power is rounded the same way everywhere
             gain = np.power(transmission, -self.strength, out=transmission, dtype=np.float64, casting="same_kind")
         shift = (1 - gain) * gray_airlight
+        restored: Any
         if working.ndim == 2:
-            self._store(self._finish(gray * gain + shift), source, target, kept)
-            return
-        color_gain = (gain - 1) * self.color_blend
-        color_gain += 1
-        np.minimum(color_gain, MAXIMUM_COLOR_GAIN, out=color_gain)
-        shift += gray * (gain - color_gain)
-        color_loss = 1 - color_gain
-        restored_planes = []
-        for plane, tint in zip(planes, tints, strict=True):
-            restored = np.multiply(plane, color_gain, dtype=np.float32)
-            restored += shift
-            restored += color_loss * tint
-            restored_planes.append(self._finish(restored))
-        self._store(cv2.merge(restored_planes), source, target, kept)
+            restored = self._finish(gray * gain + shift)
+        else:
+            color_gain = (gain - 1) * self.color_blend
+            color_gain += 1
+            np.minimum(color_gain, MAXIMUM_COLOR_GAIN, out=color_gain)
+            shift += gray * (gain - color_gain)
+            color_loss = 1 - color_gain
+            finished = []
+            for plane, tint in zip(planes, tints, strict=True):
+                color = np.multiply(plane, color_gain, dtype=np.float32)
+                color += shift
+                color += color_loss * tint
+                finished.append(self._finish(color))
+            restored = cv2.merge(finished)
+        if self.curve is not None:
+            restored = self.curve.from_srgb(restored / self.white) * self.white
+        if target.dtype != np.float32:
+            restored += np.float32(0.5)  # the cast truncates: rounds half up after the shift
+        store_where(target, restored, source, kept)
 
     def compiled(self, kernels: Any, level: str, pixels: Pixels) -> Callable[[Pixels, Pixels, slice], None]:
         """The same work on a strip, done by the package ``unhaze-kernels``."""
@@ -291,13 +297,6 @@ class _StripRestorer:
             plane *= 1 + self.lift
             plane /= divisor
         return plane
-
-    def _store(self, restored: Any, source: Pixels, target: Pixels, kept: Mask | None) -> None:
-        if self.curve is not None:
-            restored = self.curve.from_srgb(restored / self.white) * self.white
-        if target.dtype != np.float32:
-            restored += np.float32(0.5)  # the cast truncates: rounds half up after the shift
-        store_where(target, restored, source, kept)
 
 
 def store_where(target: Pixels, restored: Any, source: Pixels, kept: Mask | None) -> None:
