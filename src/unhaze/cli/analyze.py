@@ -119,7 +119,7 @@ def consistency(
     from unhaze.evaluation.studies.scenes import haze_levels, load_scenes
 
     names = ["consistency.json", "consistency.md", *(f"consistency-{measure}.{format}" for measure in MEASURES)]
-    _check_outputs(output, names, format, overwrite)
+    _check_outputs(output, names, overwrite, format)
     found = haze_levels(levels, *_range(betas))
     estimators = _estimators(depth or [], random, seed)
     probes = _probes(model or [], weights or [], backbone_weights, estimators, random, seed)
@@ -177,7 +177,7 @@ def features(
 
     found = haze_levels(levels, *_range(betas))
     names = [f"features-{i}.png" for i in range(1, count + 1)]
-    _refuse_existing(output, names, overwrite)
+    _check_outputs(output, names, overwrite)
     probes = _probes(model or [], weights or [], backbone_weights, _estimators(depth or [], random, seed), random, seed)
     probes += control_probes() if controls else ()
     if not probes:
@@ -223,7 +223,7 @@ def kl(
     from unhaze.evaluation.studies.plots import plot_divergence
     from unhaze.evaluation.studies.scenes import haze_levels, load_scenes
 
-    _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], format, overwrite)
+    _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], overwrite, format)
     found = haze_levels(levels, *_range(betas))
     estimators = _estimators(depth or [], random, seed)
     if not estimators:
@@ -246,14 +246,18 @@ def _need_torch() -> None:
         raise MissingDependencyError("torch", "torch", "analyse networks and depth estimators") from error
 
 
-def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: bool) -> None:
-    """Refuse before minutes of work what would be refused after them."""
+def _check_outputs(folder: Path, names: Sequence[str], overwrite: bool, format: str | None = None) -> None:
+    """Refuse before minutes of work what would be refused after them; ``format`` is that of plots, if any are drawn."""
     from unhaze.errors import UnknownNameError
     from unhaze.evaluation.studies.plots import FORMATS
 
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise UnknownNameError("format of plots", format, FORMATS)
-    _refuse_existing(folder, names, overwrite)
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
+    if format is None:
+        return
     try:
         import matplotlib as mpl  # noqa: F401
     except ModuleNotFoundError as error:
@@ -262,12 +266,6 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
-
-
-def _refuse_existing(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 
 if TYPE_CHECKING:
-    from unhaze.data.inspection import Statistics
+    pass
 
 __all__ = ["data"]
 
@@ -144,7 +144,25 @@ def stats(
         sizes = [{"width": w, "height": h, "pairs": n} for (w, h), n in found.sizes.items()]
         print(json.dumps({**asdict(found), "sizes": sizes}, indent=2, ensure_ascii=False))
     else:
-        _print_rows(_rows(found))
+        shown = [f"{width}x{height} px: {count:,}" for (width, height), count in list(found.sizes.items())[:5]]
+        shown += [f"{len(found.sizes) - 5} more sizes"] if len(found.sizes) > 5 else []
+        hazy_mean, hazy_std, clear_mean, clear_std = (
+            " ".join(f"{value:.3f}" for value in values)
+            for values in (found.hazy_mean, found.hazy_std, found.clear_mean, found.clear_std)
+        )
+        _print_rows(
+            [
+                ("pairs", f"{found.pairs:,}, of which {found.looked_at:,} were looked at"),
+                *(("size", line) for line in shown),
+                ("hazy", f"mean {hazy_mean}, deviation {hazy_std}"),
+                ("clear", f"mean {clear_mean}, deviation {clear_std}"),
+                ("dark channel", f"hazy {found.dark_hazy:.3f}, clear {found.dark_clear:.3f}"),
+                ("depth", f"{found.with_depth:,} pairs"),
+                *(("hazy twice", ", ".join(names)) for names in found.hazy_duplicates[:_SHOWN]),
+                *(("clear twice", ", ".join(names)) for names in found.clear_duplicates[:_SHOWN]),
+                *(("unreadable", message) for message in list(found.unreadable.values())[:_SHOWN]),
+            ]
+        )
     if found.unreadable:
         raise typer.Exit(1)
 
@@ -281,25 +299,6 @@ def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
         return dataset, limit
     few = limit or _SAMPLED
     return Series(dataset, few, shuffle=False), few
-
-
-def _rows(found: Statistics) -> list[tuple[str, str]]:
-    def rgb(values: tuple[float, ...]) -> str:
-        return " ".join(f"{value:.3f}" for value in values)
-
-    sizes = [f"{width}x{height} px: {count:,}" for (width, height), count in list(found.sizes.items())[:5]]
-    more = [f"{len(found.sizes) - 5} more sizes"] if len(found.sizes) > 5 else []
-    return [
-        ("pairs", f"{found.pairs:,}, of which {found.looked_at:,} were looked at"),
-        *(("size", line) for line in sizes + more),
-        ("hazy", f"mean {rgb(found.hazy_mean)}, deviation {rgb(found.hazy_std)}"),
-        ("clear", f"mean {rgb(found.clear_mean)}, deviation {rgb(found.clear_std)}"),
-        ("dark channel", f"hazy {found.dark_hazy:.3f}, clear {found.dark_clear:.3f}"),
-        ("depth", f"{found.with_depth:,} pairs"),
-        *(("hazy twice", ", ".join(names)) for names in found.hazy_duplicates[:_SHOWN]),
-        *(("clear twice", ", ".join(names)) for names in found.clear_duplicates[:_SHOWN]),
-        *(("unreadable", message) for message in list(found.unreadable.values())[:_SHOWN]),
-    ]
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -235,7 +235,26 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _print_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
-    facts = _attachment(name, depth, depth_weights)
+    """Stages of a network with a fusion module, and what is attached to each."""
+    guided = _of_torch("unhaze.models.guided", "attach depth to a network")
+    options = None if depth_weights is None else {"weights": depth_weights}
+    model = guided.create_model(name, depth, depth_options=options)
+    stages = []
+    for stage in model.stages:
+        site = model.fusions.sites[stage.name] if stage.name in model.spec.sites else None
+        index = getattr(site, "level", None)
+        level = None if index is None else {"index": index, "channels": model.spec.levels[index].channels}
+        added = None if site is None else sum(p.numel() for p in site.parameters())
+        own = {"name": stage.name, "channels": stage.channels, "stride": stage.stride}
+        stages.append({**own, "depth_feature": level, "added": added})
+    facts: dict[str, Any] = {
+        "name": model.spec.name,
+        "depth": model.spec.depth,
+        "stages": stages,
+        "parameters": sum(p.numel() for p in model.backbone.parameters()),
+        "added": sum(p.numel() for p in model.fusions.parameters()),
+        "tiling": model.contract.tiling,
+    }
     if json_output:
         print(json.dumps(facts, indent=2))
         return
@@ -250,29 +269,6 @@ def _print_attachment(name: str, depth: str | None, depth_weights: Path | None, 
         print(line)
     print(f"\nParameters: {facts['parameters']:,} in the network, {facts['added']:,} added")
     print(f"Tiles: {_on_tiles(facts['tiling'])}")
-
-
-def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
-    """Stages of a network with a fusion module, and what is attached to each."""
-    guided = _of_torch("unhaze.models.guided", "attach depth to a network")
-    options = None if depth_weights is None else {"weights": depth_weights}
-    model = guided.create_model(name, depth, depth_options=options)
-    stages = []
-    for stage in model.stages:
-        site = model.fusions.sites[stage.name] if stage.name in model.spec.sites else None
-        index = getattr(site, "level", None)
-        level = None if index is None else {"index": index, "channels": model.spec.levels[index].channels}
-        added = None if site is None else sum(p.numel() for p in site.parameters())
-        facts = {"name": stage.name, "channels": stage.channels, "stride": stage.stride}
-        stages.append({**facts, "depth_feature": level, "added": added})
-    return {
-        "name": model.spec.name,
-        "depth": model.spec.depth,
-        "stages": stages,
-        "parameters": sum(p.numel() for p in model.backbone.parameters()),
-        "added": sum(p.numel() for p in model.fusions.parameters()),
-        "tiling": model.contract.tiling,
-    }
 
 
 def _on_tiles(radius: int | None) -> str:

@@ -79,7 +79,7 @@ def pipe(
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
     from unhaze.restore.dehazer import Dehazer
-    from unhaze.video.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.video.frames import FrameConverter, FrameReader, FrameWriter, parse_size
     from unhaze.video.smoothing import check_temporal
 
     weight = None if temporal is None else check_temporal(temporal)
@@ -98,7 +98,13 @@ def pipe(
         if options.strength != 0:
             frames = _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
-            _write(frames, reader, count_frame)
+            try:
+                writer = FrameWriter(sys.stdout.buffer, reader.info)
+                for frame in frames:
+                    writer.write(frame)
+                    count_frame()
+            except BrokenPipeError:
+                _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
@@ -122,18 +128,6 @@ def _dehazed(
         yield from frames
     finally:
         cv2.setNumThreads(before)
-
-
-def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[], None]) -> None:
-    from unhaze.video.frames import FrameWriter
-
-    try:
-        writer = FrameWriter(sys.stdout.buffer, reader.info)
-        for frame in frames:
-            writer.write(frame)
-            count_frame()
-    except BrokenPipeError:
-        _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 @contextlib.contextmanager
