@@ -33,9 +33,11 @@ from unhaze.restore.arrays import (
     arrays_to_tensor,
     is_pil,
     is_torch,
+    keep_off,
     picture_to_pil,
     pil_loss,
     pil_to_array,
+    stack_results,
     tensor_to_arrays,
 )
 from unhaze.restore.engines.base import NetworkOptions
@@ -221,7 +223,7 @@ class Dehazer:
         if is_torch(image):
             results = [self._run_array(array, maps) for array in tensor_to_arrays(image)]
             restored = arrays_to_tensor([each.image for each in results], image)
-            return replace(results[0], image=restored) if image.ndim == 3 else _stack(results, restored)
+            return replace(results[0], image=restored) if image.ndim == 3 else stack_results(results, restored)
         if is_pil(image):
             icc = image.info.get("icc_profile")  # whatever the program has put there
             curve = tone_curve(icc) if isinstance(icc, bytes) else None
@@ -307,7 +309,7 @@ class Dehazer:
         white = self._white_given(picture.pixels, known)
         result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
         if nodata is not None:
-            _keep_off(result.image, nodata, hidden)
+            keep_off(result.image, nodata, hidden)
         restored = replace(picture, pixels=result.image, white=white)
         return replace(result, image=restored, info={**result.info, "notes": [*picture.notes, *result.info["notes"]]})
 
@@ -544,34 +546,6 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
     """
     with Dehazer(**options) as dehazer:
         return dehazer(image, maps=False, output=output).image
-
-
-def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -> None:
-    """Move restored pixels that became ``nodata`` by the smallest step, so that they do not vanish."""
-    value = pixels.dtype.type(nodata)
-    if pixels.dtype.kind == "f":
-        near = np.nextafter(value, pixels.dtype.type(1 if nodata < 1 else 0))
-    else:
-        near = value - 1 if value == nominal_white(pixels.dtype) else value + 1
-    for start in range(0, len(pixels), 256):
-        strip = pixels[start : start + 256]
-        vanished = strip == value if strip.ndim == 2 else (strip == value).all(axis=2)
-        strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
-
-
-def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
-    """One result for a batch: maps (B, H, W), airlight (B, 3)."""
-    airlights = [result.airlight for result in results if result.airlight is not None]
-    if not airlights:
-        return replace(results[0], image=images)
-    airlight = np.stack(airlights)
-    if any(result.transmission is None for result in results):
-        return DehazeResult(images, None, None, airlight, None, results[0].info)
-    transmission, confidence = (
-        np.stack([getattr(result, name) for result in results]) for name in ("transmission", "confidence")
-    )
-    depth = DepthMap(-np.log(transmission), "relative")
-    return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)
 
 
 _function: Any
