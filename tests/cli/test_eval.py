@@ -186,6 +186,14 @@ def test_an_engine_is_for_the_methods_with_a_network(call, folders):
     ]
 
 
+def test_a_model_may_be_named_by_the_former_option(call, folders):
+    """``--method`` is a hidden synonym, here as in the commands that take one model."""
+    common = ("--data", folders, "--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 1, "--json")
+    code, out, _ = call(eval_, "--method", "dcp", *common, "--no-plots")
+    assert code == 0
+    assert [run["model"] for run in json.loads(out)["runs"]] == ["dcp"]
+
+
 def test_corrupt_pictures_end_with_exit_code_1(call, folders):
     (folders / "good/0_0.png").write_bytes(b"")
     code, out, err = call(

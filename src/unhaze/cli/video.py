@@ -37,7 +37,10 @@ _OURS = (
 )  # what a folder holds after an earlier run is no input
 
 
-@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
+@opt.takes_options(
+    before="recursive",
+    without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"),
+)
 def video(
     inputs: Annotated[
         list[str],
@@ -125,7 +128,6 @@ def video(
         bool, typer.Option("--deinterlace", help="Make whole pictures of interlaced frames, as old cameras write.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run was stopped.")] = False,
-    options: Options = opt.DEFAULTS,
     recursive: opt.Recursive = True,
     skip_existing: opt.SkipExisting = None,
     jobs: Annotated[
@@ -142,6 +144,7 @@ def video(
     ] = None,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Remove haze from video files and keep everything else: sound, subtitles, times, rotation, metadata.
 
@@ -155,6 +158,7 @@ def video(
 
       unhaze video films/ -o clear/ --codec hevc
     """
+    options = opt.collect(given)
     from unhaze.video.plan import VideoPlan
 
     view: Literal["after", "split", "beside"] = "split" if compare else "after"
@@ -188,13 +192,17 @@ def dehaze_files(
     """Dehaze several videos, one after the other; returns the exit code."""
     from unhaze.restore.dehazer import Dehazer
     from unhaze.video.containers import import_av
+    from unhaze.video.sources import find_pictures, is_address
 
     import_av()  # its absence must be told before anything is made ready
     pairs = list(_pairs(inputs, output, plan, recursive=recursive))
     if not pairs:
         _console.log.error(f"No videos were found in {', '.join(inputs)}.")
         return 1
-    _refuse_twice(pairs)
+    becomes: dict[Path, str] = {}
+    for source, target in pairs:
+        if becomes.setdefault(target, source) != source:
+            raise UsageError(f"{becomes[target]} and {source} would both become {target}; process them one by one.")
     failures: list[UnhazeError] = []
     with Dehazer.from_options(replace(options, threads=1)) as dehazer:
         log_engine(dehazer)
@@ -206,7 +214,8 @@ def dehaze_files(
                 make_folder(target.parent)
                 result = _dehaze(source, target, plan, dehazer)
             except (UsageError, MissingError) as error:  # the same for every video, unless one of several is missing
-                if isinstance(error, MissingError) or len(pairs) == 1 or not _is_missing(source):
+                is_there = is_address(source) or Path(source).exists() or find_pictures(Path(source)) is not None
+                if isinstance(error, MissingError) or len(pairs) == 1 or is_there:
                     raise
                 failures.append(error)
                 _console.log.error(f"unhaze: {error}")
@@ -215,7 +224,11 @@ def dehaze_files(
                 failures.append(error)
                 _console.log.error(f"unhaze: {error}")
                 continue
-            _tell(result)
+            for note in result.notes:
+                _console.log.info(f"{result.path}: {note}")
+            pace = result.frames / max(result.seconds, 1e-9)
+            frames = "frame" if result.frames == 1 else "frames"
+            _console.log.info(f"{result.path}: {result.frames} {frames}, {pace:.1f} frames/s")
             if result.broken:
                 failures.append(UnhazeError(result.broken))
                 _console.log.error(f"unhaze: {result.broken}")
@@ -271,20 +284,6 @@ def _pairs(
                 yield str(each), folder / below / name_there
 
 
-def _is_missing(source: str) -> bool:
-    from unhaze.video.sources import find_pictures, is_address
-
-    return not is_address(source) and not Path(source).exists() and find_pictures(Path(source)) is None
-
-
-def _refuse_twice(pairs: Sequence[tuple[str, Path]]) -> None:
-    seen: dict[Path, str] = {}
-    for source, target in pairs:
-        if target in seen and seen[target] != source:
-            raise UsageError(f"{seen[target]} and {source} would both become {target}; process them one by one.")
-        seen[target] = source
-
-
 def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any) -> VideoResult:
     from unhaze.video.dehaze import dehaze_video
     from unhaze.video.segments import parts_folder
@@ -299,14 +298,6 @@ def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any) -> VideoRe
             plays = f"{stopped} plays what is done. " if stopped.exists() else ""
             _console.log.error(f"Stopped; {plays}Go on with the same command and --resume.")
         raise
-
-
-def _tell(result: VideoResult) -> None:
-    for note in result.notes:
-        _console.log.info(f"{result.path}: {note}")
-    pace = result.frames / max(result.seconds, 1e-9)
-    frames = "frame" if result.frames == 1 else "frames"
-    _console.log.info(f"{result.path}: {result.frames} {frames}, {pace:.1f} frames/s")
 
 
 class _Meter:

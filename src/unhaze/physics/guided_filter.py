@@ -46,13 +46,12 @@ def box_mean(x: NDArray[Any], radius: int) -> FloatMap:
     reach_y, reach_x = min(radius, height - 1), min(radius, width - 1)  # farther pixels do not exist
     size = (2 * reach_x + 1, 2 * reach_y + 1)
     total = cv2.boxFilter(x, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT).reshape(x.shape)
-    # how many pixels of a column and of a row lie within reach of each
-    down, across = (
-        np.minimum(index + reach, len(index) - 1) - np.maximum(index - reach, 0) + 1.0
-        for index, reach in ((np.arange(height), reach_y), (np.arange(width), reach_x))
+    # how many pixels of a column, and of a row, lie within reach of each
+    rows, columns = (
+        np.minimum(places + reach, places[-1]) - np.maximum(places - reach, 0) + 1.0
+        for places, reach in ((np.arange(height), reach_y), (np.arange(width), reach_x))
     )
-    count = np.outer(down, across)  # (H, W)
-    share = np.asarray(1 / count, np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
+    share = np.asarray(1 / np.outer(rows, columns), np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
     return np.asarray(np.multiply(total, share, out=total), np.float32)
 
 
@@ -79,8 +78,18 @@ def guided_coefficients(
     _check_guide(guide, source)
     if not eps > 0:
         raise UsageError(f"eps must be positive, but is {eps}; typical values are 1e-4 to 1e-2.")
-    solve = _solve_grey if guide.ndim == 2 else _solve_color
-    a, b = solve(np.asarray(guide, np.float32), np.asarray(source, np.float32), radius, eps)
+    guide, source = np.asarray(guide, np.float32), np.asarray(source, np.float32)
+    if guide.ndim == 3:
+        a, b = _solve_color(guide, source, radius, eps)
+        return box_mean(a, radius), box_mean(b, radius)  # Eq. 8
+    # E[x²] - E[x]² loses digits where the mean is large, so the statistics are taken about the picture's own mean
+    offset = guide.mean(dtype=np.float32)
+    centred = guide - offset
+    mean_guide, mean_source = box_mean(centred, radius), box_mean(source, radius)
+    variance = np.maximum(box_mean(centred * centred, radius) - mean_guide * mean_guide, 0)
+    covariance = box_mean(centred * source, radius) - mean_guide * mean_source
+    a = np.asarray(covariance / (variance + np.float32(eps)), np.float32)  # Eq. 5
+    b = mean_source - a * (mean_guide + offset)  # Eq. 6
     return box_mean(a, radius), box_mean(b, radius)  # Eq. 8
 
 
@@ -169,19 +178,6 @@ def joint_bilateral_upsample(
         strip = slice(start, start + _STRIP)
         result[strip] = _bilateral_rows(small, full, strip, radius, sigma_space, sigma_range)
     return result
-
-
-def _solve_grey(guide: FloatMap, source: FloatMap, radius: int, eps: float) -> tuple[FloatMap, FloatMap]:
-    """Coefficients of every window for a grey guide, before they are averaged (He, Sun and Tang 2013, Eqs. 5, 6)."""
-    # E[x²] - E[x]² loses digits where the mean is large, so the statistics are taken about the picture's own mean
-    offset = guide.mean(dtype=np.float32)
-    centred = guide - offset
-    mean_guide, mean_source = box_mean(centred, radius), box_mean(source, radius)
-    variance = np.maximum(box_mean(centred * centred, radius) - mean_guide * mean_guide, 0)
-    covariance = box_mean(centred * source, radius) - mean_guide * mean_source
-    a = np.asarray(covariance / (variance + np.float32(eps)), np.float32)  # Eq. 5
-    b = mean_source - a * (mean_guide + offset)  # Eq. 6
-    return a, b
 
 
 def _solve_color(guide: FloatMap, source: FloatMap, radius: int, eps: float) -> tuple[FloatMap, FloatMap]:
