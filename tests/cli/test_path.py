@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 10, 204
+DEEPEST, FUNCTIONS = 9, 191
 ROOT = Path(__file__).parents[2]
 
 TRACE = """
