@@ -20,6 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unhaze.errors import MissingDependencyError, MissingError, OverBudgetError, UnknownNameError, WeightsError
+from unhaze.restore.engines._prepared import open_session
 from unhaze.restore.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -249,9 +250,11 @@ class _OnnxRuntime:
         options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(
-            str(weights), options, providers=[*(each for each in wanted if each in there), _CPU]
-        )
+        providers = [*(each for each in wanted if each in there), _CPU]
+        if providers == [_CPU]:
+            session = open_session(weights, options, providers)
+        else:
+            session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
         self.outputs = [output.name for output in session.get_outputs()]
         self.infer: Callable[[Mapping[str, FloatArray]], Sequence[FloatArray]] = partial(session.run, None)
         self.info = EngineInfo("onnxruntime", onnxruntime.__version__, session.get_providers()[0])
