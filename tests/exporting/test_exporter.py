@@ -1,13 +1,23 @@
 """Exports hold what the network computes, say what they are, and run on pictures like the network itself."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import unhaze
-from unhaze.errors import OutputExistsError, UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
+from unhaze.errors import (
+    OutputError,
+    OutputExistsError,
+    UnknownNameError,
+    UsageError,
+    WeightsError,
+    WeightsNotFoundError,
+)
 from unhaze.exporting.exporter import ExportRequest, export_model
 from unhaze.restore.engines.exports import read_export
 
@@ -33,9 +43,69 @@ def test_a_wrong_engine_does_not_agree(weights):
     from unhaze.models import load_model
 
     graph = ExportedGraph(load_model(weights))
-    rows = measure_parity(graph, {"wrong": lambda inputs: graph(*inputs).numpy() + np.float32(0.01)}, [(64, 64)])
+
+    def wrong(pictures):
+        return [graph(*inputs).numpy() + np.float32(0.01) for inputs in pictures], None
+
+    rows, failures = measure_parity(graph, {"wrong": wrong}, [(64, 64)])
     assert not rows[0].agrees
+    assert failures == {}
     assert rows[0].largest == pytest.approx(0.01, rel=1e-2)
+
+
+@pytest.fixture
+def broken_openvino(tmp_path, monkeypatch):
+    """Makes every process that imports OpenVINO do something else; unhaze takes it for installed."""
+
+    def install(content):
+        package = tmp_path / "broken" / "openvino"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(content)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(package.parent), os.environ["PYTHONPATH"]])))
+        for module in ("parity", "exporter"):
+            monkeypatch.setattr(f"unhaze.exporting.{module}.installed_engines", lambda: ["onnxruntime", "openvino"])
+
+    source = str(Path(unhaze.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])))
+    return install
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to die of")
+def test_an_engine_that_crashes_is_a_line_of_the_report(weights, tmp_path, broken_openvino):
+    broken_openvino("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    report = export_model(ExportRequest(None, weights, repeats=0), tmp_path / "out")
+    assert report.failures == {"openvino": "crashed (signal 11)"}
+    assert not report.agrees
+    assert {row.engine for row in report.parity} == {"torch", "onnxruntime"}
+    assert all(row.agrees for row in report.parity)
+    written = json.loads(report.files["report"].read_text())
+    assert (written["failures"], written["agrees"]) == (report.failures, False)
+    assert report.files["onnx"].exists()
+
+
+def test_what_no_engine_runs_leaves_nothing(weights, tmp_path, broken_openvino, monkeypatch):
+    broken_openvino("raise RuntimeError('Exception from src/a.cpp:1:\\nit is broken.')")
+    monkeypatch.setattr("unhaze.exporting.parity.installed_engines", lambda: ["openvino"])
+    (tmp_path / "mine.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "new" / "out"):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(
+            UsageError, match=r"runs aodnet-base as exported \(openvino failed \(.*it is broken.*\)\); fix"
+        ):
+            export_model(ExportRequest(None, weights, repeats=0), folder)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_report_that_fails_leaves_what_was_there(weights, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "aodnet-base.onnx").write_bytes(b"of yesterday")
+    monkeypatch.setattr("unhaze.exporting.parity.measure_parity", full)
+    with pytest.raises(OutputError, match=r"aodnet-base\.onnx cannot be written \(No space"):
+        export_model(ExportRequest(None, weights, repeats=0, overwrite=True), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["aodnet-base.onnx"]
+    assert (tmp_path / "aodnet-base.onnx").read_bytes() == b"of yesterday"
 
 
 def test_the_file_says_what_it_holds(exported, weights):
@@ -228,3 +298,9 @@ def test_a_network_with_depth_as_an_input(tmp_path):
     with pytest.raises(UsageError, match="not quantised"):
         export_model(ExportRequest(None, path, calibration=tmp_path, repeats=0), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has a folder where nobody may write")
+def test_a_folder_where_nothing_can_be_written_is_said_in_a_sentence():
+    with pytest.raises(OutputError, match=r"field-m\.onnx cannot be written"):
+        export_model(ExportRequest("field-m"), "/proc/self")

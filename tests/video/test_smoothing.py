@@ -298,3 +298,31 @@ def test_looking_ahead_stops_at_a_cut():
     assert same(made[1], field_of(0.8))
     with pytest.raises(UsageError, match="lookahead"):
         LookaheadSmoother(0.9, 99)
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom", "still"])
+def test_following_changes_a_frame_by_one_level_at_most(kind):
+    """What ``docs/video.md`` says of solving for every other frame."""
+    rng = np.random.default_rng(0)
+    height, width, count = 180, 320, 12
+    wide = np.zeros((height, width + 2 * count, 3), np.float32)
+    for size in (4, 8, 16, 32, 64, 128):
+        coarse = rng.random((height // size + 2, wide.shape[1] // size + 2, 3), np.float32)
+        wide += cv2.resize(coarse, wide.shape[1::-1], interpolation=cv2.INTER_CUBIC) * size**0.7
+    through = np.exp(-np.linspace(2.2, 0.2, height))[:, None, None]
+    hazy = (wide - wide.min()) / (wide.max() - wide.min()) * through + 0.85 * (1 - through)
+    every, second, followed, steps = TemporalSmoother(0.97), TemporalSmoother(0.97), 0, []
+    with Dehazer(threads=1) as dehazer:
+        for number in range(count):
+            frame = hazy[:, 2 * number :][:, :width] if kind == "pan" else hazy[:, :width]
+            if kind == "zoom":
+                turn = cv2.getRotationMatrix2D((width / 2, height / 2), 0, 1 + 0.003 * number)
+                frame = cv2.warpAffine(frame, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
+            pixels = np.clip(frame * 255 + rng.normal(0, 2, frame.shape), 0, 255).round().astype(np.uint8)
+            field = dehazer.solve(pixels)
+            kept = second.follow(pixels) if number % 2 else None
+            followed += kept is not None
+            outcomes = [dehazer.apply(pixels, each) for each in (every(field, pixels), kept or second(field, pixels))]
+            steps.append(np.abs(outcomes[0].astype(int) - outcomes[1]).max())
+    assert followed == count // 2
+    assert 0 < max(steps) <= 1

@@ -1,18 +1,23 @@
 """Jobs that are stopped at any moment, and results that cannot be written."""
 
 import asyncio
-import errno
 import io
+import tempfile
+import threading
+import time
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.web.conftest import zipped
 
 from unhaze.restore.options import Options
-from unhaze.web import archive_jobs
+from unhaze.web import archive_jobs, video_jobs
+from unhaze.web import job as job_module
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import Wanted
-from unhaze.web.problems import ProblemError
+from unhaze.web.problems import BrokenOffError, ProblemError
 from unhaze.web.settings import ServeSettings
 from unhaze.web.work import Work
 
@@ -83,17 +88,26 @@ def test_no_more_jobs_are_kept_than_may_be_however_many_come_at_once(hazy, monke
     run(main)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only some systems have a device that is always full")
 def test_a_full_disk_ends_the_job(hazy, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    opened = []
+    make = tempfile.TemporaryFile
+
+    def files():
+        """The first is the upload; the second, for the result, has no room."""
+        opened.append(make() if not opened else open("/dev/full", "w+b"))  # noqa: SIM115, PTH123 - closed with the job
+        return opened[-1]
 
     async def main(jobs):
-        monkeypatch.setattr(archive_jobs, "_add", full)
+        monkeypatch.setattr(job_module.tempfile, "TemporaryFile", files)
         job = await jobs.create(archive_of(hazy), Wanted(Options()), lambda _: None)
         last = [piece async for piece in job.events()][-1]
-        assert job.state == "failed"
+        assert (job.state, job.reason) == ("failed", "The disk of the service is full; send it again later.")
         assert last.startswith(b"event: end")
         assert "result" not in job.as_dict()["links"]
+        assert opened[1].closed  # no room is held until the job is forgotten
+        await jobs.remove(job.id)
+        assert len(jobs) == 0
 
     run(main)
 
@@ -131,6 +145,11 @@ def test_a_result_is_read_by_several_at_once(hazy):
         assert first == second
         assert len(first) == job.size
         assert len(zipfile.ZipFile(io.BytesIO(first)).namelist()) == 9
+        pieces = job.result()
+        await anext(pieces)
+        await jobs.remove(job.id)
+        with pytest.raises(BrokenOffError):
+            [piece async for piece in pieces]
 
     run(main)
 
@@ -142,5 +161,36 @@ def test_a_clock_that_jumps_forgets_nothing(hazy, monkeypatch):
         monkeypatch.setattr("time.time", lambda: 4e12)
         await jobs.forget_old_ones()
         assert jobs.find(job.id) is job
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "video"])
+def test_waiting_for_others_is_not_counted(hazy, monkeypatch, kind):
+    """The turn comes two hours later, by the clock of the jobs, where one may work for one."""
+    if kind == "video":
+        pytest.importorskip("av")
+        from tests.web.test_video_jobs import video
+
+        upload = io.BytesIO(video(frames=3))
+    else:
+        upload = archive_of(hazy, 2)
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    for module in (archive_jobs, job_module, video_jobs):
+        monkeypatch.setattr(module, "time", clock)
+
+    async def main(jobs):
+        release = threading.Event()
+        async with jobs._work.turn():  # the only place for pictures
+            videos = asyncio.create_task(jobs._work.run_video(release.wait, threading.Event()))
+            job = await jobs.create(upload, Wanted(Options()), lambda _: None)
+            await asyncio.sleep(0.05)
+            assert (job.state, job.done) == ("running", 0)
+            late[0] = 7200.0
+            release.set()
+        await job.wait()
+        await videos
+        assert (job.state, job.reason) == ("done", None)
 
     run(main)

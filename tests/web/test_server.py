@@ -13,6 +13,15 @@ from unhaze.errors import UsageError
 from unhaze.web.server import bind, url_of
 from unhaze.web.settings import ServeSettings
 
+
+def endless_video():
+    """One that takes far longer than a test waits."""
+    pytest.importorskip("av")
+    from tests.web.test_video_jobs import video
+
+    return video(frames=2000)
+
+
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
 
 
@@ -59,6 +68,28 @@ def test_a_running_job_is_ended_first(start_server, hazy):
         server.process.send_signal(signal.SIGINT)
         assert b'"done": 5' in read_all(connection)
     assert server.process.wait(HUNG) == 130  # what every command returns after Ctrl-C
+
+
+@needs_signals
+@pytest.mark.parametrize("signals", [1, 2], ids=["after the time of grace", "at once, by a second signal"])
+def test_who_listens_to_a_job_that_does_not_end_makes_no_noise(start_server, signals):
+    server = start_server("--grace-seconds", "0.2" if signals == 1 else "60")
+    events = server.post("/v1/jobs", endless_video()).json()["links"]["events"]
+    with socket.create_connection(("127.0.0.1", server.port), HUNG) as connection:
+        connection.sendall(f"GET {events} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        server.process.send_signal(signal.SIGTERM)
+        if signals == 2:
+            wait_until(lambda: server.log("drain"), server.process)
+            server.process.send_signal(signal.SIGTERM)
+        last = read_all(connection)
+    assert server.process.wait(HUNG) == 0
+    if signals == 1:
+        assert b"event: end\ndata: {" in last
+        assert b'"state": "cancelled"' in last
+    assert "".join(server.lines).count("Traceback") == 0
+    assert [line for line in server.log() if line["level"] != "info"] == []
+    assert server.spooled == []
 
 
 @needs_signals

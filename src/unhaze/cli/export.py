@@ -128,6 +128,8 @@ def _print(report: ExportReport) -> None:
         size = f"{row.width}x{row.height}"
         verdict = "" if row.agrees else "  does not agree"
         print(f"{row.engine:14}{size:>12}{row.largest:>16.2e}{row.rms:>12.2e}{verdict}")
+    for engine, why in report.failures.items():
+        print(f"{engine}: {why}")
     if report.cost:
         print(f"{'engine':14}{'precision':>12}{'size':>12}{'seconds':>12}{'memory':>12}")
     for cost in report.cost:

@@ -64,7 +64,9 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests that may wait for their turn.", metavar="N")] = 32,
     per_client: Annotated[int, typer.Option(help="Requests of one client at once.", metavar="N")] = 16,
     max_jobs: Annotated[int, typer.Option(help="Jobs that are kept, done ones included.", metavar="N")] = 8,
-    max_job_seconds: Annotated[float, typer.Option(help="Seconds that a job may take.", metavar="X")] = 3600.0,
+    max_job_seconds: Annotated[
+        float, typer.Option(help="Seconds that a job may take, waiting not counted.", metavar="X")
+    ] = 3600.0,
     keep_seconds: Annotated[float, typer.Option(help="Seconds that the result of a job is kept.", metavar="X")] = 600.0,
     jobs: Annotated[
         int | None,

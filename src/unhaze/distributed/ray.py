@@ -77,8 +77,12 @@ class RayBatch:
         self._stopping = False
         if self._owns:
             try:
-                _knock(address)
-                self._ray.init(**_init_options(address))
+                host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+                if host and port.isdecimal():  # fail at once where nothing listens; Ray itself would try for minutes
+                    socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_KNOCK).close()
+                where = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+                given = where if address is None else {"address": address}
+                self._ray.init(**given, log_to_driver=False, logging_level="ERROR")
             except (OSError, OverflowError, ValueError, RuntimeError) as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
                 raise UsageError(
@@ -244,21 +248,3 @@ def _import_ray() -> Any:
         raise MissingDependencyError("ray", "ray", "work on several machines with Ray") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is tried again, and told by us
     return ray
-
-
-def _knock(address: str | None) -> None:
-    """Fail at once where nothing listens at ``HOST:PORT``; Ray itself would try for minutes.
-
-    Raises:
-        OSError: Nothing does.
-    """
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_KNOCK).close()
-
-
-def _init_options(address: str | None) -> dict[str, Any]:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is not None:
-        return {"address": address, **quiet}
-    return {"include_dashboard": False, "object_store_memory": _OBJECT_STORE, **quiet}

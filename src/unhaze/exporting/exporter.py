@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unhaze import __version__
-from unhaze.errors import MissingDependencyError, OutputExistsError, UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.errors import (
+    MissingDependencyError,
+    OutputError,
+    OutputExistsError,
+    UnhazeError,
+    UnknownNameError,
+    UsageError,
+    WeightsNotFoundError,
+)
 from unhaze.exporting.cost import EngineCost, measure_cost
 from unhaze.images.atomic import atomic_output, make_folder
 from unhaze.models.catalogue import create_haze_model, finds_haze, load_model, model_info, resolve_model
@@ -76,6 +86,7 @@ class ExportReport:
         parity: Against float64, at five sizes; empty for the default, whose graph is copied as it ships.
         cost: Time and memory by engine.
         loss: What int8 costs.
+        failures: Engines that did not run it, with the reason.
     """
 
     files: dict[str, Path]
@@ -83,11 +94,12 @@ class ExportReport:
     parity: list[Parity] = field(default_factory=list)
     cost: list[EngineCost] = field(default_factory=list)
     loss: Loss | None = None
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
         """Whether every engine agrees with float64 at every size."""
-        return all(row.agrees for row in self.parity)
+        return not self.failures and all(row.agrees for row in self.parity)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -96,13 +108,14 @@ class ExportReport:
             "facts": asdict(self.facts),
             "agrees": self.agrees,
             "parity": [asdict(row) for row in self.parity],
+            "failures": self.failures,
             "cost": [asdict(row) for row in self.cost],
             "int8_loss_db": None if self.loss is None else asdict(self.loss),
         }
 
 
 def export_model(request: ExportRequest, folder: str | Path) -> ExportReport:
-    """Write a model into a folder, with a report ``NAME.json`` beside it.
+    """Write a model into a folder, with a report ``NAME.json`` beside it; all of that, or nothing.
 
     Raises:
         UsageError: The model cannot be exported in that way; the message says why.
@@ -139,27 +152,39 @@ def _export_network(name: str | None, weights: Path, request: ExportRequest, fol
         pictures = calibration_pictures(request.calibration, facts, request.calibration_pictures)
     else:
         pictures = []
-    path = _output(folder, facts.name, FORMATS[request.format], request)
-    program = export_program(graph, request.size)
-    files = {request.format: path}
-    onnx_path = path.with_suffix(".onnx")
-    if request.format == "pt2":
-        write_pt2(program, path, facts, overwrite=request.overwrite)
-    else:
-        write_onnx(program, onnx_path, facts, overwrite=request.overwrite)
-        files["onnx"] = onnx_path
-        if request.format == "openvino":
-            write_openvino(onnx_path, path, facts, overwrite=request.overwrite)
-    report = ExportReport(files, facts)
-    sizes = SIZES if request.size is None else (request.size,) * len(SIZES)
-    for each in dict.fromkeys(files.values()):
-        of_file = measure_parity(graph, runners(graph, each), sizes)
-        report.parity += [row for row in of_file if row not in report.parity]
-    if pictures:
-        _add_int8(report, pictures, request)
-    if request.repeats:
-        report.cost = _costs(graph, program, report, request)
-    _write_report(report, path, overwrite=request.overwrite)
+    with _all_or_nothing(folder, facts.name, request) as path:
+        program = export_program(graph, request.size)
+        files = {request.format: path}
+        onnx_path = path.with_suffix(".onnx")
+        if request.format == "pt2":
+            write_pt2(program, path, facts, overwrite=False)
+        else:
+            write_onnx(program, onnx_path, facts, overwrite=False)
+            files["onnx"] = onnx_path
+            if request.format == "openvino":
+                write_openvino(onnx_path, path, facts, overwrite=False)
+        report = ExportReport(files, facts)
+        sizes = SIZES if request.size is None else (request.size,) * len(SIZES)
+        for each in dict.fromkeys(files.values()):
+            found = runners(graph, each)
+            of_file, failures = measure_parity(graph, found, sizes)
+            engines = set(found) - {"torch", "pt2"}
+            if engines and engines <= set(failures):
+                reasons = "; ".join(f"{engine} {why}" for engine, why in failures.items())
+                advice = (
+                    "use it with torch" if request.size else "fix the size of the pictures with --size WIDTHxHEIGHT"
+                )
+                raise UsageError(
+                    f"No engine that is installed here runs {facts.name} as exported ({reasons}); {advice}."
+                )
+            report.parity += [row for row in of_file if row not in report.parity]
+            report.failures |= failures
+        if pictures:
+            _add_int8(report, pictures, request)
+        if request.repeats:
+            report.cost = _costs(graph, program, report, request)
+        _write_report(report, path)
+    report.files = {role: folder / each.name for role, each in report.files.items()}
     return report
 
 
@@ -210,19 +235,17 @@ def _add_int8(report: ExportReport, pictures: Sequence[Any], request: ExportRequ
     used = [picture for i, picture in enumerate(pictures) if i % 4 != 3]
     float_path = report.files["onnx"]
     int8_path = float_path.with_suffix(".int8.onnx")
-    quantize(float_path, int8_path, report.facts, used, overwrite=request.overwrite)
+    quantize(float_path, int8_path, report.facts, used, overwrite=False)
     report.files["onnx, int8"] = int8_path
     if request.format == "openvino":
         facts = replace(report.facts, precision="int8")
         xml = int8_path.with_suffix(".xml")
-        report.files["openvino, int8"] = write_openvino(int8_path, xml, facts, overwrite=request.overwrite)
+        report.files["openvino, int8"] = write_openvino(int8_path, xml, facts, overwrite=False)
     report.loss = measure_loss(float_path, int8_path, held_out or used, held_out=bool(held_out))
 
 
 def _costs(graph: ExportedGraph, program: Any, report: ExportReport, request: ExportRequest) -> list[EngineCost]:
     """Time and memory of torch and of every engine that runs what was written."""
-    import tempfile
-
     from unhaze.exporting.graph import example_inputs, write_pt2
 
     side = request.size or (_MEASURED, _MEASURED)
@@ -274,24 +297,29 @@ def _export_haze_model(name: str, request: ExportRequest, folder: Path) -> Expor
     facts = ExportFacts(
         name, kind="haze", license=info.license, hashes={"weights": _sha256(source)}, version=__version__
     )
-    path = _output(folder, name, FORMATS[request.format], request)
-    files = {request.format: path}
-    model = onnx.load(str(source))
-    set_metadata(model, facts)
-    onnx_path = path.with_suffix(".onnx")
-    with atomic_output(onnx_path, overwrite=request.overwrite) as temporary:
-        temporary.write_bytes(model.SerializeToString())
-    files["onnx"] = onnx_path
-    if request.format == "openvino":
-        write_openvino(onnx_path, path, facts, overwrite=request.overwrite)
-    report = ExportReport(files, facts)
-    _write_report(report, path, overwrite=request.overwrite)
+    with _all_or_nothing(folder, name, request) as path:
+        files = {request.format: path}
+        model = onnx.load(str(source))
+        set_metadata(model, facts)
+        onnx_path = path.with_suffix(".onnx")
+        onnx_path.write_bytes(model.SerializeToString())
+        files["onnx"] = onnx_path
+        if request.format == "openvino":
+            write_openvino(onnx_path, path, facts, overwrite=False)
+        report = ExportReport(files, facts)
+        _write_report(report, path)
+    report.files = {role: folder / each.name for role, each in report.files.items()}
     return report
 
 
-def _output(folder: Path, name: str, suffix: str, request: ExportRequest) -> Path:
-    """Where the file goes; nothing that will be written exists, or all of it may be replaced."""
-    make_folder(folder)
+@contextmanager
+def _all_or_nothing(folder: Path, name: str, request: ExportRequest) -> Iterator[Path]:
+    """Give the name that the file has while it is made, aside; what lies there at the end is moved into the folder.
+
+    Raises:
+        OutputExistsError: Something that will be written exists, and may not be replaced.
+    """
+    suffix = FORMATS[request.format]
     path = folder / f"{name}{suffix}"
     wanted = {path, path.with_suffix(".json"), *([] if request.format == "pt2" else [path.with_suffix(".onnx")])}
     if request.format == "openvino":
@@ -301,13 +329,36 @@ def _output(folder: Path, name: str, suffix: str, request: ExportRequest) -> Pat
     for each in sorted(wanted):
         if each.exists() and not request.overwrite:
             raise OutputExistsError(f"{each} exists; use --overwrite to replace it, or name another folder.")
-    return path
+    made = make_folder(folder)
+    new: list[Path] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unhaze-export-", dir=folder) as aside:
+            yield Path(aside) / path.name
+            # weights before the .xml that names them, and the report last: whoever finds it finds all
+            order = {".xml": 1, ".json": 2}
+            for staged in sorted(Path(aside).iterdir(), key=lambda each: (order.get(each.suffix, 0), each.name)):
+                target = folder / staged.name
+                is_new = not target.exists()
+                with atomic_output(target, overwrite=request.overwrite) as temporary:
+                    staged.replace(temporary)
+                new += [target] if is_new else []
+    except BaseException as error:
+        for each in new:
+            each.unlink(missing_ok=True)
+        for each in made:
+            with suppress(OSError):  # others may have put something there
+                each.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, UnhazeError):
+            reason = error.strerror or error
+            raise OutputError(
+                f"{path} cannot be written ({reason}); free some space, or name another folder."
+            ) from error
+        raise
 
 
-def _write_report(report: ExportReport, path: Path, *, overwrite: bool) -> None:
+def _write_report(report: ExportReport, path: Path) -> None:
     target = path.with_suffix(".json")
-    with atomic_output(target, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    target.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     report.files["report"] = target
 
 

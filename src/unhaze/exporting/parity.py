@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from unhaze.exporting._apart import run_apart
 from unhaze.exporting.graph import ExportedGraph, example_inputs
-from unhaze.restore.engines.onnx import OnnxEngine, installed_engines
+from unhaze.restore.engines.onnx import installed_engines
 from unhaze.restore.tiling import rounded_up
 
 if TYPE_CHECKING:
@@ -47,28 +48,29 @@ class Parity:
     agrees: bool
 
 
-Runner = Callable[[Sequence[torch.Tensor]], "NDArray[np.float32]"]
+Runner = Callable[[Sequence[Sequence[torch.Tensor]]], "tuple[list[NDArray[np.float32]], str | None]"]
+"""From the inputs of several pictures to what is made of them, and why it went no further if it did not."""
 
 
 def runners(graph: ExportedGraph, path: Path) -> dict[str, Runner]:
-    """What can run the network here: torch, and the engines for the exported file."""
+    """What can run the network here: torch, and the engines for the exported file, in processes of their own."""
 
     def in_torch(module: Any) -> Runner:
-        def run(inputs: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        def run(pictures: Sequence[Sequence[torch.Tensor]]) -> tuple[list[NDArray[np.float32]], str | None]:
             with torch.inference_mode():
-                restored: NDArray[np.float32] = module(*inputs).numpy()
-            return restored
+                return [module(*inputs).numpy() for inputs in pictures], None
 
         return run
 
     def in_engine(name: str) -> Runner:
         contract = graph.network.contract
         side = rounded_up(max(64, contract.minimum), contract.multiple_of)
-        engine = OnnxEngine(path, engine=name, side=side)
 
-        def run(inputs: Sequence[torch.Tensor]) -> NDArray[np.float32]:
-            named = dict(zip(("image", "nearness"), (each.numpy() for each in inputs), strict=False))
-            return engine.run(**named)["restored"]
+        def run(pictures: Sequence[Sequence[torch.Tensor]]) -> tuple[list[NDArray[np.float32]], str | None]:
+            named = [
+                dict(zip(("image", "nearness"), (each.numpy() for each in inputs), strict=False)) for inputs in pictures
+            ]
+            return run_apart(path, name, side, named)
 
         return run
 
@@ -82,27 +84,37 @@ def runners(graph: ExportedGraph, path: Path) -> dict[str, Runner]:
 
 def measure_parity(
     graph: ExportedGraph, found: dict[str, Runner], sizes: Sequence[tuple[int, int]] = SIZES
-) -> list[Parity]:
+) -> tuple[list[Parity], dict[str, str]]:
     """Run pictures of several sizes through everything, and through the network in float64.
 
     Args:
         graph: What was exported.
         found: Made by :func:`runners`.
         sizes: Height and width of the pictures; rounded up to what fits.
+
+    Returns:
+        A row for each picture and engine that ran it; and what failed, with the reason.
     """
     exact = copy.deepcopy(graph).double()
+    pictures = [example_inputs(graph, height, width, seed) for seed, (height, width) in enumerate(sizes)]
+    outputs, failures = {}, {}
+    for name, run in found.items():
+        outputs[name], why = run(pictures)
+        if why is not None:
+            failures[name] = why
     rows = []
-    for seed, (height, width) in enumerate(sizes):
-        inputs = example_inputs(graph, height, width, seed)
+    for place, inputs in enumerate(pictures):
         with torch.inference_mode():
             reference = exact(*(each.double() for each in inputs)).numpy()
         of_torch = 0.0
-        for name, run in found.items():
-            difference = np.abs(run(inputs).astype(np.float64) - reference)
+        for name, made in outputs.items():
+            if place >= len(made):
+                continue
+            difference = np.abs(made[place].astype(np.float64) - reference)
             largest = float(difference.max())
             of_torch = largest if name == "torch" else of_torch
             agrees = bool(largest <= max(_TOLERANCE, _TIMES_TORCH * of_torch))
             rms = float(np.sqrt(np.square(difference).mean()))
             rows_of, columns_of = inputs[0].shape[-2:]
             rows.append(Parity(name, rows_of, columns_of, largest, rms, agrees))
-    return rows
+    return rows, failures

@@ -5,7 +5,9 @@ Times are whole multiples of the time base of the stream, as the file states the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -199,7 +201,12 @@ class VideoReader:
     def _take_stream(self) -> None:
         self._stream = video_stream(self._container, self.name)
         self._stream.thread_type = "AUTO"
-        self._context = self._decoder()
+        self._context = context = self._stream.codec_context
+        # of VP8 and VP9 with alpha the decoder that sees it, which is not FFmpeg's own
+        name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.codec.canonical_name)
+        if self._stream.metadata.get("alpha_mode") == "1" and name is not None:
+            self._context = self._av.CodecContext.create(name, "r")
+            self._context.extradata = context.extradata
 
     @property
     def pictures(self) -> Pictures | None:
@@ -260,12 +267,20 @@ class VideoReader:
                 f"{self.path} is interlaced: each frame mixes the lines of two moments; add --deinterlace to make "
                 "whole pictures of them (deinterlace=True in Python)."
             )
-        self._announced = _length_of(stream)
-        length = self._announced
+        length = None  # of the video stream itself [s], as the file states it
+        if stream.duration:
+            length = Fraction(stream.duration * stream.time_base)
+        elif (stated := stream.metadata.get("DURATION")) is not None:  # of Matroska
+            with suppress(UsageError):
+                length = parse_time(stated)
+        self._announced = length
         if length is None and self._container.duration:
             length = Fraction(self._container.duration, self._av.time_base)
             if len(self._container.streams) == 1:  # else it may be that of the sound
                 self._announced = length
+        sides: Any = frame.side_data  # whose annotations call it a mapping of strings
+        turns = (bytes(side) for side in sides if side.type.name == "DISPLAYMATRIX")
+        matrices = (tuple(int(each) for each in np.frombuffer(turn, np.int32)) for turn in turns)
         return VideoInfo(
             path=self.path,
             container=self._container.format.name,
@@ -283,21 +298,11 @@ class VideoReader:
             matrix=int(frame.colorspace),
             color_range=int(frame.color_range),
             pixel_aspect=stream.sample_aspect_ratio or None,
-            display_matrix=_display_matrix(frame),
+            display_matrix=next(matrices, None),
             interlaced=interlaced,
             stream=stream.index,
             has_alpha="a" in plain_format(frame.format.name).removeprefix("gray"),
         )
-
-    def _decoder(self) -> Any:
-        """The decoder; of VP8 and VP9 with alpha the one that sees it, which is not FFmpeg's own."""
-        context = self._stream.codec_context
-        name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.codec.canonical_name)
-        if self._stream.metadata.get("alpha_mode") != "1" or name is None:
-            return context
-        with_alpha = self._av.CodecContext.create(name, "r")
-        with_alpha.extradata = context.extradata
-        return with_alpha
 
     def _rewind(self, first: int) -> None:
         """Open the file anew, and go to a frame before ``first`` from which decoding can begin."""
@@ -350,8 +355,10 @@ class VideoReader:
             yield from frames
             return
         graph: Any = None
-        times: list[int | None] = []
-        for frame in frames:
+        times: list[int | None] = []  # of the frames that the filter holds, each of which it gives back once
+        for frame in itertools.chain(frames, [None]):
+            if graph is None and frame is None:
+                return
             if graph is None:
                 graph = self._av.filter.Graph()
                 source = graph.add_buffer(template=self._stream, time_base=self.info.time_base)
@@ -360,12 +367,12 @@ class VideoReader:
                 source.link_to(bwdif)
                 bwdif.link_to(sink)
                 graph.configure()
-            times.append(frame.pts)
-            graph.push(frame)
-            yield from _pulled(self._av, graph, times)
-        if graph is not None:
-            graph.push(None)
-            yield from _pulled(self._av, graph, times)
+            times += [] if frame is None else [frame.pts]
+            graph.push(frame)  # None flushes it
+            with suppress(self._av.BlockingIOError, self._av.EOFError):  # nothing more is ready
+                while (picture := graph.pull()) is not None and times:
+                    picture.pts = times.pop(0)
+                    yield picture
 
     def _in_order(self, frames: Iterator[VideoFrame]) -> Iterator[TimedFrame]:
         """Frames with times that rise; those without a time follow the one before at the mean rate."""
@@ -376,20 +383,17 @@ class VideoReader:
             if last is not None and pts <= last:
                 pts = last + 1
             last = pts
-            self._note_change(frame)
+            # another size or layout than that of the first frame, to which all are brought, is told once
+            size, layout = f"{self.info.width} x {self.info.height}", plain_format(self.info.pixel_format)
+            here, now = f"{frame.width} x {frame.height}", plain_format(frame.format.name)
+            for told, found, what in ((size, here, "scaled to its"), (layout, now, "converted to its")):
+                note = f"Frames that are {{}} where the first is {told} were {what}."
+                if found != told and not any(each.endswith(note.partition("{}")[2]) for each in self.notes):
+                    self.notes.append(note.format(found))
             if (frame.width, frame.height) != (self.info.width, self.info.height):  # as FFmpeg does it
                 frame = frame.reformat(self.info.width, self.info.height)
             yield TimedFrame(frame, pts)
         self._check_end(None if last is None else last + step)
-
-    def _note_change(self, frame: VideoFrame) -> None:
-        """Tell once of another size or layout than that of the first frame, to which all are brought."""
-        size, layout = f"{self.info.width} x {self.info.height}", plain_format(self.info.pixel_format)
-        here, now = f"{frame.width} x {frame.height}", plain_format(frame.format.name)
-        for told, found, what in ((size, here, "scaled to its"), (layout, now, "converted to its")):
-            note = f"Frames that are {{}} where the first is {told} were {what}."
-            if found != told and not any(each.endswith(note.partition("{}")[2]) for each in self.notes):
-                self.notes.append(note.format(found))
 
     def _check_end(self, end: int | None) -> None:
         """Whether the file is as long as it says, ``end`` being the end of its last frame [time base]."""
@@ -400,8 +404,13 @@ class VideoReader:
         if self._announced is not None and self._announced - shown > max(_MISSING_END, 2 / self.info.rate):
             announced = format_time(self._announced)
             self.broken = f"{self.path} ends at {format_time(shown)}, though {announced} was announced; {kept}"
-        elif self.info.container == "mpegts" and not self.is_live and _ends_within_packet(self.path):
-            self.broken = f"{self.path} ends at {format_time(shown)} within a packet; {kept}"
+        elif self.info.container == "mpegts" and not self.is_live:
+            # it has no header that could tell that it was cut off, but packets of one length
+            with self.path.open("rb") as file:
+                head = file.read(5)
+            length = 192 if head[:1] != b"G" and head[4:5] == b"G" else 188
+            if self.path.stat().st_size % length:
+                self.broken = f"{self.path} ends at {format_time(shown)} within a packet; {kept}"
 
     def _note_damage(self, last: VideoFrame | None, packet: Any = None) -> None:
         if self.broken is None and self.pictures is not None and packet is not None:
@@ -413,43 +422,3 @@ class VideoReader:
             self.broken = (
                 f"{self.path} is damaged after {format_time(time)}; the frames that could be decoded were kept."
             )
-
-
-def _pulled(av: Any, graph: Any, times: list[int | None]) -> Iterator[VideoFrame]:
-    """What a filter that gives one frame for each has ready; frames get the times of those they were made of."""
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        if not times:
-            return
-        frame.pts = times.pop(0)
-        yield frame
-
-
-def _ends_within_packet(path: Path) -> bool:
-    """Whether a transport stream was cut off; it has no header that could tell, but packets of one length."""
-    with path.open("rb") as file:
-        head = file.read(5)
-    length = 192 if head[:1] != b"G" and head[4:5] == b"G" else 188
-    return path.stat().st_size % length != 0
-
-
-def _length_of(stream: Any) -> Fraction | None:
-    """The length of the video stream itself [s], as the file states it."""
-    if stream.duration:
-        return Fraction(stream.duration * stream.time_base)
-    stated = stream.metadata.get("DURATION")  # of Matroska
-    try:
-        return None if stated is None else parse_time(stated)
-    except UsageError:
-        return None
-
-
-def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    sides: Any = frame.side_data  # whose annotations call it a mapping of strings
-    for side in sides:
-        if side.type.name == "DISPLAYMATRIX":
-            return tuple(int(each) for each in np.frombuffer(bytes(side), np.int32))
-    return None

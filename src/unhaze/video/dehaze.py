@@ -346,20 +346,34 @@ class _Work:
         else:
             if view != "after" or not pixels.size:
                 pixels = _composed(self.pixels.to_pixels(timed.frame), pixels, view)
-            frame = self._written.to_frame(self._written.fitted(pixels), None if same else self._alpha_of(timed))
+            alpha = None  # what lends it to a frame of another layout
+            if not same and self._written.has_alpha and view == "after":
+                alpha = timed.frame.reformat(format=self._written.name)
+            frame = self._written.to_frame(self._written.fitted(pixels), alpha)
         return timed, turned(frame, self._turns), haze
 
-    def _alpha_of(self, timed: TimedFrame) -> VideoFrame | None:
-        """What lends its alpha to a frame of another layout."""
-        if not self._written.has_alpha or self.plan.view != "after":
-            return None
-        return timed.frame.reformat(format=self._written.name)
-
     def join(self) -> list[str]:
-        """Make the video of all pieces; notes on what could not stay as it was."""
+        """Make the video of all pieces; notes on what could not stay as it was.
+
+        Pictures are made of one packet each, and numbered as those of the input, or from 1 on.
+        """
         info, plan = self.reader.info, self.plan
         if self.kind == "image2":
-            return self._write_pictures()
+            pictures, base = self.reader.pictures, self.workshop.folder / "picture.part"
+            for count, packet in enumerate(self.workshop.packets(), 1):
+                target = numbered(self.target, count if pictures is None else pictures.numbers[packet.pts])
+                if target.exists() and not (plan.overwrite or plan.resume):
+                    raise OutputExistsError(
+                        f"{target} exists already; use --overwrite to replace it, or another folder."
+                    )
+                try:
+                    base.write_bytes(bytes(packet))
+                    base.replace(target)
+                except OSError as error:
+                    raise OutputError(
+                        f"{target} cannot be written: {error.strerror or error}; free some space, and use --resume."
+                    ) from error
+            return []
         cut = None
         if plan.start is not None or plan.duration is not None:
             # the first frame that is shown becomes the start
@@ -397,23 +411,6 @@ class _Work:
                 display_matrix=None if self._turns else info.display_matrix,
                 codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
             )
-
-    def _write_pictures(self) -> list[str]:
-        """Make a picture of each packet; numbered as those of the input, or from 1 on."""
-        pictures, base = self.reader.pictures, self.workshop.folder / "picture.part"
-        for count, packet in enumerate(self.workshop.packets(), 1):
-            number = count if pictures is None else pictures.numbers[packet.pts]
-            target = numbered(self.target, number)
-            if target.exists() and not (self.plan.overwrite or self.plan.resume):
-                raise OutputExistsError(f"{target} exists already; use --overwrite to replace it, or another folder.")
-            try:
-                base.write_bytes(bytes(packet))
-                base.replace(target)
-            except OSError as error:
-                raise OutputError(
-                    f"{target} cannot be written: {error.strerror or error}; free some space, and use --resume."
-                ) from error
-        return []
 
     def remove(self) -> None:
         """The video is whole: its pieces are of no more use."""

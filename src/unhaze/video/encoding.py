@@ -179,7 +179,13 @@ def choose_encoding(
         wanted = _INSTEAD[container]
         name = _ENCODERS.get(wanted, wanted)
     layout = plain_format(info.pixel_format)
-    other = _video_layout(info, name) if from_pictures and (name in _CRF or name == "prores_ks") else None
+    other = None  # of a video of pictures: what every player shows, which RGB is not
+    if from_pictures and name == "prores_ks":
+        other = "yuva444p10le" if info.has_alpha else "yuv422p10le"
+    elif from_pictures and name in _CRF:
+        odd = info.width % 2 or info.height % 2
+        deep = info.pixels(None).bits > 8 and name not in ("libvpx", "libx264")  # 10 bits of H.264 play nowhere
+        other = f"yuv4{'44' if odd and name != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
     layout = other or layout
     if name == "libx264" and (layout.startswith("gbr") or layout == "rgb24"):
         name = "libx264rgb"
@@ -220,15 +226,6 @@ def _holds(container: str, encoder: str) -> bool:
         # an encoder that does not exist is told of elsewhere
         return "does not support" not in str(error)
     return True
-
-
-def _video_layout(info: VideoInfo, encoder: str) -> str:
-    """The layout of a video of pictures: what every player shows, which RGB is not."""
-    if encoder == "prores_ks":
-        return "yuva444p10le" if info.has_alpha else "yuv422p10le"
-    odd = info.width % 2 or info.height % 2
-    deep = info.pixels(None).bits > 8 and encoder not in ("libvpx", "libx264")  # 10 bits of H.264 play nowhere
-    return f"yuv4{'44' if odd and encoder != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
 
 
 def _for_pictures(info: VideoInfo, ending: str, codec: str | None) -> Encoding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -146,7 +147,10 @@ def _try(
     old: Any = None if source is None else open_source(av, source)
     first = av.open(file_url(workshop.pieces[0].path))
     metadata = {} if old is None else _kept(old.metadata)
-    new = av.open(file_url(target), "w", format=kind, container_options=_container_options(kind, metadata))
+    needs_free_keys = kind in ("mp4", "mov") and any(key.lower() not in _PLACED_TAGS for key in metadata)
+    options = {"movflags": "+use_metadata_tags"} if needs_free_keys else {}
+    options |= {"mpegts_copyts": "1"} if kind == "mpegts" else {}
+    new = av.open(file_url(target), "w", format=kind, container_options=options)
     streams: dict[int, Any] = {}
     kinds: set[str] = set()
     try:
@@ -157,10 +161,17 @@ def _try(
                 video = _add_video(new, first.streams.video[0], each, time_base, marks)
                 continue
             kinds.add(each.type)
-            if each.type in left_out or _is_timecode(each, kind) or _is_chapters(each, old):
+            # QuickTime files get the time code of the pictures from their tags once more, and the titles of chapters
+            # of an MP4 file are written with these
+            is_data, tags = each.type == "data", each.metadata
+            is_timecode = is_data and kind in ("mov", "mp4") and "timecode" in tags
+            is_chapters = is_data and tags.get("handler_name") == "SubtitleHandler" and bool(old.chapters())
+            if each.type in left_out or is_timecode or is_chapters:
                 continue
             try:
-                streams[each.index] = _add_copy(new, each)
+                copy = streams[each.index] = new.add_stream_from_template(each, opaque=True)
+                copy.metadata.update(_kept(tags))
+                copy.disposition = each.disposition
             except (ValueError, av.FFmpegError):
                 name = "a stream without a name" if each.type is None else f"{each.type} stream {each.index}"
                 note = f"{name} of the input was not copied: {kind} cannot hold it."
@@ -169,13 +180,17 @@ def _try(
             video = _add_video(new, first.streams.video[0], None, time_base, marks)
         if old is not None and old.chapters():
             new.set_chapters(_cut_chapters(old.chapters(), cut))
-        start_codes = _start_codes(av, first.streams.video[0], video, kind)
+        start_codes, codec = None, first.streams.video[0].codec_context.codec.canonical_name
+        if kind == "avi" and codec in ("h264", "hevc"):  # the form that AVI wants, and puts in by itself for no program
+            start_codes = av.bitstream.BitStreamFilterContext(f"{codec}_mp4toannexb", first.streams.video[0], video)
         try:
             new.start_encoding()
         except (av.FFmpegError, ValueError, OSError) as error:
             return _Refused(error, kinds)
         copied = iter(()) if old is None else _copied(av, old, streams, cut)
-        _merge(new, _pictures(workshop, video, time_base, cut, start_codes), copied)
+        pictures = _pictures(workshop, video, time_base, cut, start_codes)
+        for packet in heapq.merge(pictures, copied, key=_time_of):
+            new.mux(packet)
         new.close()
     except av.FFmpegError as error:
         if error.errno == errno.EINVAL and (kinds - left_out) & {"data", "subtitle"}:
@@ -204,15 +219,6 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def _container_options(kind: str, metadata: dict[str, str]) -> dict[str, str]:
-    if kind in ("mp4", "mov"):
-        free = any(key.lower() not in _PLACED_TAGS for key in metadata)
-        return {"movflags": "+use_metadata_tags"} if free else {}
-    if kind == "mpegts":
-        return {"mpegts_copyts": "1"}
-    return {}
-
-
 def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Marks) -> Any:
     display_matrix, codec_tag = marks
     stream = new.add_stream_from_template(piece, opaque=True)
@@ -230,23 +236,6 @@ def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Mark
     return stream
 
 
-def _is_timecode(stream: Any, kind: str) -> bool:
-    """Whether a stream is the time code of the pictures, which QuickTime files get from their tags once more."""
-    return kind in ("mov", "mp4") and stream.type == "data" and "timecode" in stream.metadata
-
-
-def _is_chapters(stream: Any, old: Any) -> bool:
-    """Whether a stream holds the titles of chapters of an MP4 file, which are written with these."""
-    return bool(old.chapters() and stream.type == "data" and stream.metadata.get("handler_name") == "SubtitleHandler")
-
-
-def _add_copy(new: Any, old: Any) -> Any:
-    stream = new.add_stream_from_template(old, opaque=True)
-    stream.metadata.update(_kept(old.metadata))
-    stream.disposition = old.disposition
-    return stream
-
-
 def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:
     kept = []
     for chapter in chapters:
@@ -256,14 +245,6 @@ def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:
         if max(start, 0) < last or cut.start is None:
             kept.append({**chapter, "start": start if cut.start is None else max(start, 0), "end": last})
     return kept
-
-
-def _start_codes(av: Any, piece: Any, video: Any, kind: str) -> Any:
-    """What gives H.264 and HEVC the form that AVI wants, and puts in by itself for no program; else ``None``."""
-    codec = piece.codec_context.codec.canonical_name
-    if kind != "avi" or codec not in ("h264", "hevc"):
-        return None
-    return av.bitstream.BitStreamFilterContext(f"{codec}_mp4toannexb", piece, video)
 
 
 def _pictures(workshop: Workshop, stream: Any, time_base: Fraction, cut: Cut, start_codes: Any = None) -> Iterator[Any]:
@@ -305,19 +286,6 @@ def _copied(av: Any, old: Any, streams: dict[int, Any], cut: Cut) -> Iterator[An
             packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = streams[packet.stream.index]
         yield packet
-
-
-def _merge(new: Any, *sources: Iterator[Any]) -> None:
-    """Write packets of several sources in the order of their times."""
-    waiting = [(source, next(source, None)) for source in sources]
-    while left := [(source, packet) for source, packet in waiting if packet is not None]:
-        earliest = min(left, key=lambda each: _time_of(each[1]))[0]
-        waiting = []
-        for source, packet in left:
-            if source is earliest:
-                new.mux(packet)
-                packet = next(source, None)
-            waiting.append((source, packet))
 
 
 def _time_of(packet: Any) -> Fraction:

@@ -145,8 +145,12 @@ class FramePixels:
         """The frame as a picture without alpha: (H, W, 3) RGB or (H, W) grey; uint8, or uint16 of the whole range."""
         planes = self._planes(frame)
         if self._planar:
-            green, blue, red = (self._widen(plane) for plane in planes[:3])
-            return np.stack([red, green, blue], axis=2)
+            green, blue, red = planes[:3]
+            pixels = np.stack([red, green, blue], axis=2)
+            if self.bits in (8, 16):
+                return pixels
+            top = (1 << self.bits) - 1  # becomes 65535
+            return np.asarray((pixels.astype(np.uint32) * 65535 + top // 2) // top, np.uint16)
         if self.name in _PACKED:
             return np.ascontiguousarray(planes[0][..., :3])
         color = planes[: 1 if self._converter.info.pixel_format.kind == "gray" else 3]
@@ -161,7 +165,10 @@ class FramePixels:
         alpha = self._planes(like) if self.has_alpha and like is not None else None
         if self._planar:
             for target, channel in zip(targets, (1, 2, 0), strict=False):
-                target[...] = self._narrow(pixels[..., channel])
+                plane = pixels[..., channel]
+                if self.bits not in (8, 16):
+                    plane = np.asarray((plane.astype(np.uint32) * ((1 << self.bits) - 1) + 32767) // 65535, np.uint16)
+                target[...] = plane
         elif self.name in _PACKED:
             targets[0][..., :3] = pixels
         else:
@@ -209,19 +216,6 @@ class FramePixels:
             else:
                 planes.append(lines[:, : plane.width])
         return planes
-
-    def _widen(self, plane: Pixels) -> Pixels:
-        """Samples over the whole range of 16 bits, where they have more than 8."""
-        if self.bits in (8, 16):
-            return plane
-        top = (1 << self.bits) - 1
-        return np.asarray((plane.astype(np.uint32) * 65535 + top // 2) // top, np.uint16)
-
-    def _narrow(self, plane: Pixels) -> Pixels:
-        if self.bits in (8, 16):
-            return plane
-        top = (1 << self.bits) - 1
-        return np.asarray((plane.astype(np.uint32) * top + 32767) // 65535, np.uint16)
 
 
 def turned(frame: VideoFrame, turns: int) -> VideoFrame:

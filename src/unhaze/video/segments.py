@@ -144,28 +144,22 @@ class Workshop:
                 f"{self.folder} was begun with other settings ({', '.join(changed)}); give those again, or begin anew "
                 "with --overwrite."
             )
-        number = 1
-        while (piece := self._read(number)) is not None:
+        while stored := self._stored(len(self.pieces) + 1):
+            try:
+                path = self.folder / stored["file"]
+                packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
+                piece = Piece(path, [int(time) for time in stored["times"]], packets)
+            except (ValueError, KeyError, TypeError):
+                break
+            if not path.is_file():
+                break
             self.pieces.append(piece)
-            number += 1
         while self.pieces and self._stored(len(self.pieces)).get("state") and not self.state():
             self.keep(len(self.pieces) - 1)  # without it the next piece would not be what it was to be
-        number = len(self.pieces) + 1
+        endings, last = (".mkv", ".nut", ".mov", ".npz", ".part"), f"{len(self.pieces):05d}"
         for path in self.folder.iterdir():  # of a piece that never became whole
-            if (
-                path.suffix in (".mkv", ".nut", ".mov", ".npz", ".part")
-                and path.stem.split(".")[0] > f"{number - 1:05d}"
-            ):
+            if path.suffix in endings and path.stem.split(".")[0] > last:
                 path.unlink()
-
-    def _read(self, number: int) -> Piece | None:
-        try:
-            stored = self._stored(number)
-            path = self.folder / stored["file"]
-            packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
-            return Piece(path, [int(time) for time in stored["times"]], packets) if path.is_file() else None
-        except (ValueError, KeyError, TypeError):
-            return None
 
     def _stored(self, number: int) -> dict[str, Any]:
         """What lies beside a piece; nothing where it is not whole."""

@@ -152,7 +152,9 @@ class TemporalSmoother:
         if 1 - same.mean() < STILL:
             return before.field, same
         flow = _motion(now.gray, before.gray)
-        moved = _sameness(_moved(before.gray, flow), now.gray) * _within(flow)
+        height, width = now.gray.shape
+        was_within = (flow >= -1).all(axis=2) & (flow[..., 0] <= width) & (flow[..., 1] <= height)
+        moved = _sameness(_moved(before.gray, flow), now.gray) * np.asarray(was_within, np.float32)
         if moved.mean() <= same.mean():
             return before.field, same
         field = before.field
@@ -238,7 +240,9 @@ class _Look:
     """A frame as it is compared with others: at the size of its field, and as a thumbnail."""
 
     def __init__(self, pixels: Pixels, size: tuple[int, ...]) -> None:
-        view = _shrunk(pixels, *size)
+        height, width = size
+        view = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+        view /= np.float32(full_scale(pixels))
         self.small = thumbnail(view)
         self.gray: FloatArray = luminance(view) if view.ndim == 3 else view
 
@@ -266,20 +270,6 @@ def _moved(values: FloatArray, places: FloatArray) -> FloatArray:
     return np.asarray(moved, np.float32)
 
 
-def _within(places: FloatArray) -> FloatArray:
-    """1 where a place lay within the frame before, else 0."""
-    height, width = places.shape[:2]
-    inside = (places >= -1).all(axis=2) & (places[..., 0] <= width) & (places[..., 1] <= height)
-    return np.asarray(inside, np.float32)
-
-
-def _shrunk(pixels: Pixels, height: int, width: int) -> FloatArray:
-    """A frame at the size of its field, float32 in [0, 1]."""
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small /= np.float32(full_scale(pixels))
-    return np.asarray(small, np.float32)
-
-
 def thumbnail(pixels: Pixels) -> FloatArray:
     """A frame as ``THUMBNAIL``, (h, w, 3) float32 in [0, 1]."""
     small = cv2.resize(pixels, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -296,12 +286,10 @@ def is_cut(before: FloatArray, after: FloatArray) -> bool:
     difference = float(np.abs(after - before).mean())
     if difference > CUT_DIFFERENCE_ALONE:
         return True
-    return difference > CUT_DIFFERENCE and _histogram_distance(before, after) > CUT_HISTOGRAM
-
-
-def _histogram_distance(one: FloatArray, other: FloatArray) -> float:
-    """Share of the pixels in other bins, 0 to 1, mean of the channels."""
-    return float(np.mean([0.5 * np.abs(_histogram(one, c) - _histogram(other, c)).sum() for c in range(3)]))
+    if difference <= CUT_DIFFERENCE:
+        return False
+    elsewhere = [0.5 * np.abs(_histogram(before, c) - _histogram(after, c)).sum() for c in range(3)]
+    return float(np.mean(elsewhere)) > CUT_HISTOGRAM
 
 
 def _histogram(small: FloatArray, channel: int) -> FloatArray:

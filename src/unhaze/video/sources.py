@@ -120,7 +120,10 @@ def find_pictures(name: Path) -> Pictures | None:
         if not kinds:
             return None
         most = max(kinds.values(), key=len)  # a folder of frames may hold a thumbnail of another kind
-        return _named_alike(sorted(most, key=_natural))
+        # frame9 before frame10
+        parts = {path: [part for part in re.split(r"(\d+)", path.name) if part] for path in most}
+        order = {path: [(0, int(each)) if each.isdecimal() else (1, each) for each in parts[path]] for path in most}
+        return _named_alike(sorted(most, key=order.__getitem__))
     if not is_pattern(name) or name.exists():
         return None
     before, after = _PATTERN.split(name.name, maxsplit=1)
@@ -132,12 +135,6 @@ def find_pictures(name: Path) -> Pictures | None:
             found[int(match[1])] = path
     numbers = tuple(sorted(found))
     return Pictures(tuple(found[number] for number in numbers), numbers, name.name) if found else None
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Sorts ``frame9`` before ``frame10``."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def _named_alike(paths: Sequence[Path]) -> Pictures:
@@ -175,14 +172,21 @@ def open_source(av: Any, name: str, rate: Fraction | None = None) -> InputContai
             raise ImageDecodeError(f"{name} is empty.")
         device = _device(name)
         if device is not None:
-            return _open_device(av, *device)
-        place = name if is_address(name) else file_url(path)
-        opened: InputContainer = av.open(
-            place,
-            metadata_errors="replace",
-            timeout=_WAIT if is_address(name) else None,
-            options={"rtsp_flags": "prefer_tcp"} if name.startswith("rtsp") else {},  # UDP loses packets
-        )
+            kind, place = device
+            if kind not in av.formats_available:
+                raise UnsupportedImageError(
+                    f"The installed PyAV opens no cameras of the kind {kind}. Let ffmpeg send it: "
+                    f"ffmpeg -f {kind} -i {place} -c:v libx264 -tune zerolatency -f mpegts -listen 1 "
+                    "http://127.0.0.1:8090, and name http://127.0.0.1:8090 here."
+                )
+            opened: InputContainer = av.open(place, format=kind)
+        else:
+            opened = av.open(
+                name if is_address(name) else file_url(path),
+                metadata_errors="replace",
+                timeout=_WAIT if is_address(name) else None,
+                options={"rtsp_flags": "prefer_tcp"} if name.startswith("rtsp") else {},  # UDP loses packets
+            )
         return opened
     except av.InvalidDataError as error:
         raise ImageDecodeError(
@@ -195,17 +199,6 @@ def open_source(av: Any, name: str, rate: Fraction | None = None) -> InputContai
         if error.errno == errno.EISDIR:
             raise UsageError(f"{name} is a folder without pictures; name a video.") from error
         raise ImageDecodeError(f"{name} cannot be opened: {error.strerror or error}.") from error
-
-
-def _open_device(av: Any, kind: str, name: str) -> InputContainer:
-    if kind not in av.formats_available:
-        raise UnsupportedImageError(
-            f"The installed PyAV opens no cameras of the kind {kind}. Let ffmpeg send it: "
-            f"ffmpeg -f {kind} -i {name} -c:v libx264 -tune zerolatency -f mpegts -listen 1 http://127.0.0.1:8090, "
-            "and name http://127.0.0.1:8090 here."
-        )
-    opened: InputContainer = av.open(name, format=kind)
-    return opened
 
 
 def video_stream(container: InputContainer, name: str) -> Any:

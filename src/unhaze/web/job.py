@@ -13,10 +13,11 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from logging import ERROR
 from typing import IO, Any, Literal
 
-from unhaze.web.problems import ProblemError
+from unhaze.web.problems import BrokenOffError, ProblemError, problem_of
 from unhaze.web.watching import log_event
 
 __all__ = ["Job", "JobState", "wait_to_the_end"]
@@ -34,7 +35,7 @@ class Job(ABC):
         kind: What came.
         source: The upload; closed with the job.
         total: Pictures or frames in it; ``None`` where that is not known.
-        seconds: The longest that it may take.
+        seconds: The longest that it may take, in which waiting for others does not count.
 
     Attributes:
         id: Cannot be guessed; who knows it may see the result.
@@ -43,6 +44,8 @@ class Job(ABC):
         failed: Those that could not be.
         failures: Place of each among them, its name, and why it failed.
         reason: Why the job as a whole failed, in a sentence.
+        seconds: The longest that it may work.
+        deadline: When that is over; moved on by the time that it waits [s].
         media_type, filename: What the result is.
     """
 
@@ -58,7 +61,7 @@ class Job(ABC):
         self.notes: list[str] = []
         self.reason: str | None = None
         self.ended: float | None = None
-        self.deadline = time.monotonic() + seconds
+        self.seconds, self.deadline = seconds, time.monotonic() + seconds
         self._source = source
         self._result: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the job
         self._reading = threading.Lock()
@@ -67,6 +70,7 @@ class Job(ABC):
 
     def start(self) -> None:
         """Begin."""
+        self.deadline = time.monotonic() + self.seconds
         self._task = asyncio.create_task(self._run())
 
     @abstractmethod
@@ -122,27 +126,38 @@ class Job(ABC):
             return self._result.seek(0, 2)
 
     async def result(self) -> AsyncIterator[bytes]:
-        """The file of results, in pieces."""
+        """The file of results, in pieces.
+
+        Raises:
+            BrokenOffError: The job was removed meanwhile.
+        """
         place = 0
-        while piece := await asyncio.to_thread(self._read, place):
-            place += len(piece)
-            yield piece
+        try:
+            while piece := await asyncio.to_thread(self._read, place):
+                place += len(piece)
+                yield piece
+        except ValueError as error:  # the file is closed
+            raise BrokenOffError("The job was removed meanwhile.") from error
 
     def _read(self, place: int) -> bytes:
         with self._reading:  # several may read at once, and the file has one position
             self._result.seek(place)
             return self._result.read(_PIECE)
 
-    async def remove(self) -> None:
-        """Stop, and let the files go."""
+    async def stop(self) -> None:
+        """End it where it stands; who listens is told that it was cancelled."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
         if self.state == "running":  # stopped before it had begun
             self.state = "cancelled"
             self._tell()
+
+    async def remove(self) -> None:
+        """Stop, and let the files go."""
+        await self.stop()
         self._release()
-        self._result.close()
+        self._let_result_go()
 
     async def wait(self) -> None:
         """Return when it has ended."""
@@ -156,17 +171,21 @@ class Job(ABC):
             state = "done"
         except ProblemError as problem:
             state, self.reason = "failed", problem.detail
-        except Exception as error:  # the disk is full, for example
-            state, self.reason = "failed", "The result cannot be written; send it again later."
+        except Exception as error:
+            known = problem_of(error)  # a disk that is full, for example
+            state = "failed"
+            self.reason = "The result cannot be written; send it again later." if known is None else known.detail
             log_event("failure", level=ERROR, error=type(error).__name__, job="cannot be written")
         finally:
             self.state, self.ended = state, time.monotonic()
             self._release()
+            if state != "done":
+                self._let_result_go()  # nobody may have it, and others need the room
             self._tell()
 
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise ProblemError(503, "The job took too long; send less at once.")
+    def _let_result_go(self) -> None:
+        with suppress(OSError):  # on a full disk, what is still in the buffer has no place; it is closed all the same
+            self._result.close()
 
     def _release(self) -> None:
         self._source.close()

@@ -19,7 +19,7 @@ from unhaze.errors import (
     UsageError,
 )
 
-__all__ = ["PROBLEM_TYPE", "ProblemError", "problem_of", "problem_response", "retry_later"]
+__all__ = ["PROBLEM_TYPE", "BrokenOffError", "ProblemError", "problem_of", "problem_response", "retry_later"]
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -32,7 +32,8 @@ _STATUS_OF: tuple[tuple[type[UnhazeError], int], ...] = (
     (UsageError, 422),
     (MissingError, 422),
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class ProblemError(Exception):
@@ -49,6 +50,10 @@ class ProblemError(Exception):
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
 
 
+class BrokenOffError(Exception):
+    """An answer that has begun cannot come to its end, so its connection is closed."""
+
+
 def retry_later(status: int, detail: str, seconds: int) -> ProblemError:
     """A refusal that ends by itself: 429 or 503 with ``Retry-After``."""
     return ProblemError(status, detail, {"Retry-After": str(seconds)})
@@ -61,9 +66,9 @@ def problem_of(error: Exception) -> ProblemError | None:
     if isinstance(error, MemoryError):
         return retry_later(503, "There is not enough memory for this picture now; send it again later.", 10)
     if isinstance(error, OSError) and error.errno in _FULL:
-        return retry_later(
-            503, "The disk of the service is full, or all files that it may open are; try again later.", 10
-        )
+        return retry_later(503, "The disk of the service is full; send it again later.", 10)
+    if isinstance(error, OSError) and error.errno in _TOO_MANY_FILES:
+        return retry_later(503, "The service has as many files open as it may; send it again later.", 10)
     status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), None)
     return None if status is None else ProblemError(status, str(error))
 

@@ -5,6 +5,7 @@ Neither holds names of pictures, addresses of clients, or anything else that a c
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -111,6 +112,8 @@ class _ServerLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, asyncio.CancelledError):
+            return  # a request that the end of the service broke off: it has its own line, and so has that end
         what = {} if error is None else {"error": type(error).__name__}
         log_event("server", level=record.levelno, message=record.getMessage().strip(), **what)
 
