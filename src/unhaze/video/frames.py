@@ -52,6 +52,7 @@ MATRICES: tuple[str, ...] = get_args(Matrix)
 _MAGIC = b"YUV4MPEG2"
 _LONGEST_LINE = 4096
 _MOST_DIGITS = 9  # of a side; more is no size, and slow to read
+_SHOWN_DIGITS = 20  # of a side that is no size
 _AHEAD = 64 << 20  # [bytes] taken before they arrive: a header may claim a frame that never comes
 _MAX_SIDE = 32_767  # of cv2.warpAffine
 _HD_LINES = 720
@@ -527,9 +528,14 @@ def _parse_y4m_header(header: bytes) -> StreamInfo:
             extensions[key] = value
         else:
             tags[token[0]] = token[1:]
-    size = [tags.get(key, "") for key in "WH"]
-    if not all(value.isdecimal() and len(value) <= _MOST_DIGITS and int(value) > 0 for value in size):
+    size = [tags.get(key, "").lstrip("0") for key in "WH"]
+    if not all(value.isdecimal() for value in size):
         raise ImageDecodeError("The header of the y4m stream is damaged: it gives no width and height.")
+    if any(len(value) > _MOST_DIGITS for value in size):
+        sides = "x".join(value if len(value) <= _SHOWN_DIGITS else f"{value[:_SHOWN_DIGITS]}..." for value in size)
+        raise ImageTooLargeError(
+            f"Frames of {sides} pixels are above the limit of {_MAX_SIDE:,} on a side; check the size of the stream."
+        )
     name = tags.get("C", "420jpeg")
     if name not in _Y4M_FORMATS:
         raise UnsupportedImageError(
