@@ -127,6 +127,23 @@ def test_linked_folders_do_not_lead_round_in_circles(tmp_path):
     assert len(plan([tmp_path / "in"])) == 1
 
 
+@pytest.mark.parametrize("inputs", ["in", "in/*.png", "in/**/*"])
+def test_links_that_lead_nowhere_or_in_circles_fail_and_the_rest_goes_on(tmp_path, inputs):
+    make(tmp_path / "in/a.png")
+    make(tmp_path / "elsewhere.png")
+    (tmp_path / "in/good.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "in/round.png").symlink_to(tmp_path / "in/round.png")
+    (tmp_path / "in/folder.png").symlink_to(tmp_path)
+    (tmp_path / "in/gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    jobs = {job.source.name: job for job in plan([tmp_path / inputs])}
+    assert jobs.keys() == {"a.png", "good.png", "gone.png", "round.png"}
+    assert [job.source.name for job in jobs.values() if job.ready] == ["a.png", "good.png"]
+    for name in ("gone.png", "round.png"):
+        assert isinstance(jobs[name].error, ImageDecodeError)
+        assert f"{name} leads nowhere (" in str(jobs[name].error)
+
+
 # -- our own products -------------------------------------------------------------------------------------------------
 
 

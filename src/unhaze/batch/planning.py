@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -313,7 +314,7 @@ class Planner:
         base, rest = Path(*parts[:first]), str(Path(*parts[first:]))
         files: defaultdict[Path, list[str]] = defaultdict(list)
         for path in base.glob(rest):
-            if path.is_file():
+            if path.is_file() or _leads_nowhere(path):
                 files[path.parent].append(path.name)
         if not files:
             yield Found(Path(pattern), error=ImageDecodeError(f"{pattern} matches no file; check the pattern."))
@@ -335,8 +336,17 @@ class Planner:
         """Files that are pictures by their suffix and were not made by us."""
         names = set(names)
         for name in sorted(names):
-            if self.is_picture(name, names) and (folder / name).is_file():
-                yield Found(folder / name, below)
+            path = folder / name
+            if not self.is_picture(name, names):
+                continue
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                if os.path.islink(path) or not isinstance(error, FileNotFoundError):  # noqa: PTH114  it has not just gone
+                    yield Found(path, error=_unreadable(path, error))
+                continue
+            if stat.S_ISREG(mode):
+                yield Found(path, below)
 
     def is_picture(self, name: str, beside: Collection[str] | Callable[[], Collection[str]]) -> bool:
         """Whether a file of an input folder is a picture by its name, and was not made by us.
@@ -420,7 +430,14 @@ class Planner:
         return replace(job, overwrite=True)
 
 
+def _leads_nowhere(path: Path) -> bool:
+    """Whether a path is a symbolic link without an end: what it names is not there, or it names itself."""
+    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114  which never raise
+
+
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:
     reason = getattr(error, "strerror", None) or error
+    if _leads_nowhere(path):
+        return ImageDecodeError(f"The link {path} leads nowhere ({reason}); mend it or remove it.")
     what = "folder" if os.path.isdir(path) else "file"  # noqa: PTH112  which raises where nothing may be looked at
     return ImageDecodeError(f"The {what} {path} cannot be read ({reason}); check its name and permissions.")

@@ -147,7 +147,7 @@ def restore_remote(
                 raise OutputExistsError(f"{output} exists; allow overwriting it, or skip it.")
             return Record(job.source, "skipped", output, reason=f"{output} exists.")
         maps = bool(set(job.sides) - {"compare"})
-        dehazer.check_budget(info, maps=maps)
+        dehazer.check_budget(info, maps=maps, max_pixels=options.max_pixels)
         turns = turns or MemoryTurns(options.max_memory)
         with turns.reserved(dehazer.memory_needed(info, maps=maps), threading.Event()):
             rendered = render(dehazer, data, format_for_suffix(ending.lower()), options, sides=job.sides, clock=clock)

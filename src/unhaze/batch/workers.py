@@ -338,7 +338,7 @@ class Batch:
                 self._skip_overtaken(job)
                 return
             needs_maps = bool(set(job.sides) - {"compare"})
-            self.dehazer.check_budget(job.info, maps=needs_maps)
+            self.dehazer.check_budget(job.info, maps=needs_maps, max_pixels=self.options.max_pixels)
             needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
             with self._memory.reserved(needed, self._abandoned):
                 format = format_for_suffix(job.output.suffix.lower())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 __all__ = ["boxes", "described_colours", "meta_box", "primary_properties"]
+
+_MAX_PROPERTIES = 0x7FFF  # more cannot be numbered
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -51,7 +54,7 @@ def primary_properties(meta: bytes) -> list[tuple[bytes, bytes]]:
                 break
         for kind, content in boxes(parts[b"iprp"]):
             if kind == b"ipco":
-                properties += boxes(content)
+                properties += islice(boxes(content), _MAX_PROPERTIES)
             elif kind == b"ipma":
                 head, index = ">IB" if content[0] else ">HB", "H" if content[3] & 1 else "B"
                 place = 8

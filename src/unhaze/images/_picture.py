@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from unhaze.errors import ImageDecodeError, ImageTooLargeError
-from unhaze.images.budget import METADATA_LIMIT, Budget
+from unhaze.errors import ImageDecodeError
+from unhaze.images.budget import METADATA_LIMIT, Budget, check_pixels
 from unhaze.images.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
@@ -211,11 +211,8 @@ class Source:
         """Refuse sizes of zero and pictures over the limit."""
         if width <= 0 or height <= 0:
             raise self.damaged(f"its header claims {width} x {height} pixels")
-        if max_pixels is not None and width * height > max_pixels:
-            raise ImageTooLargeError(
-                f"{self.name} has {width} x {height} pixels, more than the limit of {max_pixels}; raise max_pixels "
-                "if you trust the file."
-            )
+        if max_pixels is not None:
+            check_pixels(self.name, width, height, max_pixels)
 
 
 @contextmanager

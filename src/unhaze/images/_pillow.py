@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -14,15 +14,18 @@ from unhaze.images._picture import Decoded, ImageInfo, Metadata, Source
 __all__ = ["decode_simple", "open_simple", "simple_info"]
 
 
-def open_simple(source: Source, factory: type[ImageFile.ImageFile]) -> ImageFile.ImageFile:
-    """Parse the header.
+def open_simple(
+    source: Source, factory: type[ImageFile.ImageFile], file: BinaryIO | None = None
+) -> ImageFile.ImageFile:
+    """Parse the header, that of ``file`` where it takes the place of the source.
 
     The reader of the format is called directly: ``Image.open`` would apply the pixel limit that belongs to the host
     program.
     """
-    source.file.seek(0)
+    file = source.file if file is None else file
+    file.seek(0)
     try:
-        return factory(source.file)
+        return factory(file)
     except Image.DecompressionBombError as error:  # a few readers apply the limit themselves
         raise UnsupportedImageError(f"{source.name} is too large for a file of its kind; convert it to PNG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError) as error:
@@ -47,12 +50,12 @@ def decode_simple(source: Source, image: Image.Image, max_pixels: int | None) ->
     source.check_size(*image.size, max_pixels)
     info = simple_info("", image)
     mode = ("L" if info.channels == 1 else "RGB") + ("A" if info.has_alpha else "")
-    dpi, comment = image.info.get("dpi"), image.info.get("comment")
+    dpi = image.info.get("dpi")
     try:
         stored: np.ndarray[Any, Any] = np.array(image.convert(mode))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if "truncated" in str(error):
             raise source.truncated() from error
         raise source.damaged() from error
-    metadata = Metadata(dpi=dpi if dpi and all(dpi) else None, comment=comment if isinstance(comment, bytes) else None)
+    metadata = Metadata(dpi=dpi if dpi and all(dpi) else None)
     return Decoded(*split_channels(stored, grey=info.channels == 1), metadata=metadata)

@@ -68,6 +68,7 @@ class Layout:
     scattered: bool = False  # whether other chunks stand between those
     surplus: int = 0  # [bytes] in them behind the end of the compressed data
     end: int = 0  # of what was read
+    names: set[bytes] = field(default_factory=set)  # of all chunks that make sense
     other_profile: bool = False  # whether cICP says something else than the profile
     _texts: list[tuple[str, str]] = field(default_factory=list)
     _parsed: int = 0  # how many chunks have been looked through for texts
@@ -219,6 +220,7 @@ def read_layout(source: Source, header: Layout | None = None) -> Layout:
                 raise UnsupportedImageError(f"{source.name} is {kind}, which is not read; convert it first.")
             else:
                 (layout.behind if layout.pixel_data else layout.chunks).append((name, content))
+                layout.names.add(name)
         position += 12 + length
 
 
@@ -226,7 +228,7 @@ def _makes_sense(name: bytes, content: bytes, layout: Layout) -> bool:
     """Whether a chunk stands where it may, as often as it may, and has a length of its kind."""
     if layout.pixel_data and name in _BEFORE_PIXELS:
         return False
-    if name in _ONCE and any(name == other for other, _ in (*layout.chunks, *layout.behind)):
+    if name in _ONCE and name in layout.names:
         return False
     if name == b"PLTE":
         return len(content) % 3 == 0 and 3 <= len(content) <= 768 and layout.kind not in (GREY, GREY_ALPHA)

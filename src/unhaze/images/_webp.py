@@ -27,6 +27,7 @@ _PIXEL_CHUNKS = {b"VP8 ", b"VP8L"}
 _KNOWN_CHUNKS = {*_PIXEL_CHUNKS, b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP"}
 _ANIMATION_FLAG, _ALPHA_FLAG = 0x02, 0x10
 
+_NAMED = 20  # unknown chunks that a note names
 _SHORTEST = 32  # [bytes] of a header; of less OpenCV complains to the terminal
 
 
@@ -38,7 +39,7 @@ class _Layout:
     lossless: bool = False
     frames: int = 0
     end: int = 0
-    unknown: list[bytes] = field(default_factory=list)
+    unknown: list[bytes] = field(default_factory=list)  # their names, each once
     metadata: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
@@ -71,7 +72,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     metadata = Metadata(exif=layout.exif, xmp=layout.metadata.get(b"XMP "), icc=layout.metadata.get(b"ICCP"))
     notes = []
     if layout.unknown:
-        names = ", ".join(dict.fromkeys(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown))
+        names = ", ".join(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown[:_NAMED])
+        names += ", ..." if len(layout.unknown) > _NAMED else ""
         notes.append(f"Chunks of the WebP that nothing is known of were dropped ({names}).")
     notes += source.note_on_tail(layout.end)
     return Decoded(pixels, alpha, metadata=metadata, encoding=Encoding(lossless=layout.lossless), notes=notes)
@@ -106,7 +108,7 @@ def _read_layout(source: Source) -> _Layout:
         elif name in (b"EXIF", b"XMP ", b"ICCP"):
             if source.budget.admits(size):
                 layout.metadata.setdefault(name, source.read_at(place, size))
-        elif name not in _KNOWN_CHUNKS:
+        elif name not in _KNOWN_CHUNKS and len(layout.unknown) <= _NAMED and name not in layout.unknown:
             layout.unknown.append(name)
         position += 8 + size + size % 2
     if not layout.width:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import numpy as np
 
 from unhaze.errors import OverBudgetError, UnknownNameError, UsageError
-from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT
+from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT, check_pixels
 from unhaze.images.color import tone_curve
 from unhaze.images.files import (
     ImageInfo,
@@ -375,8 +375,15 @@ class Dehazer:
             return picture + self._network.memory_needed(info.height, info.width, left)
         return picture + maps * _MAP_BYTES * info.pixels
 
-    def check_budget(self, info: ImageInfo, *, maps: bool = False) -> None:
-        """Raise OverBudgetError where a picture does not fit into ``max_memory``."""
+    def check_budget(self, info: ImageInfo, *, maps: bool = False, max_pixels: int | None = None) -> None:
+        """Raise ImageTooLargeError or OverBudgetError where a picture does not fit into the limits.
+
+        Args:
+            info: Size and type of the picture.
+            maps: Whether maps at full resolution will be asked for.
+            max_pixels: In place of that of the dehazer; ``None`` takes that.
+        """
+        check_pixels("The picture", info.width, info.height, max_pixels or self.max_pixels)
         need = self.memory_needed(info, maps=maps)
         if self.max_memory is not None and need > self.max_memory:
             raise OverBudgetError(
@@ -504,7 +511,7 @@ class Dehazer:
         room = METADATA_LIMIT
         if self.max_memory is not None:
             info = identify(source)
-            self.check_budget(info, maps=maps)
+            self.check_budget(info, maps=maps, max_pixels=max_pixels)
             left = self.max_memory - self.memory_needed(info, maps=maps)
             room = min(room, _METADATA_INCLUDED + left // METADATA_COPIES)
         return read_image(source, max_pixels=max_pixels or self.max_pixels, max_metadata=room)
