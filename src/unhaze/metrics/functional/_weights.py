@@ -67,7 +67,8 @@ def load_verified(known: KnownFile, path: str | os.PathLike[str] | None) -> Mapp
             if known.scripted:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", DeprecationWarning)  # there is no other reader for these files
-                    return torch.jit.load(stream, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+                    scripted: Mapping[str, Tensor] = torch.jit.load(stream, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+                return scripted
             state = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsNotFoundError(

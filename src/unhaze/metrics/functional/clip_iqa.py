@@ -201,7 +201,7 @@ class ClipNetwork(nn.Module):
         words = texts.shape[1]
         x = self.token_embedding(texts) + self.positional_embedding[:words]
         ahead = torch.ones(words, words, dtype=torch.bool, device=texts.device).triu(1)
-        for block in self.transformer["resblocks"]:
+        for block in self.get_submodule("transformer.resblocks").children():
             x = block(x, ahead)
         ends = x[torch.arange(len(texts)), texts.argmax(1)]
         projected: Tensor = self.ln_final(ends) @ self.text_projection
@@ -241,5 +241,5 @@ def clip_iqa(preds: Tensor, network: ClipNetwork) -> Tensor:
     texts = [[begin, *text, end] for pair in PAIRS for text in pair]
     longest = max(map(len, texts))
     padded = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=images.device)
-    shares = network(images, padded).double().unflatten(1, (len(PAIRS), 2)).softmax(2)
-    return shares[..., 0].mean(1)
+    scores: Tensor = network(images, padded).double()
+    return scores.reshape(-1, len(PAIRS), 2).softmax(2)[..., 0].mean(1)

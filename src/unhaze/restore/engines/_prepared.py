@@ -18,23 +18,23 @@ from typing import Any
 
 from unhaze.images.atomic import temporary_path
 
-__all__ = ["CACHE_VARIABLE", "open_session"]
+__all__ = ["CACHE_VARIABLE", "kept_place", "open_session"]
 
 CACHE_VARIABLE = "UNHAZE_ENGINE_CACHE"  # "off": nothing is kept, and what is kept is not used
 _MOST_KEPT = 4  # files; each takes twice the room of its network
 _LARGEST = 1 << 26  # [bytes]; larger networks take so long to run that opening them does not matter
 
 
-def open_session(weights: Path, options: Any, providers: Sequence[str]) -> Any:
+def open_session(weights: Path, place: Path | None, options: Any, providers: Sequence[str]) -> Any:
     """An ``onnxruntime.InferenceSession`` on the processor, from what is kept of a network, else from its file.
 
     Args:
-        weights: The ONNX file; what is prepared of it is kept for the next time.
+        weights: The ONNX file.
+        place: What is prepared of it is kept here for the next time; ``None`` keeps nothing.
         options: ``onnxruntime.SessionOptions``; changed here.
         providers: As onnxruntime takes them.
     """
     onnxruntime = import_module("onnxruntime")
-    place = _place(weights, onnxruntime.__version__)
     if place is not None:
         with suppress(Exception):  # whatever is wrong with a kept file, there is the network's own
             if not hasattr(os, "geteuid") or place.stat().st_uid == os.geteuid():
@@ -61,11 +61,15 @@ def open_session(weights: Path, options: Any, providers: Sequence[str]) -> Any:
     return onnxruntime.InferenceSession(str(weights), options, providers=providers)
 
 
-def _place(weights: Path, version: str) -> Path | None:
+def kept_place(weights: Path, version: str) -> Path | None:
     """Where a network is kept, or is to be; ``None`` where it is not to be.
 
     The name follows from the file and its state, the version of onnxruntime and the processor: what was prepared for
     one need not run on another.
+
+    Args:
+        weights: The ONNX file.
+        version: Of onnxruntime.
     """
     if os.environ.get(CACHE_VARIABLE, "").lower() in ("off", "0", "no"):
         return None

@@ -20,7 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unhaze.errors import MissingDependencyError, MissingError, OverBudgetError, UnknownNameError, WeightsError
-from unhaze.restore.engines._prepared import open_session
+from unhaze.restore.engines._prepared import kept_place, open_session
 from unhaze.restore.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class _OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = [*(each for each in wanted if each in there), _CPU]
         if providers == [_CPU]:
-            session = open_session(weights, options, providers)
+            session = open_session(weights, kept_place(weights, onnxruntime.__version__), options, providers)
         else:
             session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
         self.outputs = [output.name for output in session.get_outputs()]
