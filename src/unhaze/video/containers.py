@@ -53,7 +53,16 @@ def import_av() -> Any:
     # messages in Python would need its lock, for which threads of decoders wait while they are being ended: a deadlock
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.PANIC)
+    # of a frame with side data that PyAV has no name for, such as EXIF, it would else give none
+    av.sidedata.sidedata.Type._missing_ = classmethod(_unnamed)
     return av
+
+
+def _unnamed(kind: Any, value: int) -> Any:
+    """A member of PyAV's list of side data for a number that it ends before."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNNAMED_{value}", value
+    return member
 
 
 @dataclass(frozen=True, slots=True)
