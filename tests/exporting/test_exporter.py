@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 import unhaze
-from unhaze.errors import OutputExistsError, UnknownNameError, UsageError, WeightsError, WeightsNotFoundError
+from unhaze.errors import (
+    OutputError,
+    OutputExistsError,
+    UnknownNameError,
+    UsageError,
+    WeightsError,
+    WeightsNotFoundError,
+)
 from unhaze.exporting.exporter import ExportRequest, export_model
 from unhaze.restore.engines.exports import read_export
 
@@ -77,12 +84,14 @@ def test_an_engine_that_crashes_is_a_line_of_the_report(weights, tmp_path, broke
 
 
 def test_what_no_engine_runs_leaves_nothing(weights, tmp_path, broken_openvino, monkeypatch):
-    broken_openvino("raise RuntimeError('it is broken.')")
+    broken_openvino("raise RuntimeError('Exception from src/a.cpp:1:\\nit is broken.')")
     monkeypatch.setattr("unhaze.exporting.parity.installed_engines", lambda: ["openvino"])
     (tmp_path / "mine.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "new" / "out"):
         before = sorted(tmp_path.iterdir())
-        with pytest.raises(UsageError, match=r"runs aodnet-base as exported \(openvino failed \(.*\)\); fix the size"):
+        with pytest.raises(
+            UsageError, match=r"runs aodnet-base as exported \(openvino failed \(.*it is broken.*\)\); fix"
+        ):
             export_model(ExportRequest(None, weights, repeats=0), folder)
         assert sorted(tmp_path.iterdir()) == before
 
@@ -93,7 +102,7 @@ def test_a_report_that_fails_leaves_what_was_there(weights, tmp_path, monkeypatc
 
     (tmp_path / "aodnet-base.onnx").write_bytes(b"of yesterday")
     monkeypatch.setattr("unhaze.exporting.parity.measure_parity", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match=r"aodnet-base\.onnx cannot be written \(No space"):
         export_model(ExportRequest(None, weights, repeats=0, overwrite=True), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["aodnet-base.onnx"]
     assert (tmp_path / "aodnet-base.onnx").read_bytes() == b"of yesterday"
@@ -289,3 +298,9 @@ def test_a_network_with_depth_as_an_input(tmp_path):
     with pytest.raises(UsageError, match="not quantised"):
         export_model(ExportRequest(None, path, calibration=tmp_path, repeats=0), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has a folder where nobody may write")
+def test_a_folder_where_nothing_can_be_written_is_said_in_a_sentence():
+    with pytest.raises(OutputError, match=r"field-m\.onnx cannot be written"):
+        export_model(ExportRequest("field-m"), "/proc/self")

@@ -17,7 +17,7 @@ from unhaze.web import archive_jobs, video_jobs
 from unhaze.web import job as job_module
 from unhaze.web.jobs import Jobs
 from unhaze.web.parameters import Wanted
-from unhaze.web.problems import ProblemError
+from unhaze.web.problems import BrokenOffError, ProblemError
 from unhaze.web.settings import ServeSettings
 from unhaze.web.work import Work
 
@@ -145,6 +145,11 @@ def test_a_result_is_read_by_several_at_once(hazy):
         assert first == second
         assert len(first) == job.size
         assert len(zipfile.ZipFile(io.BytesIO(first)).namelist()) == 9
+        pieces = job.result()
+        await anext(pieces)
+        await jobs.remove(job.id)
+        with pytest.raises(BrokenOffError):
+            [piece async for piece in pieces]
 
     run(main)
 

@@ -1,13 +1,19 @@
 """Maps that an answer in JSON links to."""
 
+import asyncio
 import io
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 from tests.patience import wait_until
 
 from unhaze.batch.side_products import encode_map
 from unhaze.restore.dehazer import Dehazer
+from unhaze.web.app import Service
+from unhaze.web.problems import BrokenOffError
+from unhaze.web.settings import ServeSettings
 
 
 def test_json_links_to_the_picture_and_the_maps_asked_for(server, hazy):
@@ -62,3 +68,28 @@ def test_results_are_forgotten(start_server, hazy):
     links = [link() for _ in range(33)]
     assert server.get(links[0]).status == 404
     assert server.spooled == []
+
+
+def test_a_result_that_is_forgotten_while_it_is_fetched_breaks_off(hazy):
+    """An answer that ended in order, but too early, would leave the connection open and its client waiting."""
+
+    async def main():
+        service, sent = Service(ServeSettings()), []
+        link = (await service.results.add(SimpleNamespace(data=hazy, sides={})))["picture"]
+
+        async def send(message):
+            sent.append(message)
+            service.results.close()  # between the head of the answer and its body
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "GET", "path": link, "query_string": b"", "http_version": "1.1"}
+        scope |= {"scheme": "http", "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000)}
+        scope |= {"headers": [(b"host", b"127.0.0.1:8000")], "asgi": {"version": "3.0", "spec_version": "2.3"}}
+        with pytest.raises(BrokenOffError):
+            await service.app(scope, receive, send)
+        service.work.close()
+        assert [each["type"] for each in sent] == ["http.response.start"]
+
+    asyncio.run(main())

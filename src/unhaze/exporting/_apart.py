@@ -79,8 +79,10 @@ def _main(path: str, engine: str, side: int, count: int, folder: str) -> int:
             unfinished.replace(scratch / f"out{place}.npy")
     except UnhazeError as error:
         # the engine's own words: those around them advise people who were given a file
-        reason = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
-        (scratch / "reason").write_text(reason[:300].rstrip(".") or type(error).__name__, encoding="utf-8")
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+        said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+        reason = said[0][:300].rstrip(".") if said else type(error).__name__
+        (scratch / "reason").write_text(reason, encoding="utf-8")
         return 1
     return 0
 

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unhaze import __version__
-from unhaze.errors import MissingDependencyError, OutputExistsError, UnknownNameError, UsageError, WeightsNotFoundError
+from unhaze.errors import (
+    MissingDependencyError,
+    OutputError,
+    OutputExistsError,
+    UnhazeError,
+    UnknownNameError,
+    UsageError,
+    WeightsNotFoundError,
+)
 from unhaze.exporting.cost import EngineCost, measure_cost
 from unhaze.images.atomic import atomic_output, make_folder
 from unhaze.models.catalogue import create_haze_model, finds_haze, load_model, model_info, resolve_model
@@ -334,12 +342,17 @@ def _all_or_nothing(folder: Path, name: str, request: ExportRequest) -> Iterator
                 with atomic_output(target, overwrite=request.overwrite) as temporary:
                     staged.replace(temporary)
                 new += [target] if is_new else []
-    except BaseException:
+    except BaseException as error:
         for each in new:
             each.unlink(missing_ok=True)
         for each in made:
             with suppress(OSError):  # others may have put something there
                 each.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, UnhazeError):
+            reason = error.strerror or error
+            raise OutputError(
+                f"{path} cannot be written ({reason}); free some space, or name another folder."
+            ) from error
         raise
 
 

@@ -279,8 +279,13 @@ class VideoReader:
                 f"{self.path} is interlaced: each frame mixes the lines of two moments; add --deinterlace to make "
                 "whole pictures of them (deinterlace=True in Python)."
             )
-        self._announced = _length_of(stream)
-        length = self._announced
+        length = None  # of the video stream itself [s], as the file states it
+        if stream.duration:
+            length = Fraction(stream.duration * stream.time_base)
+        elif (stated := stream.metadata.get("DURATION")) is not None:  # of Matroska
+            with suppress(UsageError):
+                length = parse_time(stated)
+        self._announced = length
         if length is None and self._container.duration:
             length = Fraction(self._container.duration, self._av.time_base)
             if len(self._container.streams) == 1:  # else it may be that of the sound
@@ -429,14 +434,3 @@ class VideoReader:
             self.broken = (
                 f"{self.path} is damaged after {format_time(time)}; the frames that could be decoded were kept."
             )
-
-
-def _length_of(stream: Any) -> Fraction | None:
-    """The length of the video stream itself [s], as the file states it."""
-    if stream.duration:
-        return Fraction(stream.duration * stream.time_base)
-    stated = stream.metadata.get("DURATION")  # of Matroska
-    try:
-        return None if stated is None else parse_time(stated)
-    except UsageError:
-        return None

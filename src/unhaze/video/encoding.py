@@ -231,9 +231,16 @@ def _encoding(
         for old, new in (("yuva", "yuv"), ("gbrap", "gbrp"), ("rgba64", "rgb48"), ("rgba", "rgb24")):
             layout = layout.replace(old, new)
     stills = info.container == "image2" or (replaces and info.codec in _STILL_CODECS)
-    mixed = replaces and info.has_alpha and layout.startswith("rgba")  # of which encoders of video know YUV only
-    if (stills or mixed) and (name in _CRF or name == "prores_ks"):
-        layout = other = _video_layout(info, name)
+    mixed = replaces and info.has_alpha and layout == "rgba"  # of which encoders of video know YUV only
+    if (stills or mixed) and name == "prores_ks":  # what every player shows, which RGB is not
+        layout = other = "yuva444p10le" if info.has_alpha else "yuv422p10le"
+    elif (stills or mixed) and info.has_alpha and name.startswith("libvpx"):
+        layout = other = "yuva420p"
+    elif (stills or mixed) and name in _CRF:
+        odd = info.width % 2 or info.height % 2
+        # 10 bits of H.264 play nowhere, and of VP9 there is no encoder here
+        deep = info.pixels(None).bits > 8 and name in ("libx265", "libsvtav1")
+        layout = other = f"yuv4{'44' if odd and name != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
     elif replaces and layout != plain_format(info.pixel_format):
         other = layout
     if name == "libx264" and (layout.startswith("gbr") or layout == "rgb24"):
@@ -280,17 +287,6 @@ def _holds(container: str, encoder: str) -> bool:
         # an encoder that does not exist is told of elsewhere
         return "does not support" not in str(error)
     return True
-
-
-def _video_layout(info: VideoInfo, encoder: str) -> str:
-    """The layout of a video of pictures: what every player shows, which RGB is not."""
-    if encoder == "prores_ks":
-        return "yuva444p10le" if info.has_alpha else "yuv422p10le"
-    if info.has_alpha and encoder.startswith("libvpx"):
-        return "yuva420p"
-    odd = info.width % 2 or info.height % 2
-    deep = info.pixels(None).bits > 8 and encoder not in ("libvpx", "libx264")  # 10 bits of H.264 play nowhere
-    return f"yuv4{'44' if odd and encoder != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
 
 
 def _for_pictures(info: VideoInfo, ending: str, codec: str | None) -> Encoding:

@@ -154,7 +154,10 @@ def _try(
     old: Any = None if source is None else open_source(av, source)
     first = av.open(file_url(workshop.pieces[0].path))
     metadata = {} if old is None else _kept(old.metadata)
-    new = av.open(file_url(target), "w", format=kind, container_options=_container_options(kind, metadata))
+    needs_free_keys = kind in ("mp4", "mov") and any(key.lower() not in _PLACED_TAGS for key in metadata)
+    options = {"movflags": "+use_metadata_tags"} if needs_free_keys else {}
+    options |= {"mpegts_copyts": "1"} if kind == "mpegts" else {}
+    new = av.open(file_url(target), "w", format=kind, container_options=options)
     streams: dict[int, Any] = {}
     kinds: set[str] = set()
     try:
@@ -221,15 +224,6 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
         ):
             kept[key] = value
     return kept
-
-
-def _container_options(kind: str, metadata: dict[str, str]) -> dict[str, str]:
-    if kind in ("mp4", "mov"):
-        free = any(key.lower() not in _PLACED_TAGS for key in metadata)
-        return {"movflags": "+use_metadata_tags"} if free else {}
-    if kind == "mpegts":
-        return {"mpegts_copyts": "1"}
-    return {}
 
 
 def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Marks) -> Any:

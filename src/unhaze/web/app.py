@@ -396,7 +396,10 @@ async def _tell_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):  # of the router
         sentences = {404: "There is nothing at this address.", 405: "This address does not know this method."}
         detail = sentences.get(error.status_code, "The request cannot be understood.")
-        headers = {"Allow": _methods_at(request)} if error.status_code == 405 else error.headers
+        headers = error.headers
+        if error.status_code == 405:  # the router names the methods of one route, and several may lead to an address
+            here = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
+            headers = {"Allow": ", ".join(sorted({method for route in here for method in route.methods}))}
         return problem_response(ProblemError(error.status_code, detail, headers), request_id)
     if isinstance(error, ClientDisconnect):
         return problem_response(ProblemError(400, "The client has gone."), request_id)
@@ -404,12 +407,6 @@ async def _tell_problem(request: Request, error: Exception) -> Response:
     if problem is None:
         raise error
     return problem_response(problem, request_id)
-
-
-def _methods_at(request: Request) -> str:
-    """Methods that an address knows, of all routes that lead to it; the router names those of one."""
-    here = [route for route in request.app.routes if route.path_regex.match(request.url.path)]
-    return ", ".join(sorted({method for route in here for method in route.methods}))
 
 
 async def _listen(request: Request, gone: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from unhaze.images.files import WRITE_FORMATS, identify
 from unhaze.web.archives import Archive, Member
 from unhaze.web.job import Job, wait_to_the_end
 from unhaze.web.parameters import Wanted
-from unhaze.web.problems import problem_of
+from unhaze.web.problems import ProblemError, problem_of
 from unhaze.web.watching import log_event
 from unhaze.web.work import Work
 
@@ -54,8 +54,9 @@ class ArchiveJob(Job):
         with zipfile.ZipFile(self._result, "w", zipfile.ZIP_STORED) as target:
             names = {member.name.lower() for member in self._archive.members}  # what is made beside takes none of them
             for place, member in enumerate(self._archive.members):
-                self._check_time()
                 rendered, waiting = None, time.monotonic()
+                if waiting > self.deadline:
+                    raise ProblemError(503, "The job took too long; send less at once.")
                 try:
                     async with self._work.turn(patient=True) as turn:
                         self.deadline += time.monotonic() - waiting

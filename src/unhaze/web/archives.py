@@ -90,7 +90,14 @@ def open_archive(file: IO[bytes], *, largest: int) -> Archive:
     members, ignored, total, packed = [], 0, 0, 0
     names: set[str] = set()
     for info in archive.infolist():
-        _check_name(info)
+        name = info.orig_filename
+        parts = name.replace("\\", "/").split("/")
+        leads_elsewhere = name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\\" in name
+        is_hidden = any(unicodedata.category(letter) in _UNSEEN and letter not in _JOINERS for letter in name)
+        if leads_elsewhere or is_hidden or len(name) > 1000 or not name.strip("/ ."):
+            raise _refused("holds a name that leads elsewhere or cannot be shown; rename it")
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused("holds a link or a device; leave it out")
         if info.is_dir():
             continue
         if info.flag_bits & 0x1:
@@ -129,18 +136,6 @@ def _check_directory(file: IO[bytes], size: int) -> None:
         raise _refused("is of the large kind (ZIP64); send a smaller one")
     if length > _LARGEST_DIRECTORY or count > 4 * MOST_PICTURES:
         raise ProblemError(413, f"The archive holds too many files; send at most {MOST_PICTURES} pictures.")
-
-
-def _check_name(info: zipfile.ZipInfo) -> None:
-    name = info.orig_filename
-    parts = name.replace("\\", "/").split("/")
-    leads_elsewhere = name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\\" in name
-    is_hidden = any(unicodedata.category(letter) in _UNSEEN and letter not in _JOINERS for letter in name)
-    if leads_elsewhere or is_hidden or len(name) > 1000 or not name.strip("/ ."):
-        raise _refused("holds a name that leads elsewhere or cannot be shown; rename it")
-    mode = info.external_attr >> 16
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused("holds a link or a device; leave it out")
 
 
 def _refused(why: str) -> ProblemError:

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unhaze.web.problems import ProblemError, problem_response, retry_later
+from unhaze.web.problems import BrokenOffError, ProblemError, problem_response, retry_later
 from unhaze.web.settings import ServeSettings
 from unhaze.web.watching import RequestLog, Watch, log_event
 
@@ -37,6 +37,11 @@ _SLOWEST = 64 << 10  # [bytes/s] that an upload needs beyond its first seconds
 _DISCARDED = 8 << 20  # [bytes] of a refused body that are read, so that its sender comes to read the answer
 _DISCARDING = 2.0  # [s]
 _EXPOSED = "X-Request-Id, X-Unhaze-Density, X-Unhaze-Airlight, X-Unhaze-Left-Alone, Retry-After, Content-Disposition"
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -51,7 +56,7 @@ _HEADERS = {
 }
 
 
-class SlowReaderError(Exception):
+class SlowReaderError(BrokenOffError):
     """The client does not read its answer."""
 
 
@@ -89,20 +94,31 @@ class Guard:
         counted = scope["path"] not in _PROBES
         self._clients[client] += counted
         self.served += counted
-        sent = _Sent(send, told, self._settings.upload_seconds, self._cors(headers))
+        origin, more = headers.get("origin"), {}
+        is_known_origin = origin in self._origins
+        if origin is not None and is_known_origin:
+            more = {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Expose-Headers": _EXPOSED,
+                "Cross-Origin-Resource-Policy": "cross-origin",
+            }
+        sent = _Sent(send, told, self._settings.upload_seconds, more)
         try:
             received = self._limited(receive, told)
             try:
                 await self._check(scope, headers, client)
                 if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                    await self._preflight(headers)(scope, receive, sent)
+                    answer = Response(status_code=405, headers={"Allow": "GET, POST, DELETE"})
+                    if is_known_origin:
+                        answer = Response(status_code=204, headers=_PREFLIGHT)
+                    await answer(scope, receive, sent)
                 else:
                     await self._app(scope, received, sent)
             except ProblemError as problem:
                 if told.has_more_body and "100-continue" not in headers.get("expect", ""):
                     await _discard(receive)
                 await problem_response(problem, told.id)(scope, receive, sent)
-        except SlowReaderError:
+        except BrokenOffError:
             raise  # uvicorn closes the connection
         except Exception as error:  # the answer to it has been given, see the handlers of the routes
             trace = "".join(traceback.format_exception(error))
@@ -175,28 +191,6 @@ class Guard:
             return message
 
         return limited
-
-    def _cors(self, headers: Headers) -> dict[str, str]:
-        origin = headers.get("origin")
-        if origin is None or origin not in self._origins:
-            return {}
-        return {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": _EXPOSED,
-            "Cross-Origin-Resource-Policy": "cross-origin",
-        }
-
-    def _preflight(self, headers: Headers) -> Response:
-        if headers.get("origin") not in self._origins:
-            return Response(status_code=405, headers={"Allow": "GET, POST, DELETE"})
-        return Response(
-            status_code=204,
-            headers={
-                "Access-Control-Allow-Methods": "GET, POST, DELETE",
-                "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type",
-                "Access-Control-Max-Age": "600",
-            },
-        )
 
 
 class _Sent:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from logging import ERROR
 from typing import IO, Any, Literal
 
-from unhaze.web.problems import ProblemError, problem_of
+from unhaze.web.problems import BrokenOffError, ProblemError, problem_of
 from unhaze.web.watching import log_event
 
 __all__ = ["Job", "JobState", "wait_to_the_end"]
@@ -126,11 +126,18 @@ class Job(ABC):
             return self._result.seek(0, 2)
 
     async def result(self) -> AsyncIterator[bytes]:
-        """The file of results, in pieces."""
+        """The file of results, in pieces.
+
+        Raises:
+            BrokenOffError: The job was removed meanwhile.
+        """
         place = 0
-        while piece := await asyncio.to_thread(self._read, place):
-            place += len(piece)
-            yield piece
+        try:
+            while piece := await asyncio.to_thread(self._read, place):
+                place += len(piece)
+                yield piece
+        except ValueError as error:  # the file is closed
+            raise BrokenOffError("The job was removed meanwhile.") from error
 
     def _read(self, place: int) -> bytes:
         with self._reading:  # several may read at once, and the file has one position
@@ -179,10 +186,6 @@ class Job(ABC):
     def _let_result_go(self) -> None:
         with suppress(OSError):  # on a full disk, what is still in the buffer has no place; it is closed all the same
             self._result.close()
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise ProblemError(503, "The job took too long; send less at once.")
 
     def _release(self) -> None:
         self._source.close()

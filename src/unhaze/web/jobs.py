@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -60,7 +61,8 @@ class Jobs:
         job: Job
         with ExitStack() as stack:
             source = stack.enter_context(tempfile.TemporaryFile())
-            await asyncio.to_thread(_copy, file, source)
+            file.seek(0)
+            await asyncio.to_thread(shutil.copyfileobj, file, source, _PIECE)
             source.seek(0)
             head = source.read(VIDEO_HEAD)
             if is_video(head):
@@ -115,9 +117,3 @@ class Jobs:
         """Stop and forget all."""
         for name in list(self._jobs):
             await self.remove(name)
-
-
-def _copy(source: IO[bytes], target: IO[bytes]) -> None:
-    source.seek(0)
-    while piece := source.read(_PIECE):
-        target.write(piece)

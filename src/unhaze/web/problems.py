@@ -19,7 +19,7 @@ from unhaze.errors import (
     UsageError,
 )
 
-__all__ = ["PROBLEM_TYPE", "ProblemError", "problem_of", "problem_response", "retry_later"]
+__all__ = ["PROBLEM_TYPE", "BrokenOffError", "ProblemError", "problem_of", "problem_response", "retry_later"]
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -48,6 +48,10 @@ class ProblemError(Exception):
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+class BrokenOffError(Exception):
+    """An answer that has begun cannot come to its end, so its connection is closed."""
 
 
 def retry_later(status: int, detail: str, seconds: int) -> ProblemError:

@@ -14,7 +14,7 @@ from typing import IO
 from unhaze.batch.planning import SIDE_PRODUCTS
 from unhaze.batch.workers import Rendered
 from unhaze.images.files import WRITE_FORMATS, identify
-from unhaze.web.problems import ProblemError
+from unhaze.web.problems import BrokenOffError, ProblemError
 
 __all__ = ["Part", "Results"]
 
@@ -123,7 +123,7 @@ async def _pieces(result: _Result, part: Part) -> AsyncIterator[bytes]:
     while place < part.size:
         try:
             piece = await asyncio.to_thread(result.read, part, place)
-        except ValueError:  # it was forgotten meanwhile; the connection breaks off, which the caller notices
-            return
+        except ValueError as error:
+            raise BrokenOffError("The result was forgotten meanwhile.") from error
         place += len(piece)
         yield piece

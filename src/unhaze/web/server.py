@@ -74,7 +74,8 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
     service = Service(settings)
     config = uvicorn.Config(
         service.app,
-        http=_protocol(settings.header_seconds),
+        # uvicorn makes objects of this class by itself
+        http=type("Protocol", (_Protocol,), {"header_seconds": settings.header_seconds}),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -95,19 +96,15 @@ def serve(settings: ServeSettings, listener: socket.socket) -> int:
         sys.stderr.flush()
         os._exit(0)  # threads in native code cannot be stopped
     if server.is_recycled and not server.ended_by:
-        _start_anew(listener, service.app.served)
+        # become a new process of the same command and number, which answers those that have connected meanwhile
+        log_event("recycle", requests=service.app.served)
+        sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait until the new process can take them
+        listener.set_inheritable(True)
+        os.environ[_LISTENER_VARIABLE] = str(listener.fileno())
+        os.execv(sys.executable, sys.orig_argv)
     listener.close()
     return server.ended_by
-
-
-def _start_anew(listener: socket.socket, served: int) -> None:
-    """Become a new process of the same command and number, which answers those that have connected meanwhile."""
-    log_event("recycle", requests=served)
-    sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait until the new process can take them
-    listener.set_inheritable(True)
-    os.environ[_LISTENER_VARIABLE] = str(listener.fileno())
-    os.execv(sys.executable, sys.orig_argv)
 
 
 class _Server(uvicorn.Server):
@@ -151,7 +148,8 @@ class _Server(uvicorn.Server):
         except TimeoutError:
             log_event("end", reason="the time to end work under way is over")
             await self._service.jobs.stop()  # the events of a job end with it, and so do the connections of listeners
-        self.should_exit = True
+        finally:
+            self.should_exit = True
 
 
 class _Protocol(H11Protocol):
@@ -197,11 +195,6 @@ class _Protocol(H11Protocol):
         self._deadline = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
-
-
-def _protocol(header_seconds: float) -> type[_Protocol]:
-    """The class, which uvicorn makes objects of by itself, with its limit."""
-    return type("Protocol", (_Protocol,), {"header_seconds": header_seconds})
 
 
 def url_of(settings: ServeSettings, listener: Any) -> str:

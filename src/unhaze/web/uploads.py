@@ -59,8 +59,27 @@ async def receive_upload(request: Request, *, what: str) -> AsyncIterator[Upload
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        async with _form(request, what) as upload:
-            yield upload
+        try:
+            form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+        except HTTPException as error:  # what Starlette makes of a form that it cannot read
+            raise ProblemError(
+                422, f"The form cannot be read ({error.detail}); send it as multipart/form-data."
+            ) from error
+        try:
+            found, texts = [], []
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    found.append((name, value))
+                else:
+                    texts.append((name, value))
+            if not found or found[0][0] != "file":
+                raise ProblemError(422, f"The form has no file in its field 'file'; put {what} there.")
+            upload = found[0][1]
+            if not upload.size:
+                raise ProblemError(422, f"The file in the form is empty; send {what}.")
+            yield Upload(upload.file, upload.size, tuple(texts))
+        finally:
+            await form.close()
     elif not kind or kind.startswith(("image/", "video/")) or kind in _RAW_TYPES:
         with tempfile.TemporaryFile() as file:
             async for piece in request.stream():
@@ -73,26 +92,3 @@ async def receive_upload(request: Request, *, what: str) -> AsyncIterator[Upload
         raise ProblemError(
             415, f"A body of the type {kind[:60]!r} is not taken; send {what} as its body, or as multipart/form-data."
         )
-
-
-@asynccontextmanager
-async def _form(request: Request, what: str) -> AsyncIterator[Upload]:
-    try:
-        form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
-    except HTTPException as error:  # what Starlette makes of a form that it cannot read
-        raise ProblemError(422, f"The form cannot be read ({error.detail}); send it as multipart/form-data.") from error
-    try:
-        found, texts = [], []
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                found.append((name, value))
-            else:
-                texts.append((name, value))
-        if not found or found[0][0] != "file":
-            raise ProblemError(422, f"The form has no file in its field 'file'; put {what} there.")
-        upload = found[0][1]
-        if not upload.size:
-            raise ProblemError(422, f"The file in the form is empty; send {what}.")
-        yield Upload(upload.file, upload.size, tuple(texts))
-    finally:
-        await form.close()

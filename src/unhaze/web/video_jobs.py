@@ -108,29 +108,28 @@ class VideoJob(Job):
                         plan = VideoPlan(jobs=1, temporal=self._wanted.temporal)
 
                         def progress(done: int, total: int | None, moment: Fraction) -> None:
-                            self._progress(loop, done)
+                            now = time.monotonic()
+                            if self._stop.is_set():
+                                raise _StoppedError("The job was stopped.")
+                            if now > self.deadline:
+                                raise _StoppedError("The job took too long; send a shorter video.")
+                            self.done = done
+                            if now - self._told > _TOLD_EVERY:
+                                self._told = now
+                                loop.call_soon_threadsafe(self._tell)
 
                         made = dehaze_video(path, output, plan=plan, dehazer=dehazer, progress=progress)
             except UnhazeError as error:
-                if isinstance(error, _StoppedError):
+                problem = None if isinstance(error, _StoppedError) else problem_of(error)
+                if problem is None:
                     raise
-                raise _without_paths(error, path, output) from error
+                detail = _named(problem.detail, path, output)
+                raise ProblemError(problem.status, detail, problem.headers) from error
             self.done = self.total = made.frames
             self.notes = [_named(note, path, output) for note in (*filter(None, [made.broken]), *made.notes)]
             with output.open("rb") as result:
                 shutil.copyfileobj(result, self._result)
             self._result.flush()
-
-    def _progress(self, loop: asyncio.AbstractEventLoop, done: int) -> None:
-        now = time.monotonic()
-        if self._stop.is_set():
-            raise _StoppedError("The job was stopped.")
-        if now > self.deadline:
-            raise _StoppedError("The job took too long; send a shorter video.")
-        self.done = done
-        if now - self._told > _TOLD_EVERY:
-            self._told = now
-            loop.call_soon_threadsafe(self._tell)
 
 
 def _kind_of(head: bytes) -> str:
@@ -157,10 +156,3 @@ def _kind_of(head: bytes) -> str:
 def _named(sentence: str, path: Path, output: Path) -> str:
     """A sentence about files of ours, for one who does not know them."""
     return sentence.replace(str(path), "The video").replace(str(output), "The result")
-
-
-def _without_paths(error: UnhazeError, path: Path, output: Path) -> Exception:
-    problem = problem_of(error)
-    if problem is None:
-        return error
-    return ProblemError(problem.status, _named(problem.detail, path, output), problem.headers)
