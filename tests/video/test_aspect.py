@@ -66,6 +66,12 @@ def test_the_pixel_aspect_stays(ending, codec, aspect, nothing, tmp_path):
     assert (played.returncode, played.stderr) == (0, b"")
 
 
+def test_that_of_the_transmission_stays_too(nothing, tmp_path):
+    source = make(tmp_path / "in.webm", "libvpx-vp9 -cpu-used 8 -deadline realtime", "4/3")
+    dehaze_video(source, tmp_path / "in-dehazed.webm", dehazer=nothing, save_transmission=True)
+    assert stream(tmp_path / "in-transmission.webm")["sample_aspect_ratio"] == stream(source)["sample_aspect_ratio"]
+
+
 def test_matroska_stays_sound_to_the_byte(nothing, tmp_path):
     """Its tracks have a check sum, and nothing behind them may move."""
     result = dehaze_video(make(tmp_path / "in.mkv", "ffv1", "4/3"), dehazer=nothing)

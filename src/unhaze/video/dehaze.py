@@ -296,9 +296,10 @@ class _Work:
         results = self._line.run(self._encoded, after=after, state=workshop.state(), done=done)
         try:
             for timed, frame, haze in results:
-                workshop.add(frame, timed.pts, self.encoding, self._form, timed.frame.duration or 0)
+                shown = timed.frame.duration or 0
+                workshop.add(frame, timed.pts, self.encoding, self._form, shown)
                 if self.second is not None:
-                    self.second.add(haze, timed.pts)
+                    self.second.add(haze, timed.pts, shown)
                 done += 1
                 if self._progress is not None:
                     self._progress(done, total, (timed.pts - info.start) * info.time_base)
