@@ -35,6 +35,7 @@ from unhaze.video.segments import FramesFormat, Workshop, parts_folder, segment_
 from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered
 from unhaze.video.times import format_time
 from unhaze.video.transmission import TransmissionVideo
+from unhaze.video.trial import comes_back
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -229,6 +230,11 @@ class _Work:
         info, self._progress = reader.info, progress
         self.pixels = info.pixels(dehazer.max_pixels)
         self.kind = "image2" if is_pattern(target) else container_for(target.suffix)
+        # a file that cannot say how it is turned for display is turned itself
+        self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
+        width, height, aspect = info.width * (2 if plan.view == "beside" else 1), info.height, info.pixel_aspect
+        if self._turns % 2:
+            width, height, aspect = height, width, aspect and 1 / aspect
         self.encoding = choose_encoding(
             info,
             plan.codec,
@@ -236,17 +242,12 @@ class _Work:
             plan.preset,
             pictures=target.suffix if self.kind == "image2" else None,
             container=self.kind,
+            works=lambda encoding: comes_back(info, encoding, self.kind, width, height),
         )
         if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
             # AVI has no times, and FLV none below zero, so frames must be stored in the order they are shown
             self.encoding.options["bf"] = "0"
-        # a file that cannot say how it is turned for display is turned itself
-        self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
         self._line = DehazeLine(reader, plan, dehazer, self.pixels)
-        width, height = info.width * (2 if plan.view == "beside" else 1), info.height
-        aspect = info.pixel_aspect
-        if self._turns % 2:
-            width, height, aspect = height, width, aspect and 1 / aspect
         self._form = FramesFormat(width, height, info.rate, info.time_base, aspect, describe(info, self.encoding))
         self._written = self.encoding.pixels(info) or self.pixels
         if plan.view == "beside":
@@ -295,9 +296,10 @@ class _Work:
         results = self._line.run(self._encoded, after=after, state=workshop.state(), done=done)
         try:
             for timed, frame, haze in results:
-                workshop.add(frame, timed.pts, self.encoding, self._form)
+                shown = timed.frame.duration or 0
+                workshop.add(frame, timed.pts, self.encoding, self._form, shown)
                 if self.second is not None:
-                    self.second.add(haze, timed.pts)
+                    self.second.add(haze, timed.pts, shown)
                 done += 1
                 if self._progress is not None:
                     self._progress(done, total, (timed.pts - info.start) * info.time_base)
@@ -410,6 +412,7 @@ class _Work:
                 cut=cut,
                 display_matrix=None if self._turns else info.display_matrix,
                 codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
+                pixel_aspect=self._form.pixel_aspect,
             )
 
     def remove(self) -> None:

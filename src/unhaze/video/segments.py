@@ -86,11 +86,13 @@ class Piece:
         times: When its frames are shown [time base], in their order.
         packets: For each packet, in the order of the file, the numbers of the frames that give its times of
             presentation and decoding, counted from the first frame of the video; the latter may be negative.
+        shown: How long its last frame is shown [time base]; 0 if that is not known.
     """
 
     path: Path
     times: list[int]
     packets: list[tuple[int, int]]
+    shown: int = 0
 
 
 class Workshop:
@@ -148,7 +150,8 @@ class Workshop:
             try:
                 path = self.folder / stored["file"]
                 packets = [(int(pts), int(dts)) for pts, dts in stored["packets"]]
-                piece = Piece(path, [int(time) for time in stored["times"]], packets)
+                times, shown = [int(time) for time in stored["times"]], int(stored["shown"])
+                piece = Piece(path, times, packets, shown)
             except (ValueError, KeyError, TypeError):
                 break
             if not path.is_file():
@@ -185,13 +188,14 @@ class Workshop:
         except (OSError, ValueError, EOFError, BadZipFile):
             return {}
 
-    def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat) -> None:
-        """Code the next frame, shown at ``pts``."""
+    def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat, shown: int = 0) -> None:
+        """Code the next frame, shown at ``pts`` and, if it is the last, for ``shown``; 0 if that is not known."""
         try:
             if self._writer is None:
                 stem = self.folder / f"{len(self.pieces) + 1:05d}"
                 self._writer = _PieceWriter(stem, self.frames, encoding, form)
             self._writer.add(frame, pts)
+            self._writer.shown = shown
         except (OSError, self._av.FFmpegError) as error:
             raise self._explained(error) from error
 
@@ -232,6 +236,7 @@ class Workshop:
                     os.fsync(file.fileno())
                 part.replace(part.with_suffix(".npz"))
             stored = {"file": piece.path.name, "times": piece.times, "packets": piece.packets, "state": bool(state)}
+            stored["shown"] = piece.shown
             _write_text(self.folder / f"{len(self.pieces):05d}.json", json.dumps(stored))
             # a second video may be one piece behind; older states would fill the disk
             (self.folder / f"{len(self.pieces) - 2:05d}.npz").unlink(missing_ok=True)
@@ -251,7 +256,8 @@ class Workshop:
     def packets(self) -> Iterator[Any]:
         """The packets of all pieces in order, each with ``pts``, ``dts`` and ``duration`` in the time base."""
         times = [time for piece in self.pieces for time in piece.times]
-        step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else 1
+        last = self.pieces[-1].shown
+        step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else max(1, last)
         for piece in self.pieces:
             with self._av.open(file_url(piece.path)) as container:
                 numbers = iter(piece.packets)
@@ -259,7 +265,7 @@ class Workshop:
                     if packet.dts is None and not packet.size:
                         continue
                     shown, decoded = next(numbers)
-                    following = times[shown + 1] if shown + 1 < len(times) else times[shown] + step
+                    following = times[shown + 1] if shown + 1 < len(times) else times[shown] + (last or step)
                     packet.pts = times[shown]
                     packet.dts = times[decoded] if decoded >= 0 else times[0] + decoded * step
                     packet.duration = following - times[shown]
@@ -280,6 +286,7 @@ class _PieceWriter:
     def __init__(self, stem: Path, first: int, encoding: Encoding, form: FramesFormat) -> None:
         av = import_av()
         self.times: list[int] = []
+        self.shown = 0
         self._packets: list[tuple[int, int]] = []
         self._first, self._form = first, form
         self._unit = 1 / form.rate
@@ -314,6 +321,8 @@ class _PieceWriter:
         stream.time_base = form.time_base
         context = stream.codec_context
         context.pix_fmt = encoding.pixel_format
+        if encoding.encoder.startswith("libvpx") and encoding.pixel_format in ("yuva420p", "gbrap"):
+            stream.metadata["alpha_mode"] = "1"
         if form.pixel_aspect is not None:
             context.sample_aspect_ratio = form.pixel_aspect
         for name, value in form.tags.items():
@@ -357,7 +366,7 @@ class _PieceWriter:
         self._container.close()
         if sorted(number for number, _ in self._packets) != list(range(self._first, self._first + len(self.times))):
             raise OutputError(f"The encoder lost frames of {self.path}; choose another codec with --codec.")
-        return Piece(self.path, self.times, self._packets)
+        return Piece(self.path, self.times, self._packets, self.shown)
 
     def leave(self) -> None:
         """Close the file with what it holds."""
