@@ -41,6 +41,7 @@ FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "depth as key alone": ("stored", ("add_depth",)),
     "key of colour": ("stored", ("depth_key",)),
     "x + Z(p(d)) alone": ("stored", ("copy",)),
+    "the same, depth of another picture": ("shuffled", ("copy",)),
 }
 
 

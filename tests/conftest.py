@@ -24,6 +24,17 @@ def _ctrl_c_is_heard():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_kept_in_the_home_of_who_runs_the_tests(tmp_path_factory):
+    """Depth and prepared networks are kept in a folder of this session, also by commands that tests start."""
+    before = os.environ.get("UNHAZE_CACHE")
+    os.environ["UNHAZE_CACHE"] = str(tmp_path_factory.getbasetemp() / "unhaze-cache")
+    yield
+    os.environ.pop("UNHAZE_CACHE")
+    if before is not None:
+        os.environ["UNHAZE_CACHE"] = before
+
+
 # pictures, texts of papers and official weights of others: no part of the repository, and of use to its developers only
 DEVELOPMENT_DATA = Path(os.environ.get("UNHAZE_DEVELOPMENT_DATA", Path(__file__).parents[2] / "shared")).resolve()
 _read_outside = []

@@ -14,6 +14,7 @@ from unhaze.models import networks
 
 BROKEN = {
     "raises": ("plugin_raises:made", "RuntimeError: no licence"),
+    "exits": ("plugin_exits:made", "SystemExit: 7"),
     "absent": ("plugin_absent:made", "ModuleNotFoundError"),
     "attribute": ("plugin_good:nothing", "AttributeError"),
     "type": ("plugin_good:number", "it is a int"),
@@ -26,6 +27,7 @@ BROKEN = {
 def plugins(tmp_path, monkeypatch):
     """Installs entry points of a group: name to target."""
     (tmp_path / "plugin_raises.py").write_text("raise RuntimeError('no licence\\nmore')\n")
+    (tmp_path / "plugin_exits.py").write_text("import sys\nsys.exit(7)\n")
     (tmp_path / "plugin_good.py").write_text("number = 5\ndef made(): return 1\n")
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Tests lie where the code they test lies, and read nothing that a clone has not."""
+"""Files hold one idea, helpers are few, and tests lie where their code lies and read nothing that a clone has not."""
 
 import ast
 import functools
@@ -14,6 +14,15 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswi
 OUTSIDE = ("UNHAZE_DEVELOPMENT_DATA", "UNHAZE_OFFICIAL_WEIGHTS")
 # what holds for every entry of a catalogue, and for what lies beside the package
 ACROSS = {"contracts", "docs", "examples", "project", "scripts"}
+
+LINES = 450  # of a file, unless it holds one idea that is longer
+LONGER = {
+    "models/checkpoints/cards.py",  # one table
+    "models/dcmpnet.py",  # one paper, in the two forms of its text and of its code
+    "models/maxim.py",  # one network
+    "restore/dehazer.py",  # one class, the front door of the library
+}
+LINES_PER_PRIVATE_FUNCTION = 80  # a reader has to hop for each
 
 
 def relative(paths, folder):
@@ -50,7 +59,8 @@ def test_a_module_has_tests(name):
             public.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            public |= {each.id for each in targets if isinstance(each, ast.Name) and not each.id.startswith("_")}
+            names = [each for target in targets for each in getattr(target, "elts", [target])]  # of a tuple, too
+            public |= {each.id for each in names if isinstance(each, ast.Name) and not each.id.startswith("_")}
     public -= {"VARIANTS", "CARDS", "__all__"}
     public |= {each.lower() for each in public}
     assert any(public & words(test) for test in (ROOT / "tests").rglob("*.py")), f"no test names any of {public}"
@@ -92,3 +102,25 @@ def words(path):
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def test_a_file_holds_one_idea():
+    longer = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if path.read_text("utf-8").count("\n") > LINES
+    }
+    assert longer == LONGER
+
+
+def test_private_functions_are_few():
+    lines = private = 0
+    for path in SOURCE.rglob("*.py"):
+        lines += path.read_text("utf-8").count("\n")
+        private += sum(
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("_")
+            and not node.name.startswith("__")
+            for node in ast.walk(parsed(path))
+        )
+    assert lines / private >= LINES_PER_PRIVATE_FUNCTION

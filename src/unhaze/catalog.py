@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from unhaze.errors import PluginWarning, UnknownNameError, UsageError
@@ -55,31 +55,29 @@ class Catalog:
         for point in entry_points(group=self.group):
             if point.value == found.get(point.name):
                 continue
-            if point.name in found:
-                self._skip(point, f"there already is a {self.kind} of this name")  # nobody can take over another's name
+            reason = ""
+            if point.name in found:  # nobody can take over another's name
+                reason = f"there already is a {self.kind} of this name"
             elif not _TARGET.fullmatch(point.value):
-                self._skip(point, f"{point.value!r} is no package.module:attribute")
-            elif (reason := self._fault(point)) is not None:
-                self._skip(point, reason)
+                reason = f"{point.value!r} is no package.module:attribute"
             else:
+                try:
+                    target = point.load()
+                except (Exception, SystemExit) as error:  # whatever foreign code may raise
+                    reason = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
+                else:
+                    if not self._fits(target):
+                        reason = f"it is a {type(target).__name__}, not what a {self.kind} should be"
+            if not reason:
                 found[point.name] = point.value
+                continue
+            package = f" of {point.dist.name}" if point.dist else ""
+            warnings.warn(
+                f"The {self.kind} {point.name}{package} is left out ({reason}); update or remove that package.",
+                PluginWarning,
+                stacklevel=1,
+            )
         return found
-
-    def _fault(self, point: EntryPoint) -> str | None:
-        """Why a plug-in cannot be used; nothing of ours is imported for it, and where there is none nothing at all."""
-        try:
-            target = point.load()
-        except Exception as error:  # whatever foreign code may raise
-            return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
-        return None if self._fits(target) else f"it is a {type(target).__name__}, not what a {self.kind} should be"
-
-    def _skip(self, point: EntryPoint, reason: str) -> None:
-        package = f" of {point.dist.name}" if point.dist else ""
-        warnings.warn(
-            f"The {self.kind} {point.name}{package} is left out ({reason}); update or remove that package.",
-            PluginWarning,
-            stacklevel=2,
-        )
 
     def register(self, name: str, target: str) -> None:
         """Add an entry while the program runs.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unhaze.batch import planning
+from unhaze.batch import _names
 from unhaze.batch.planning import Found, Planner, Shard, plan
 from unhaze.errors import ImageDecodeError, OutputError, UnknownNameError, UsageError
 
@@ -125,6 +125,23 @@ def test_linked_folders_do_not_lead_round_in_circles(tmp_path):
     make(tmp_path / "in/a.png")
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     assert len(plan([tmp_path / "in"])) == 1
+
+
+@pytest.mark.parametrize("inputs", ["in", "in/*.png", "in/**/*"])
+def test_links_that_lead_nowhere_or_in_circles_fail_and_the_rest_goes_on(tmp_path, inputs):
+    make(tmp_path / "in/a.png")
+    make(tmp_path / "elsewhere.png")
+    (tmp_path / "in/good.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "in/round.png").symlink_to(tmp_path / "in/round.png")
+    (tmp_path / "in/folder.png").symlink_to(tmp_path)
+    (tmp_path / "in/gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    jobs = {job.source.name: job for job in plan([tmp_path / inputs])}
+    assert jobs.keys() == {"a.png", "good.png", "gone.png", "round.png"}
+    assert [job.source.name for job in jobs.values() if job.ready] == ["a.png", "good.png"]
+    for name in ("gone.png", "round.png"):
+        assert isinstance(jobs[name].error, ImageDecodeError)
+        assert f"{name} leads nowhere (" in str(jobs[name].error)
 
 
 # -- our own products -------------------------------------------------------------------------------------------------
@@ -363,14 +380,14 @@ def test_a_listed_file_keeps_its_folders_unless_they_lead_outside(tmp_path, monk
 def test_names_that_differ_in_case_collide_where_the_file_system_ignores_it(tmp_path, monkeypatch, ignores_case):
     make(tmp_path / "one/A.png")
     make(tmp_path / "two/a.png")
-    monkeypatch.setattr(planning, "_ignores_case", lambda _: ignores_case)
+    monkeypatch.setattr(_names, "_ignores_case", lambda _: ignores_case)
     jobs = plan([tmp_path / "one/A.png", tmp_path / "two/a.png"], output=tmp_path / "out")
     assert [job.ready for job in jobs] == [not ignores_case] * 2
 
 
 def test_this_file_system_distinguishes_case_or_not_as_a_probe_says(tmp_path):
     (tmp_path / "Probe").write_text("")
-    assert planning._ignores_case(tmp_path / "new" / "folder") == (tmp_path / "pROBE").exists()
+    assert _names._ignores_case(tmp_path / "new" / "folder") == (tmp_path / "pROBE").exists()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class FakeDehazer:
     def memory_needed(self, info, *, maps=False):
         return self.needed(info) if callable(self.needed) else self.needed
 
-    def check_budget(self, info, *, maps=False):
+    def check_budget(self, info, *, maps=False, max_pixels=None):
         pass
 
     def read(self, source, *, maps=False, max_pixels=None):

@@ -186,6 +186,14 @@ def test_an_engine_is_for_the_methods_with_a_network(call, folders):
     ]
 
 
+def test_a_model_may_be_named_by_the_former_option(call, folders):
+    """``--method`` is a hidden synonym, here as in the commands that take one model."""
+    common = ("--data", folders, "--metrics", "psnr", "-o", folders / "out", "-j", 1, "--limit", 1, "--json")
+    code, out, _ = call(eval_, "--method", "dcp", *common, "--no-plots")
+    assert code == 0
+    assert [run["model"] for run in json.loads(out)["runs"]] == ["dcp"]
+
+
 def test_corrupt_pictures_end_with_exit_code_1(call, folders):
     (folders / "good/0_0.png").write_bytes(b"")
     code, out, err = call(
@@ -519,11 +527,11 @@ def test_options_for_fusions_reach_the_networks_that_have_one(call, folders, net
 
 
 def test_workers_are_as_many_as_have_room(monkeypatch, folders, network_weights):
-    from unhaze.evaluation import benchmark
+    from unhaze.evaluation import _workers, benchmark
 
     run = benchmark.Run("aodnet", model="aodnet-base", options={"weights": network_weights / "w0.safetensors"})
     plan = benchmark.plan_benchmark(benchmark.Benchmark((run,), hazy=folders / "hazy", metrics=("clipped",)))
-    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 50)
-    assert benchmark._workers_that_fit(plan.cases, 8) == 8
-    monkeypatch.setattr(benchmark, "available_memory", lambda: 1 << 20)
-    assert benchmark._workers_that_fit(plan.cases, 8) == 1
+    monkeypatch.setattr(_workers, "available_memory", lambda: 1 << 50)
+    assert _workers._workers_that_fit(plan.cases, 8) == 8
+    monkeypatch.setattr(_workers, "available_memory", lambda: 1 << 20)
+    assert _workers._workers_that_fit(plan.cases, 8) == 1

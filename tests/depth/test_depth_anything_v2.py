@@ -19,7 +19,7 @@ from tests import parity  # noqa: E402
 from unhaze.depth import _depth_anything as family  # noqa: E402
 from unhaze.depth import create_depth, depth_info, list_depth  # noqa: E402
 from unhaze.depth.base import DepthEstimator, announce_license  # noqa: E402
-from unhaze.depth.depth_anything_v2 import _origin  # noqa: E402
+from unhaze.depth.depth_anything_v2 import depth_anything_v2_small  # noqa: E402
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsNotFoundError  # noqa: E402
 from unhaze.models.checkpoints.reading import WeightsError  # noqa: E402
 from unhaze.models.layers.depth_view import DepthView  # noqa: E402
@@ -151,7 +151,7 @@ def test_levels_of_the_real_network(features, finest, monkeypatch):
     monkeypatch.setattr(family, "digest", lambda network: "")
     with torch.device("meta"):
         network = transformers.DepthAnythingForDepthEstimation(family.network_config(family.SIZES["small"]))
-        ours = family.DepthAnything(network, _origin("small", None), features)
+        ours = family.DepthAnything(network, *depth_anything_v2_small.args, features)
         depth = ours(torch.rand(1, 3, 518, 518))
     sides = [round(518 / level.stride) for level in ours.levels]
     assert [tuple(level.shape[1:]) for level in depth.features] == [(finest.channels, side, side) for side in sides]

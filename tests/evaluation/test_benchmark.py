@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from unhaze.errors import OutputError, UnknownNameError, UsageError
-from unhaze.evaluation import benchmark as module
+from unhaze.evaluation import _planning, _workers
 from unhaze.evaluation.benchmark import (
     RECORDS_FILE,
     Benchmark,
@@ -107,13 +107,13 @@ def test_hazy_picture_that_is_missing_costs_only_what_needs_it(dataset, tmp_path
 
 def count_scored(monkeypatch):
     scored = []
-    original = module._score_case
+    original = _workers._score_case
 
     def counting(case, *arguments):
         scored.append(case.name)
         return original(case, *arguments)
 
-    monkeypatch.setattr(module, "_score_case", counting)
+    monkeypatch.setattr(_workers, "_score_case", counting)
     return scored
 
 
@@ -196,7 +196,7 @@ def test_processes_give_the_same_scores_as_one(dataset, tmp_path):
     for copy in range(3):
         shutil.copytree(dataset / "good", dataset / "many" / str(copy))
     plan = plan_benchmark(Benchmark((Run("many", results=dataset / "many"),), targets=None, metrics=("fade", "piqe")))
-    assert len(plan.cases) >= module._FEWEST_FOR_POOL
+    assert len(plan.cases) >= _workers._FEWEST_FOR_POOL
     alone = run_benchmark(plan, tmp_path / "one", workers=1)
     together = run_benchmark(plan, tmp_path / "two", workers=2)
     assert together.scores == alone.scores
@@ -218,14 +218,14 @@ def test_files_and_targets_that_are_not_used_are_noted(dataset):
 
 
 def test_unreadable_file_is_a_failure_of_its_picture(dataset, monkeypatch):
-    original = module.hash_file
+    original = _planning.hash_file
 
     def failing(path):
         if path.name == "1_1.png" and path.parent.name == "good":
             raise PermissionError(13, "Permission denied", os.fspath(path))
         return original(path)
 
-    monkeypatch.setattr(module, "hash_file", failing)
+    monkeypatch.setattr(_planning, "hash_file", failing)
     plan = plan_benchmark(benchmark(dataset, "good"))
     assert [failure.name for failure in plan.failures] == ["1_1"]
     assert len(plan.cases) == 5

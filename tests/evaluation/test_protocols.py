@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unhaze.errors import ImageValueError, UnknownNameError
@@ -82,6 +83,18 @@ def test_basicsr_ssim_agrees_with_scikit_image():
         full=True,
     )[1][5:-5, 5:-5].mean()
     assert scores("basicsr-rgb", restored, clear)[1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_rain_is_scored_on_luma_as_scikit_image_has_it():
+    clear = data.chelsea() / 255
+    restored = to_8bit(hazed(clear))
+    luma, seen = rgb2ycbcr(clear)[..., 0], rgb2ycbcr(restored)[..., 0]
+    found = scores("deraining-y", restored, clear, get_protocol("deraining-y").metrics)
+    assert found[0] == pytest.approx(peak_signal_noise_ratio(luma, seen, data_range=255), abs=1e-4)
+    of_windows = structural_similarity(
+        luma, seen, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )[1]
+    assert found[1] == pytest.approx(of_windows[5:-5, 5:-5].mean(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """AVIF: how it lies, and EXIF as it stands in the file."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -124,3 +125,19 @@ def test_hdr_counts_before_a_profile():
     assert any("HDR (PQ)" in note for note in picture.notes)
     assert _metadata.HDR_BEFORE_ICC in picture.notes
     assert read_image(encode_image(picture)).metadata.cicp == (9, 16)
+
+
+def test_properties_beyond_those_that_can_be_numbered_take_no_memory_each():
+    data = bytearray(saved(scene(), "AVIF"))
+    boxes = [data.index(kind) - 4 for kind in (b"meta", b"iprp", b"ipco")]
+    end = boxes[-1] + int.from_bytes(data[boxes[-1] : boxes[-1] + 4], "big")
+    more = (struct.pack(">I", 8) + b"free") * 300_000
+    data[end:end] = more
+    for place in boxes:
+        data[place : place + 4] = struct.pack(">I", int.from_bytes(data[place : place + 4], "big") + len(more))
+    tracemalloc.start()
+    info = identify(bytes(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert info.channels == 3
+    assert peak < 9 * len(data)

@@ -556,6 +556,44 @@ def test_png_with_few_bits_becomes_8_bit(depth):
     np.testing.assert_array_equal(picture.pixels, levels * (255 // (2**depth - 1)))
 
 
+@row("depth-few-bits")
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("photometric", [0, 1, 2])
+def test_tiff_with_few_bits_becomes_8_bit(depth, photometric):
+    channels = 3 if photometric == 2 else 1
+    levels = np.random.default_rng(depth).integers(0, 1 << depth, (6, 9, channels), np.uint8)
+    bits = np.unpackbits(levels[..., None], axis=-1)[..., -depth:]
+    packed = np.packbits(bits.reshape(6, -1), axis=-1).tobytes()
+    entries = [
+        (256, 3, [9]), (257, 3, [6]), (258, 3, [depth] * channels), (259, 3, [1]), (262, 3, [photometric]),
+        (273, 4, "segments"), (277, 3, [channels]), (278, 3, [6]), (279, 4, "lengths"),
+    ]  # fmt: skip
+    data = tiff_by_hand(entries, [packed])
+    expected = levels * np.uint8(255 // (2**depth - 1))
+    picture = read_image(data)
+    np.testing.assert_array_equal(
+        picture.pixels, {0: 255 - expected[..., 0], 1: expected[..., 0], 2: expected}[photometric]
+    )
+    assert picture.notes == ()
+    assert identify(data) == picture.info
+
+
+@row("depth-few-bits")
+def test_inks_of_few_bits_are_those_of_8():
+    levels = np.random.default_rng(0).integers(0, 16, (6, 8, 4), np.uint8)
+
+    def stored(depth, content):
+        entries = [
+            (256, 3, [8]), (257, 3, [6]), (258, 3, [depth] * 4), (259, 3, [1]), (262, 3, [5]),
+            (273, 4, "segments"), (277, 3, [4]), (278, 3, [6]), (279, 4, "lengths"),
+        ]  # fmt: skip
+        return read_image(tiff_by_hand(entries, [content]))
+
+    packed = (levels.reshape(6, -1, 2) @ np.array([16, 1], np.uint8)).astype(np.uint8)
+    of_four, of_eight = stored(4, packed.tobytes()), stored(8, (levels * 17).tobytes())
+    np.testing.assert_array_equal(of_four.pixels, of_eight.pixels)
+
+
 @row("depth-integers")
 @pytest.mark.parametrize("dtype", ["uint32", "int32", "int16", "int8", "uint64", "complex64"])
 def test_odd_integers_are_refused(dtype):

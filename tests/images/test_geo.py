@@ -64,3 +64,24 @@ def test_control_points_turn_and_polynomials_go():
         tags = {tag.code: tag.value for tag in file.pages[0].tags}
     assert 50844 not in tags
     assert tags[33922] == (5.0, 3.0, 0.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0, 9.0, 1.0, 0.0)
+
+
+@row("geo-turned")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), 1.7e308])
+@pytest.mark.parametrize("place", [33550, 33922, 34264])
+def test_a_georeference_that_is_not_finite_is_left_out_where_it_would_turn(place, bad):
+    tags = [(code, kind, count, (bad,) * count, once) for code, kind, count, _, once in [*NORTH_UP, *MATRIX]]
+    tags = [tag for tag in tags if tag[0] == place] + [tag for tag in NORTH_UP if tag[0] != place != 34264]
+    for orientation in (1, 2, 6):
+        data = stored(tags, orientation, 1)
+        picture = read_image(data)
+        with tifffile.TiffFile(io.BytesIO(encode_image(picture))) as file:
+            kept = {tag.code: tag.value for tag in file.pages[0].tags}
+        left_out = "The georeference is not finite and was left out." in picture.notes
+        assert left_out == (orientation != 1)
+        assert 34735 in kept
+        if left_out:
+            assert not kept.keys() & {33550, 33922, 34264}
+        else:
+            assert repr(kept[place][0]) == repr(bad)

@@ -62,9 +62,46 @@ def test_missing_rows_are_refused(channels, options, capfd):
     start = scan_start(data)
     for part in (0.2, 0.5, 0.9):
         cut = data[: start + int((len(data) - start) * part)].rstrip(b"\xff") + b"\xff\xd9"
-        with pytest.raises(ImageDecodeError, match="ends too early"):
+        with pytest.raises(ImageDecodeError, match=r"ends too early|blocks of its picture are missing"):
             read_image(cut)
     assert capfd.readouterr() == ("", "")
+
+
+@row("bad-jpeg-data")
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("channels", [0, 3])
+def test_blocks_between_restart_markers_that_are_not_there_are_refused(channels, progressive):
+    pixels = noise(41, 67, 3) if channels else noise(41, 67)
+    data = jpeg(pixels=pixels, restart_marker_blocks=3, progressive=progressive)
+    assert read_image(data).notes == ()
+    marks = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    assert len(marks) > 3
+    for mark in marks[:: len(marks) // 4]:
+        with pytest.raises(ImageDecodeError, match=r"blocks of its picture are missing|ends too early"):
+            read_image(data[:mark] + data[mark + 2 :])
+    # an interval is announced, and no marker follows
+    plain = jpeg(pixels=pixels, progressive=progressive)
+    with pytest.raises(ImageDecodeError, match="blocks of its picture are missing"):
+        read_image(plain[:2] + b"\xff\xdd\0\4\0\1" + plain[2:])
+    # an interval of 0, or one as long as the picture, asks for none
+    for interval in (b"\0\0", b"\xff\xff"):
+        announced = plain[:2] + b"\xff\xdd\0\4" + interval + plain[2:]
+        np.testing.assert_array_equal(read_image(announced).pixels, read_image(plain).pixels)
+
+
+@row("bad-jpeg-data")
+def test_data_that_the_decoder_leaves_over_is_refused_unless_it_is_padding():
+    plain = jpeg(pixels=noise(48, 64, 3))
+    shorter = bytearray(plain)
+    frame = plain.index(b"\xff\xc0")
+    shorter[frame + 5 : frame + 7] = (16).to_bytes(2, "big")  # 16 of 48 rows
+    with pytest.raises(ImageDecodeError, match="does not fit its headers"):
+        read_image(bytes(shorter))
+    arithmetic = plain[: frame + 1] + b"\xc9" + plain[frame + 2 :]  # Huffman codes, taken for arithmetic ones
+    with pytest.raises(ImageDecodeError, match="does not fit its headers"):
+        read_image(arithmetic)
+    padded = plain[:-2] + b"\0" * len(plain) + plain[-2:]
+    np.testing.assert_array_equal(read_image(padded).pixels, read_image(plain).pixels)
 
 
 @row("bad-jpeg-data")

@@ -448,3 +448,11 @@ def test_many_different_marks_that_are_never_closed_take_no_time():
     kept = read_image(data).metadata.xmp
     assert time.process_time() - before < 4
     assert marks.encode() + b"</hdrgm:b>" in kept
+
+
+def test_tens_of_thousands_of_chunks_take_no_time():
+    chunks = [chunk(b"abCd", b"")] * 30_000 + [chunk(b"gAMA", (45455).to_bytes(4, "big"))] * 30_000
+    before = time.process_time()
+    picture = read_image(png(noise(4, 4), *chunks))
+    assert time.process_time() - before < 5
+    assert any("(gAMA)" in note for note in picture.notes)

@@ -17,6 +17,28 @@ def test_a_header_that_goes_nowhere_takes_no_time(gap):
     assert time.process_time() - before < 1
 
 
+@pytest.mark.parametrize(("kind", "values"), [(b"1", b"0 1\n"), (b"2", b"3 4\n"), (b"4", b"\x40")])
+@pytest.mark.parametrize("lines", [1, 250_000])
+def test_long_comments_take_no_time(kind, values, lines):
+    most = b"" if kind in b"14" else b" 9"
+    comment = b"#" + b"x" * (1_000_000 // lines - 2) + b"\n"
+    before = time.process_time()
+    picture = read_image(b"P" + kind + b"\n" + comment * lines + b"2 1" + most + b"\n" + values)
+    assert picture.pixels.shape == (1, 2)
+    if kind in b"12":
+        same = read_image(b"P" + kind + b" 2 1" + most + b"\n" + comment * lines * 2 + values)
+        assert same.pixels.tolist() == picture.pixels.tolist()
+        assert same.notes == ()
+    with pytest.raises(ImageDecodeError, match="longer than 1 MB"):
+        read_image(b"P" + kind + b"\n" + comment * lines * 12 + b"2 1" + most + b"\n" + values)
+    assert time.process_time() - before < 3
+
+
+def test_a_comment_ends_a_number():
+    assert read_image(b"P2 3 1 255\n1#a\n2 #b\r3\n").pixels.tolist() == [[1, 2, 3]]
+    assert read_image(b"P1 2 1\n1#0\n0#1\n").pixels.tolist() == read_image(b"P1 2 1\n1 0\n").pixels.tolist()
+
+
 def test_comments_and_blanks_stand_anywhere_in_a_header():
     picture = read_image(b"P5 #a\n# b\r\n\t2 \n#c 9\n 1#d\n255\n\x03\x04")
     assert picture.pixels.tolist() == [[3, 4]]

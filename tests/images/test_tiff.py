@@ -15,7 +15,7 @@ from tests.images.test_files import lines, tiff_by_hand
 from tests.pictures import exif, exif_facts, jpeg, jpeg_exif, noise, opened, row, scene
 
 from unhaze import Dehazer
-from unhaze.errors import ImageDecodeError, OverBudgetError
+from unhaze.errors import ImageDecodeError, ImageValueError, OverBudgetError
 from unhaze.images import _exif
 from unhaze.images.files import encode_image, identify, read_image
 
@@ -414,3 +414,20 @@ def test_a_strip_of_more_rows_than_the_picture_takes_no_more_memory():
     data = tiff_by_hand(lines(pixels, 8, _278=(4, [20_000])), [zlib.compress(pixels.tobytes())])
     assert identify(data).scratch_bytes == 0
     np.testing.assert_array_equal(read_image(data).pixels, pixels)
+
+
+@row("nan", "alpha-premultiplied")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("colour", "weight"), [(np.inf, 0.5), (np.inf, np.inf), (3e38, 0.01), (np.nan, np.nan)])
+def test_what_becomes_infinite_under_alpha_is_told_without_a_warning(colour, weight):
+    pixels = np.full((4, 4, 4), 0.5, np.float32)
+    pixels[1, 2] = colour, 0.25, 0.25, weight
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb", extrasamples=[1])
+    if np.isfinite(weight):
+        picture = read_image(file.getvalue())
+        assert "1 pixels are NaN or infinite; they were left as they are." in picture.notes
+        encode_image(picture)
+    else:
+        with pytest.raises(ImageValueError, match="in 1 of its alpha values"):
+            read_image(file.getvalue())

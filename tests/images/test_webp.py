@@ -1,6 +1,7 @@
 """WebP: chunks that nothing is known of."""
 
 import struct
+import tracemalloc
 
 import pytest
 from tests.pictures import row, saved, scene
@@ -24,3 +25,17 @@ def test_a_header_alone_is_refused_and_nothing_reaches_the_terminal(capfd):
     with pytest.raises(ImageDecodeError):
         read_image(head)
     assert capfd.readouterr() == ("", "")
+
+
+@row("webp-chunks")
+def test_many_unknown_chunks_take_no_memory_and_some_are_named():
+    data = saved(scene(), "WEBP")
+    data += b"".join(b"%04x" % number + bytes(4) for number in range(20_000))
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    read_image(data)
+    tracemalloc.start()
+    notes = read_image(data).notes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(data)
+    assert notes[-1].endswith("(" + ", ".join(f"{number:04x}" for number in range(20)) + ", ...).")

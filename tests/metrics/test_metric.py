@@ -7,10 +7,12 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from functools import partial
 
 import pytest
 import torch
+from tests.metrics.functional.test_clip_iqa import tensors
 from torch import nn
 
 from unhaze.errors import ImageValueError, UnknownNameError, UsageError, WeightsNotFoundError
@@ -18,7 +20,8 @@ from unhaze.metrics import create_metric, list_metrics, metric_info
 from unhaze.metrics.functional.lpips import CONVOLUTIONS, WEIGHTS_VARIABLE
 
 NAMES = list_metrics()
-NETWORKS = ("lpips", "musiq", "nima")
+RATINGS = ("clip_iqa", "musiq", "nima")
+NETWORKS = ("lpips", *RATINGS)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +63,29 @@ def small_networks_of_ratings(tmp_path_factory, monkeypatch):
         )
         monkeypatch.setattr(module, f"{name}_FILE", known)
         monkeypatch.setenv(known.variable, str(path))
+    clip = sys.modules["unhaze.metrics.functional.clip_iqa"]
+    path = folder / "clip.pt"
+    if not path.exists():
+        save_scripted(tensors(), path)
+    known = dataclasses.replace(clip.CLIP_FILE, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(clip, "CLIP_FILE", known)
+    monkeypatch.setenv(known.variable, str(path))
+
+
+def save_scripted(state, path):
+    """An archive of TorchScript with these tensors, as CLIP is published."""
+    root = nn.Module()
+    for name, value in state.items():
+        *modules, last = name.split(".")
+        place = root
+        for module in modules:
+            if not hasattr(place, module):
+                place.add_module(module, nn.Module())
+            place = getattr(place, module)
+        place.register_buffer(last, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(root), path)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +125,7 @@ def test_facts(name, pictures):
 def test_higher_is_better_reports_the_better_picture(name, pictures):
     preds, clear, hazy = pictures
     info = metric_info(name)
-    if name in ("musiq", "nima"):
+    if name in RATINGS:
         return  # with random weights nothing is better
     by_haze = info.needs_target or name in ("fade", "entropy")
     worse = hazy if by_haze else (preds * 2 - 0.5).clamp(0, 1)
@@ -218,19 +244,19 @@ def test_lpips_is_unavailable_without_its_backbone(monkeypatch):
         create_metric("lpips")
 
 
-@pytest.mark.parametrize("name", ["musiq", "nima"])
+@pytest.mark.parametrize("name", RATINGS)
 def test_networks_of_ratings_are_unavailable_without_their_files(name, monkeypatch, tmp_path):
     variable = f"UNHAZE_{name.upper()}_WEIGHTS"
     published = os.environ[variable]
     monkeypatch.delenv(variable)
     with pytest.raises(
-        WeightsNotFoundError, match=rf"unavailable without its weights: get .*pth from https.*{variable}"
+        WeightsNotFoundError, match=rf"unavailable without its weights: get .*\.pth? from https.*{variable}"
     ):
         create_metric(name)
     create_metric(name, weights=published)
     other = tmp_path / "other.pth"
     other.write_bytes(b"something else")
-    with pytest.raises(WeightsNotFoundError, match=r"is not .*\.pth \(its SHA-256 starts with"):
+    with pytest.raises(WeightsNotFoundError, match=r"is not .*\.pth? \(its SHA-256 starts with"):
         create_metric(name, weights=other)
     with pytest.raises(WeightsNotFoundError, match="cannot be read"):
         create_metric(name, weights=tmp_path / "nowhere.pth")

@@ -15,7 +15,7 @@ from tests.strips import ConvolutionsInStrips  # noqa: E402
 
 from unhaze import Dehazer  # noqa: E402
 from unhaze.models.base import prepare  # noqa: E402
-from unhaze.models.checkpoints import load_network  # noqa: E402
+from unhaze.models.checkpoints import convert_weights, load_network  # noqa: E402
 
 pytestmark = pytest.mark.development_data
 
@@ -45,11 +45,27 @@ def test_official_checkpoint(fixture_name, name, file, outputs, official_weights
     assert {output: error for output, error in errors.items() if not error <= fixture.limit(output)} == {}
 
 
-@pytest.mark.parametrize(("height", "width"), [(376, 480), pytest.param(1048, 1800, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "file"), [("aodnet", "dehazer.pth"), ("gcanet", "wacv_gcanet_dehaze.pth")])
-def test_a_photograph_on_the_path_of_a_user(name, file, height, width, official_weights):
+SMALL, LARGE = (376, 480), (1048, 1800)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "size"),
+    [
+        ("aodnet", "dehazer.pth", SMALL),
+        ("gcanet", "wacv_gcanet_dehaze.pth", SMALL),
+        pytest.param("aodnet", "dehazer.pth", LARGE, marks=pytest.mark.slow),
+        pytest.param("gcanet", "wacv_gcanet_dehaze.pth", LARGE, marks=pytest.mark.slow),
+        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-indoor-0.1.0.tgz", SMALL, marks=pytest.mark.slow),
+        pytest.param("maxim-2s", "upscalerjs-maxim-dehazing-outdoor-0.1.0.tgz", SMALL, marks=pytest.mark.slow),
+    ],
+)
+def test_a_photograph_on_the_path_of_a_user(name, file, size, official_weights, tmp_path):
     """As :meth:`restore` in float64 on contiguous maps, to 1e-5 or ten times what float32 alone loses."""
+    height, width = size
     weights = official_weights / file
+    if weights.suffix == ".tgz":  # a package of TensorFlow.js, which is converted first
+        weights = tmp_path / "converted.safetensors"
+        convert_weights(official_weights / file, weights)
     random = np.random.default_rng(0)
     coarse = torch.from_numpy(random.random((1, 3, height // 60, width // 60), np.float32))
     smooth = F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0).numpy()

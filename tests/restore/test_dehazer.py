@@ -2,6 +2,7 @@
 
 import io
 import threading
+import zlib
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 import unhaze
 from unhaze.errors import (
     ImageDecodeError,
+    ImageTooLargeError,
     ImageValueError,
     OutputError,
     OverBudgetError,
@@ -638,6 +640,17 @@ def test_a_picture_over_budget_is_refused_before_decoding(hazy, tmp_path):
     with pytest.raises(OverBudgetError, match="raise --max-memory"):
         Dehazer(max_memory="1M")(source)
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(("max_pixels", "words"), [
+    (500_000_000, "more than the limit of 500000000; raise max_pixels"), (None, "more than any memory holds"),
+])  # fmt: skip
+def test_more_memory_is_not_asked_for_where_no_memory_would_do(max_pixels, words):
+    bomb = bytearray(encoded(np.zeros((1, 1), np.uint8)))
+    bomb[16:24] = b"\xff" * 8
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(ImageTooLargeError, match=f"4294967295 x 4294967295 pixels, {words}"):
+        Dehazer(max_memory="1G", max_pixels=max_pixels)(bytes(bomb))
 
 
 def test_a_solved_field_can_be_applied_to_other_frames(hazy, expected):

@@ -12,6 +12,7 @@ from tests.patience import HUNG
 
 from unhaze import Dehazer
 from unhaze.errors import ImageError, OverBudgetError, UnhazeError, UsageError
+from unhaze.restore.haze_field import solve_field
 from unhaze.restore.machine import MOST_WORKERS
 from unhaze.video.stream import DehazeStream
 
@@ -148,14 +149,13 @@ def test_closing_waits_for_calls_and_later_calls_work(threads):
 
 def test_close_returns_only_after_the_call(monkeypatch):
     dehazer, inside, go, order = Dehazer("dcp", threads=2), threading.Event(), threading.Event(), []
-    solve = dehazer.solve
 
-    def slow(*args, **known):
+    def slow(*args):
         inside.set()
         go.wait(HUNG)
-        return solve(*args, **known)
+        return solve_field(*args)
 
-    monkeypatch.setattr(dehazer, "solve", slow)
+    monkeypatch.setattr("unhaze.restore.dehazer.solve_field", slow)
     call = threading.Thread(target=lambda: (dehazer(PICTURE), order.append("call")))
     close = threading.Thread(target=lambda: (dehazer.close(), order.append("close")))
     call.start()

@@ -462,6 +462,24 @@ def test_a_file_that_cannot_hold_the_codec_gets_another_one_and_says_so(scene, d
         assert reader.info.codec == "vp9"
 
 
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "libx264"), ("mkv", "ffv1")])
+@pytest.mark.parametrize("numbers", [[0], [0, 1, 3, 9]])
+def test_the_last_frame_is_shown_as_long_as_it_was(numbers, ending, codec, scene, dehazer, tmp_path):
+    def length(path):
+        with av.open(str(path)) as container:
+            return container.duration
+
+    with av.open(str(tmp_path / f"in.{ending}"), "w") as container:
+        stream = container.add_stream(codec, rate=10, width=64, height=48, options={"bf": "0"})
+        for number in numbers:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(scene[:, :64])).reformat(format="yuv420p")
+            frame.pts, frame.time_base, frame.duration = number, Fraction(1, 10), 1
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    result = dehaze_video(tmp_path / f"in.{ending}", dehazer=dehazer)
+    assert length(result.path) == length(tmp_path / f"in.{ending}") == 100_000 * (numbers[-1] + 1)
+
+
 def test_a_part_behind_the_end_names_the_length(scene, dehazer, tmp_path):
     write(tmp_path / "in.mkv", scene, 3)
     with pytest.raises(ImageError, match="choose another --start"):

@@ -177,6 +177,13 @@ def test_damaged_frame_header(junk):
         (b"YUV4MPEG2 W4 H2 C444alpha\n", UnsupportedImageError, "C444alpha"),
         (b"YUV4MPEG2 W30000 H30000 Cmono\n", ImageTooLargeError, "30000x30000"),
         (b"YUV4MPEG2 W40000 H3 Cmono\n", ImageTooLargeError, "on a side"),
+        (
+            b"YUV4MPEG2 W2000000000 H2000000000\n",
+            ImageTooLargeError,
+            "2000000000x2000000000 pixels are above the limit",
+        ),
+        (b"YUV4MPEG2 W4 H" + b"9" * 4000 + b"\n", ImageTooLargeError, "4x9{20}... pixels are above the limit"),
+        (b"YUV4MPEG2 W" + b"0" * 20 + b" H2\n", ImageDecodeError, "no width and height"),
     ],
 )
 def test_bad_headers_are_one_sentence(stream, error, words):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from unhaze import Dehazer
@@ -18,6 +19,7 @@ from unhaze.images import read_image
 
 av = pytest.importorskip("av", reason="PyAV is not installed (pip install 'unhaze[video]')")
 
+from unhaze.video.containers import VideoReader  # noqa: E402
 from unhaze.video.dehaze import default_output, dehaze_video  # noqa: E402
 from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered  # noqa: E402
 
@@ -158,3 +160,26 @@ def test_a_transport_stream_that_ends_within_a_packet_is_told(tmp_path):
     source.write_bytes(whole + whole[:50])
     result = run(source, "--strength", "0", "--overwrite")
     assert (result.exit_code, "within a packet" in result.stderr) == (1, True), result.stderr
+
+
+@pytest.mark.parametrize(("ending", "orientation"), [("jpg", 6), ("tif", 1), ("png", 1)])
+def test_pictures_with_exif_are_frames_and_stand_upright(views, dehazer, tmp_path, ending, orientation):
+    for number, view in enumerate(views):
+        picture = Image.fromarray(view)
+        exif = picture.getexif()
+        exif[0x0112], exif[0x010F] = orientation, "Hawk"  # orientation, maker
+        picture.save(tmp_path / f"f{number}.{ending}", exif=exif)
+    result = dehaze_video(tmp_path / f"f%d.{ending}", tmp_path / "out.mp4", dehazer=dehazer)
+    assert result.frames == len(views)
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        assert reader.info.rotation == (90 if orientation == 6 else 0)
+
+
+def test_a_video_becomes_tiff_files_and_these_a_video(views, dehazer, tmp_path):
+    for number, view in enumerate(views):
+        write(tmp_path / f"f{number}.png", view)
+    dehaze_video(tmp_path / "f%d.png", tmp_path / "s%d.tif", dehazer=dehazer)
+    dehaze_video(tmp_path / "s%d.tif", tmp_path / "out%d.tif", strength=0)
+    before, after = ([cv2.imread(str(tmp_path / f"{name}{n}.tif")) for n in range(4)] for name in ("s", "out"))
+    assert np.array_equal(before, after)
+    assert not np.array_equal(before, [view[..., ::-1] for view in views])

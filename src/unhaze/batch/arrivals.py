@@ -12,12 +12,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from unhaze.batch.planning import Found, Planner
 from unhaze.images.atomic import Signature, signature_of
@@ -96,7 +96,9 @@ class Arrivals:
         self._sweep: Iterator[None] | None = None  # a look at all files that is under way
         self._next_sweep = 0.0
         self._sweeps, self._listings = _Pace(_SWEEPS, 0.0), _Pace(_LISTINGS, _SAVED)
-        self._notifier = _Notifier(folder) if notify and _can_notify(folder) else None
+        # the system tells of changes, but not of those that other machines make
+        notify = notify and importlib.util.find_spec("watchfiles") is not None and _file_system(folder) not in _NETWORK
+        self._notifier = _Notifier(folder) if notify else None
 
     @property
     def is_notified(self) -> bool:
@@ -268,7 +270,10 @@ class Arrivals:
             elif signature != each.signature:
                 each.signature, each.since = signature, now
             elif now - each.since >= self._rest * (EMPTY_LOOKS if signature[0] == 0 else 1):
-                rested.append(self._settle(path))
+                del self._restless[path]
+                # settled by how it was before it is read: what is written into it from now on counts as a change
+                self._settled[path] = each.signature
+                rested.append(Arrival(each.found, each.signature))
         return sorted(rested, key=lambda arrival: str(arrival.found.source))
 
     def take_all(self) -> list[Arrival]:
@@ -279,12 +284,6 @@ class Arrivals:
             else:
                 each.since = time.monotonic() - EMPTY_LOOKS * self._rest
         return self._take_rested()
-
-    def _settle(self, path: str) -> Arrival:
-        each = self._restless.pop(path)
-        # settled by how it was before it is read: what is written into it from now on counts as a change
-        self._settled[path] = each.signature
-        return Arrival(each.found, each.signature)
 
 
 class _Pace:
@@ -356,11 +355,6 @@ def _names_in(folder: Path) -> list[str]:
 # -- what the system tells --------------------------------------------------------------------------------------------
 
 
-def _can_notify(folder: Path) -> bool:
-    """Whether the system can be asked to tell of changes: not where other machines write to the folder."""
-    return importlib.util.find_spec("watchfiles") is not None and _file_system(folder) not in _NETWORK
-
-
 def _file_system(folder: Path) -> str | None:
     """The type of the file system that holds a folder, where the system tells."""
     if not sys.platform.startswith("linux"):
@@ -405,26 +399,22 @@ class _Notifier:
         return {self._folder / os.path.relpath(path, self._root) for path in paths}
 
     def _run(self) -> None:
+        from watchfiles import watch
+
         try:
-            for changes in self._watch():
+            for changes in watch(
+                self._root,
+                watch_filter=None,
+                debounce=400,
+                step=100,
+                rust_timeout=5000,
+                stop_event=self._end,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+                force_polling=False,
+            ):
                 self._queue.put({path for _, path in changes})
         except (OSError, RuntimeError):  # too many folders for the system, or the folder has gone: they are asked then
             pass
         finally:
             self.is_running = False
-
-    def _watch(self) -> Iterable[Any]:
-        from watchfiles import watch
-
-        changes: Iterable[Any] = watch(
-            self._root,
-            watch_filter=None,
-            debounce=400,
-            step=100,
-            rust_timeout=5000,
-            stop_event=self._end,
-            raise_interrupt=False,
-            ignore_permission_denied=True,
-            force_polling=False,
-        )
-        return changes

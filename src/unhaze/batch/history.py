@@ -137,7 +137,7 @@ class History:
 
     def _load(self) -> int:
         """Read the file; returns how many lines it has."""
-        lines = 0
+        lines, folder = 0, self._folder.absolute()
         try:
             with self._path.open("rb") as file:
                 if file.read(1) not in (b"", b"{"):
@@ -145,9 +145,18 @@ class History:
                     return 0
             for record in read_report(self._path):
                 lines += 1
-                entry = self._from_record(record)
-                if entry is not None:
-                    self._remember(entry)
+                try:
+                    size, when = record["signature"]
+                    outputs = {
+                        folder / name: (int(bytes_there), int(changed))
+                        for name, (bytes_there, changed) in record["outputs"].items()
+                    }
+                    entry = Entry(
+                        str(record["input"]), (int(size), int(when)), str(record["naming"]), outputs, record["left"]
+                    )
+                except (KeyError, TypeError, ValueError, AttributeError):  # no line of ours
+                    continue
+                self._remember(entry)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -165,15 +174,6 @@ class History:
             "outputs": {str(path.relative_to(folder)): list(written) for path, written in entry.outputs.items()},
             "left": entry.left,
         }
-
-    def _from_record(self, record: Mapping[str, Any]) -> Entry | None:
-        folder = self._folder.absolute()
-        try:
-            outputs = {folder / name: (int(size), int(when)) for name, (size, when) in record["outputs"].items()}
-            size, when = record["signature"]
-            return Entry(str(record["input"]), (int(size), int(when)), str(record["naming"]), outputs, record["left"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return None
 
 
 def move_away(source: Path, target: Path) -> Path:

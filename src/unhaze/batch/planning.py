@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
+from unhaze.batch._names import (
+    SIDE_PRODUCTS,
+    Job,
+    Names,
+    is_same,
+    output_ending,
+    refuse_collisions,
+    refuse_inputs_as_outputs,
+    side_paths,
+    with_ending,
+)
 from unhaze.errors import (
     ImageDecodeError,
-    OutputError,
     OutputExistsError,
     UnhazeError,
     UnknownNameError,
     UnsupportedImageError,
     UsageError,
 )
-from unhaze.images.atomic import Signature, signature_of
+from unhaze.images.atomic import signature_of
 from unhaze.images.files import (
     READ_SUFFIXES,
     WRITE_FORMATS,
     ImageInfo,
-    default_output_format,
     format_for_suffix,
     identify,
 )
@@ -52,7 +62,6 @@ __all__ = [
 Existing = Literal["error", "skip", "overwrite"]
 
 DEFAULT_SUFFIX = "-dehazed"
-SIDE_PRODUCTS = {"compare": ".jpg", "transmission": ".png", "depth": ".png", "confidence": ".png"}
 
 _TAGS = (DEFAULT_SUFFIX, *(f"-{side}" for side in SIDE_PRODUCTS))
 _WILDCARDS = frozenset("*?[")
@@ -73,44 +82,6 @@ class Found:
     source: Path
     below: Path = Path()
     error: UnhazeError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One input and what is to become of it: ready where neither ``skip`` nor ``error`` is set.
-
-    Attributes:
-        source: The input.
-        output: The restored picture; ``None`` where planning did not come that far.
-        info: What the header of the input says.
-        sides: Further files to write: a name of ``SIDE_PRODUCTS`` to its path.
-        overwrite: Whether outputs that exist may be replaced.
-        existing: The products that were there when the job was planned, and what they looked like. Only these are ever
-            replaced, and only as long as they look like that.
-        note: A sentence for the user on how the outputs are named.
-        skip: Why nothing needs to be done.
-        error: Why nothing can be done.
-    """
-
-    source: Path
-    output: Path | None = None
-    info: ImageInfo | None = None
-    sides: Mapping[str, Path] = field(default_factory=dict)
-    overwrite: bool = False
-    existing: Mapping[Path, Signature] = field(default_factory=dict)
-    note: str | None = None
-    skip: str | None = None
-    error: UnhazeError | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to do, and nothing against it."""
-        return self.skip is None and self.error is None
-
-    @property
-    def products(self) -> list[Path]:
-        """Every file that the job writes, the restored picture first."""
-        return [path for path in (self.output, *self.sides.values()) if path is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +164,6 @@ def plan(
     return planner.jobs([item for item in found if shard is None or shard.holds(item)], beside=found)
 
 
-def side_paths(output: Path, stem: str, sides: Iterable[str]) -> dict[str, Path]:
-    """Where the side products of an output go: beside it, named after the input or a chosen name.
-
-    >>> side_paths(Path("out/photo-dehazed.jpg"), "photo", ["depth"])["depth"].as_posix()
-    'out/photo-depth.png'
-    """
-    return {side: output.with_name(f"{stem}-{side}{SIDE_PRODUCTS[side]}") for side in sides}
-
-
 class Planner:
     """Finds pictures and plans jobs for them, as often as asked; arguments as for :func:`plan`.
 
@@ -235,18 +197,16 @@ class Planner:
         self._existing = existing
         self._sides = tuple(sides)
         self._maker, self._apart = maker, tuple(apart)
-        self._to_file = self._names_one_file()
-        self._check_options()
+        self._to_file = self._check_options()
 
     def find(self) -> list[Found]:
         """Everything the inputs stand for, each file once."""
         found: dict[str, Found] = {}
         for name in self._inputs:
-            top = Path() if len(self._inputs) == 1 and not self._listed else None
-            for item in self._expand(name, top):
+            for item in self._expand(name, is_listed=False):
                 found.setdefault(os.path.normpath(item.source.absolute()), item)
         for path in self._listed:
-            for item in self._expand_listed(path):
+            for item in self._expand(str(path), is_listed=True):
                 found.setdefault(os.path.normpath(item.source.absolute()), item)
         return list(found.values())
 
@@ -257,32 +217,43 @@ class Planner:
             found: Inputs to plan for.
             beside: Further inputs, which others work on; they are never written to.
         """
-        jobs = [self._job(item) for item in found]
-        jobs = _refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        jobs = _refuse_collisions(self._separate(jobs))
+        jobs: list[Job] = []
+        for item in found:
+            info, error = None, item.error
+            if error is None:
+                try:
+                    info = identify(item.source)
+                except UnhazeError as failure:
+                    error = failure
+                except OSError as failure:
+                    error = _unreadable(item.source, failure)
+            if info is None:
+                jobs.append(Job(item.source, error=error))
+            elif self._to_file and self._output is not None:
+                jobs.append(
+                    Job(item.source, self._output, info, side_paths(self._output, self._output.stem, self._sides))
+                )
+            else:
+                folder = item.source.parent if self._output is None else self._output / item.below
+                jobs.append(self._named(item.source, info, folder, item.source.stem))
+        jobs = refuse_inputs_as_outputs(jobs, [item.source for item in beside])
+        names = Names(self._maker)
+        jobs = refuse_collisions(self._separate(jobs, names), names)
         return [self._with_existing(job) if job.ready else job for job in jobs]
 
-    # -- options ------------------------------------------------------------------------------------------------------
-
-    def _names_one_file(self) -> bool:
-        """Whether the output option is the name of a picture rather than of a folder."""
-        if self._output is None or os.path.isdir(self._output):  # noqa: PTH112  which never raises
-            return False
-        suffix = self._output.suffix.lower()
-        if format_for_suffix(suffix):
-            return True
-        if suffix in READ_SUFFIXES | _FOREIGN_SUFFIXES:
-            raise UsageError(
-                f"{self._output} cannot be written: there is no writer for {suffix}; "
-                f"use one of {', '.join(sorted(WRITE_FORMATS.values()))}."
-            )
-        if os.path.exists(self._output):  # noqa: PTH110
-            raise UsageError(
-                f"{self._output} is a file and no picture; name a folder, or a picture for a single input."
-            )
-        return False
-
-    def _check_options(self) -> None:
+    def _check_options(self) -> bool:
+        """Find options that contradict each other; returns whether the output names a picture rather than a folder."""
+        output, to_file = self._output, False
+        if output is not None and not os.path.isdir(output):  # noqa: PTH112  which never raises
+            suffix = output.suffix.lower()
+            to_file = format_for_suffix(suffix) is not None
+            if not to_file and suffix in READ_SUFFIXES | _FOREIGN_SUFFIXES:
+                raise UsageError(
+                    f"{output} cannot be written: there is no writer for {suffix}; "
+                    f"use one of {', '.join(sorted(WRITE_FORMATS.values()))}."
+                )
+            if not to_file and os.path.exists(output):  # noqa: PTH110
+                raise UsageError(f"{output} is a file and no picture; name a folder, or a picture for a single input.")
         if self._format != "keep" and self._format not in WRITE_FORMATS:
             raise UnknownNameError("format", self._format, ["keep", *WRITE_FORMATS])
         for name in self._sides:
@@ -290,45 +261,46 @@ class Planner:
                 raise UnknownNameError("product", name, SIDE_PRODUCTS)
         if Path(f"a{self._suffix}").name != f"a{self._suffix}" or "\0" in self._suffix:
             raise UsageError(f"The suffix {self._suffix!r} cannot be part of a file name; leave out slashes.")
-        if self._output is None:
+        names = [*self._inputs, *map(str, self._listed)]
+        if output is None:
             if not self._suffix:
                 raise UsageError("An empty suffix beside the input would replace it; name another folder with -o.")
-        elif self._to_file:
-            self._check_output_file(self._output)
-        elif not self._suffix and any(
-            _is_same(self._output, path) for path in [*map(Path, self._inputs), *self._listed]
-        ):
-            raise UsageError(f"{self._output} is input and output folder at once; name another folder, or a suffix.")
-
-    def _check_output_file(self, output: Path) -> None:
-        names = [*self._inputs, *map(str, self._listed)]
-        if len(names) != 1 or Path(names[0]).is_dir() or _WILDCARDS.intersection(names[0]):
-            raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
-        named = format_for_suffix(output.suffix.lower())
-        if self._format not in ("keep", named):
-            raise UsageError(
-                f"The format is {self._format}, but the output {output} says {named}; leave out one of them."
-            )
+        elif to_file:
+            if len(names) != 1 or Path(names[0]).is_dir() or _WILDCARDS.intersection(names[0]):
+                raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
+            named = format_for_suffix(output.suffix.lower())
+            if self._format not in ("keep", named):
+                raise UsageError(
+                    f"The format is {self._format}, but the output {output} says {named}; leave out one of them."
+                )
+        elif not self._suffix and any(is_same(output, Path(name)) for name in names):
+            raise UsageError(f"{output} is input and output folder at once; name another folder, or a suffix.")
+        return to_file
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    def _expand_listed(self, path: Path) -> Iterator[Found]:
-        keeps_folders = not path.is_absolute() and ".." not in path.parts
-        for item in self._expand(str(path), path if keeps_folders else None, patterns=False):
-            is_itself = item.source == path
-            yield replace(item, below=path.parent) if keeps_folders and is_itself else item
-
-    def _expand(self, name: str, top: Path | None, *, patterns: bool = True) -> Iterator[Found]:
-        """What a name stands for; ``top`` is where outputs of a folder go, ``None`` for its own name."""
+    def _expand(self, name: str, *, is_listed: bool) -> Iterator[Found]:
+        """What a name stands for. One from a list is no pattern, and keeps its folders below the output folder."""
         path = Path(name)
+        keeps_folders = is_listed and not path.is_absolute() and ".." not in path.parts
         try:
             if path.is_dir():
-                yield from self._walk(path, Path(Path(os.path.normpath(path.absolute())).name) if top is None else top)
+                top = Path(Path(os.path.normpath(path.absolute())).name)
+                if keeps_folders or (len(self._inputs) == 1 and not self._listed):
+                    top = path if keeps_folders else Path()
+                errors: list[OSError] = []
+                for here, folders, names in os.walk(path, onerror=errors.append):
+                    folder = Path(here)
+                    folders[:] = sorted(each for each in folders if self.enters(folder / each))
+                    yield from self._pictures(folder, names, top / folder.relative_to(path))
+                for failure in errors:
+                    folder = Path(failure.filename)
+                    yield Found(folder, error=_unreadable(folder, failure))
             elif path.is_file():
-                yield Found(path)
+                yield Found(path, path.parent if keeps_folders else Path())
             elif path.exists():
                 yield Found(path, error=UnsupportedImageError(f"{path} is not a regular file; pipe it in with '-'."))
-            elif patterns and _WILDCARDS.intersection(name):
+            elif not is_listed and _WILDCARDS.intersection(name):
                 yield from self._match(name)
             else:
                 yield Found(path, error=ImageDecodeError(f"{path} does not exist; check the name."))
@@ -342,40 +314,39 @@ class Planner:
         base, rest = Path(*parts[:first]), str(Path(*parts[first:]))
         files: defaultdict[Path, list[str]] = defaultdict(list)
         for path in base.glob(rest):
-            if path.is_file():
+            if path.is_file() or _leads_nowhere(path):
                 files[path.parent].append(path.name)
         if not files:
             yield Found(Path(pattern), error=ImageDecodeError(f"{pattern} matches no file; check the pattern."))
         for folder in sorted(files):
             below = folder.relative_to(base)
-            if not any(map(_is_hidden, below.parts)) and not self._is_output_folder(folder):
+            if not any(part.startswith(".") for part in below.parts) and not self._is_output_folder(folder):
                 yield from self._pictures(folder, files[folder], below)
-
-    def _walk(self, top: Path, below: Path) -> Iterator[Found]:
-        errors: list[OSError] = []
-        for here, folders, names in os.walk(top, onerror=errors.append):
-            folder = Path(here)
-            folders[:] = sorted(name for name in folders if self.enters(folder / name))
-            yield from self._pictures(folder, names, below / folder.relative_to(top))
-        for error in errors:
-            folder = Path(error.filename)
-            yield Found(folder, error=_unreadable(folder, error))
 
     def enters(self, folder: Path) -> bool:
         """Whether a folder within an input folder is looked into."""
-        return self._recursive and not _is_hidden(folder.name) and not self._is_output_folder(folder)
+        return self._recursive and not folder.name.startswith(".") and not self._is_output_folder(folder)
 
     def _is_output_folder(self, folder: Path) -> bool:
-        if self._output is not None and not self._to_file and _is_same(self._output, folder):
+        if self._output is not None and not self._to_file and is_same(self._output, folder):
             return True
-        return any(_is_same(place, folder) for place in self._apart)
+        return any(is_same(place, folder) for place in self._apart)
 
     def _pictures(self, folder: Path, names: Iterable[str], below: Path) -> Iterator[Found]:
         """Files that are pictures by their suffix and were not made by us."""
         names = set(names)
         for name in sorted(names):
-            if self.is_picture(name, names) and (folder / name).is_file():
-                yield Found(folder / name, below)
+            path = folder / name
+            if not self.is_picture(name, names):
+                continue
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                if os.path.islink(path) or not isinstance(error, FileNotFoundError):  # noqa: PTH114  it has not just gone
+                    yield Found(path, error=_unreadable(path, error))
+                continue
+            if stat.S_ISREG(mode):
+                yield Found(path, below)
 
     def is_picture(self, name: str, beside: Collection[str] | Callable[[], Collection[str]]) -> bool:
         """Whether a file of an input folder is a picture by its name, and was not made by us.
@@ -385,68 +356,57 @@ class Planner:
             beside: The names of all files of its folder, or a function that lists them.
         """
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  for speed
-        if _is_hidden(name) or suffix.lower() not in READ_SUFFIXES:
+        if name.startswith(".") or suffix.lower() not in READ_SUFFIXES:
             return False
         # what lies beside the inputs under the suffix of this run is ours even if the original is gone; other tags are
         # ours only next to their original, for a photograph may well be called "fog-depth"
         if self._output is None and stem.endswith(self._suffix):
             return False
         bases = [stem.removesuffix(tag) for tag in _TAGS if stem.endswith(tag)]
-        return not bases or not _has_original(bases, beside() if callable(beside) else beside)
+        if not bases:
+            return True
+        others = (Path(each) for each in (beside() if callable(beside) else beside) if not each.startswith("."))
+        return not any(
+            each.suffix.lower() in READ_SUFFIXES and not {each.stem, with_ending(each)}.isdisjoint(bases)
+            for each in others
+        )
 
     # -- naming -------------------------------------------------------------------------------------------------------
-
-    def _job(self, item: Found) -> Job:
-        if item.error:
-            return Job(item.source, error=item.error)
-        try:
-            info = identify(item.source)
-        except UnhazeError as error:
-            return Job(item.source, error=error)
-        except OSError as error:
-            return Job(item.source, error=_unreadable(item.source, error))
-        if self._to_file:
-            assert self._output is not None
-            return Job(item.source, self._output, info, side_paths(self._output, self._output.stem, self._sides))
-        folder = item.source.parent if self._output is None else self._output / item.below
-        return self._named(item.source, info, folder, item.source.stem)
 
     def _named(self, source: Path, info: ImageInfo, folder: Path, stem: str) -> Job:
         """The job whose outputs are named after ``stem``."""
         output = folder / f"{stem}{self._suffix}{output_ending(source, info, self._format)}"
         return Job(source, output, info, side_paths(output, stem, self._sides))
 
-    def _separate(self, jobs: list[Job]) -> list[Job]:
+    def _separate(self, jobs: list[Job], names: Names) -> list[Job]:
         """Where files of one folder compete for a name, leave it to one and take the endings of others into theirs.
 
         The name goes to the file that bears it, else to the first by name, so that it does not depend on the order.
         """
-        names = _Names(self._maker)
-        apart: dict[Path, tuple[Job, Path, Path]] = {}
+        apart: list[tuple[Job, Path, Path]] = []
         ready = [
             (job.source.suffix != job.output.suffix, str(job.source), job) for job in jobs if job.ready and job.output
         ]
         for _, _, job in sorted(ready, key=itemgetter(0, 1)):
             rivals = [(path, rival) for path in job.products if (rival := names.owner(path, job.source))]
             if rivals and all(rival.parent == job.source.parent for _, rival in rivals):
-                apart[job.source] = (job, *rivals[0])  # named below, when all names that stay are known
+                apart.append((job, *rivals[0]))  # named below, when all names that stay are known
             else:
                 names.give(job)
-        named = {source: self._named_apart(*facts, names) for source, facts in apart.items()}
-        return [named.get(job.source, job) for job in jobs]
-
-    def _named_apart(self, job: Job, contested: Path, rival: Path, names: _Names) -> Job:
-        assert job.output is not None
-        assert job.info is not None
-        stem = _with_ending(job.source)
-        for number in count(2):
-            named = self._named(job.source, job.info, job.output.parent, stem)
-            if not any(names.owner(path, job.source) for path in named.products):
-                break
-            stem = f"{_with_ending(job.source)}-{number}"
-        names.give(named)
-        note = f"named {named.products[0].name}, because {contested.name} is the name for {rival.name}"
-        return replace(named, note=note)
+        renamed: dict[Path, Job] = {}
+        for job, contested, rival in apart:
+            assert job.output is not None
+            assert job.info is not None
+            stem = with_ending(job.source)
+            for number in count(2):
+                named = self._named(job.source, job.info, job.output.parent, stem)
+                if not any(names.owner(path, job.source) for path in named.products):
+                    break
+                stem = f"{with_ending(job.source)}-{number}"
+            names.give(named)
+            note = f"named {named.products[0].name}, because {contested.name} is the name for {rival.name}"
+            renamed[job.source] = replace(named, note=note)
+        return [renamed.get(job.source, job) for job in jobs]
 
     # -- outputs that exist -------------------------------------------------------------------------------------------
 
@@ -470,140 +430,14 @@ class Planner:
         return replace(job, overwrite=True)
 
 
-def _refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[Job]:
-    """Refuse to write to any file that is read, whatever name it goes by: links and letter case included."""
-    named = [*further, *(job.source for job in jobs)]
-    sources = {identity: source for source in named if (identity := _identity(source))}
-
-    checked = []
-    for job in jobs:
-        for path in job.products if job.ready else ():
-            identity = _identity(path)
-            victim = sources.get(identity) if identity else None
-            if victim is not None:
-                role = "its own output" if victim == job.source else f"the output of {job.source}"
-                error = OutputError(f"{victim} would be {role}; name another folder or suffix.")
-                checked.append(replace(job, error=error))
-                break
-        else:
-            checked.append(job)
-    return checked
-
-
-def _refuse_collisions(jobs: list[Job]) -> list[Job]:
-    """Process none of several inputs with one output name: whichever came last would replace the others."""
-    claims: defaultdict[str, list[Job]] = defaultdict(list)
-    key = _ClaimKey()
-    for job in jobs:
-        for path in job.products if job.ready else ():
-            claims[key(path)].append(job)
-
-    checked = []
-    for job in jobs:
-        contested = [path for path in job.products if len(claims[key(path)]) > 1] if job.ready else []
-        if contested:
-            sources = [rival.source for rival in claims[key(contested[0])]]
-            named = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-            advice = "rename them, or choose another format, suffix or folder"
-            sentence = f"{named} would all be written to {contested[0]}; {advice}."
-            checked.append(replace(job, error=OutputError(sentence)))
-        else:
-            checked.append(job)
-    return checked
-
-
-def _has_original(stems: Iterable[str], names: Collection[str]) -> bool:
-    """Whether there is a picture that products with these stems may be named after."""
-    wanted = set(stems)
-    pictures = (Path(name) for name in names if not _is_hidden(name))
-    return any(
-        path.suffix.lower() in READ_SUFFIXES and not wanted.isdisjoint((path.stem, _with_ending(path)))
-        for path in pictures
-    )
-
-
-def _with_ending(path: Path) -> str:
-    """The stem of a name with its ending taken in.
-
-    >>> _with_ending(Path("IMG_1.HEIC"))
-    'IMG_1-HEIC'
-    """
-    return f"{path.stem}-{path.suffix.removeprefix('.')}"
-
-
-class _Names:
-    """Which input a name of an output belongs to.
-
-    Args:
-        maker: Tells which input made an output before.
-    """
-
-    def __init__(self, maker: Callable[[Path], Path | None]) -> None:
-        self._maker, self._key = maker, _ClaimKey()
-        self._owners: dict[str, Path] = {}
-
-    def owner(self, path: Path, source: Path) -> Path | None:
-        """The input other than ``source`` that has the name."""
-        owner = self._owners.get(self._key(path)) or self._maker(path)
-        return owner if owner != source else None
-
-    def give(self, job: Job) -> None:
-        """Let the names of a job be its own."""
-        self._owners.update((self._key(path), job.source) for path in job.products)
-
-
-class _ClaimKey:
-    """Maps paths that mean one file to one string, before the file exists."""
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, tuple[str, bool]] = {}
-
-    def __call__(self, path: Path) -> str:
-        if path.parent not in self._folders:
-            folder = path.parent.resolve()
-            self._folders[path.parent] = (str(folder), _ignores_case(folder))
-        folder_name, ignores_case = self._folders[path.parent]
-        key = os.path.join(folder_name, path.name)  # noqa: PTH118  a string is what is wanted
-        return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
-
-
-def _ignores_case(folder: Path) -> bool:
-    """Whether names that differ in case only are one file there, asked of the folder's own name."""
-    for place in (folder, *folder.parents):
-        twin = place.with_name(place.name.swapcase()) if place.name else place
-        if twin != place and os.path.exists(place):  # noqa: PTH110  which never raises
-            return _identity(place) == _identity(twin)
-    return False
-
-
-def output_ending(source: Path, info: ImageInfo, format: str = "keep") -> str:
-    """Ending of the output of ``source``: its own where that fits the format, for a wrong ending a right one."""
-    wanted = format
-    if format == "keep":
-        wanted = default_output_format(info)
-        if wanted == "jpeg" != info.format and info.has_alpha:  # the stand-in for HEIC cannot hold transparency
-            wanted = "png"
-    return source.suffix if format_for_suffix(source.suffix.lower()) == wanted else WRITE_FORMATS[wanted]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    identity = _identity(first)
-    return identity is not None and identity == _identity(second)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
+def _leads_nowhere(path: Path) -> bool:
+    """Whether a path is a symbolic link without an end: what it names is not there, or it names itself."""
+    return os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114  which never raise
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:
     reason = getattr(error, "strerror", None) or error
+    if _leads_nowhere(path):
+        return ImageDecodeError(f"The link {path} leads nowhere ({reason}); mend it or remove it.")
     what = "folder" if os.path.isdir(path) else "file"  # noqa: PTH112  which raises where nothing may be looked at
     return ImageDecodeError(f"The {what} {path} cannot be read ({reason}); check its name and permissions.")

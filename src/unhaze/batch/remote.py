@@ -95,7 +95,12 @@ def plan_remote(
             if shard is not None and not shard.holds(Found(Path(below), Path(below).parent)):
                 continue
             named = f"{stem}{suffix or ''}"
-            done = next((name for ending in _endings(below, format) if (name := named + ending) in there), None)
+            # what the name of the output may end with, which is not known before the picture is
+            endings = [path.suffix, *WRITE_FORMATS.values()]
+            if format != "keep":
+                own = [path.suffix] if format_for_suffix(path.suffix.lower()) == format else []
+                endings = [*own, WRITE_FORMATS[format]]
+            done = next((name for ending in endings if (name := named + ending) in there), None)
             skip = error = None
             if done is not None and existing == "skip":
                 skip = f"{join(output, done)} exists."
@@ -142,7 +147,7 @@ def restore_remote(
                 raise OutputExistsError(f"{output} exists; allow overwriting it, or skip it.")
             return Record(job.source, "skipped", output, reason=f"{output} exists.")
         maps = bool(set(job.sides) - {"compare"})
-        dehazer.check_budget(info, maps=maps)
+        dehazer.check_budget(info, maps=maps, max_pixels=options.max_pixels)
         turns = turns or MemoryTurns(options.max_memory)
         with turns.reserved(dehazer.memory_needed(info, maps=maps), threading.Event()):
             rendered = render(dehazer, data, format_for_suffix(ending.lower()), options, sides=job.sides, clock=clock)
@@ -223,11 +228,3 @@ def _find(name: str, recursive: bool, *, alone: bool) -> Iterator[tuple[str, str
 
 def _ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
-
-
-def _endings(below: str, format: str) -> list[str]:
-    """What the name of an output may end with, which is not known before the picture is."""
-    own = PurePosixPath(below).suffix
-    if format == "keep":
-        return list(dict.fromkeys([own, *WRITE_FORMATS.values()]))
-    return list(dict.fromkeys([*([own] if format_for_suffix(own.lower()) == format else []), WRITE_FORMATS[format]]))

@@ -57,7 +57,13 @@ def compare_picture(before: NDArray[np.uint8], after: NDArray[np.uint8], icc: by
     canvas[:, :width] = before
     canvas[:, width + _GAP :] = after
     if min(height, width) >= _LABELLED_FROM:
-        canvas = _with_labels(canvas, {"before": 0, "after": width + _GAP})
+        size = max(12, height // 40)
+        image = Image.fromarray(canvas)
+        draw = ImageDraw.Draw(image)
+        how: dict[str, Any] = {"fill": "white", "stroke_fill": "black", "stroke_width": max(1, size // 10)}
+        for text, left in (("before", 0), ("after", width + _GAP)):
+            draw.text((left + size, size), text, font=ImageFont.load_default(size), **how)
+        canvas = np.asarray(image)
     return encode_image(Picture(canvas, None, "jpeg", Metadata(icc=icc)), "jpeg", quality=90)
 
 
@@ -74,15 +80,3 @@ def encode_map(result: DehazeResult[Any], name: str) -> bytes:
     assert levels is not None
     pixels = np.rint(np.clip(levels, 0.0, 1.0) * _TOP_LEVEL).astype(np.uint16)
     return encode_image(Picture(pixels, None, "png"), "png")
-
-
-def _with_labels(canvas: NDArray[np.uint8], labels: dict[str, int]) -> NDArray[np.uint8]:
-    size = max(12, canvas.shape[0] // 40)
-    image = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size)
-    for text, left in labels.items():
-        draw.text(
-            (left + size, size), text, fill="white", font=font, stroke_width=max(1, size // 10), stroke_fill="black"
-        )
-    return np.asarray(image)

@@ -93,9 +93,18 @@ class HazeRecipe:
             raise UsageError(f"depth-scale is {depth_scale:g}, but must be a positive number of metres.")
         if seed < 0:
             raise UsageError(f"seed is {seed}, but must not be negative.")
+        betas, lights = _parse_numbers("beta", beta), _parse_numbers("airlight", airlight)
+        if len(betas) > 2 or min(betas) < 0 or betas[0] > betas[-1]:
+            raise UsageError(
+                f"beta is {beta!r}, but must be one number of at least 0, or LOW,HIGH; such as 0.005,0.02."
+            )
+        if len(lights) not in (1, 3) or min(lights) < 0 or max(lights) > 1:
+            raise UsageError(
+                f"airlight is {airlight!r}, but must be one number or three in [0, 1]; such as 0.85,0.87,0.9."
+            )
         return cls(
-            beta=_parse_beta(beta),
-            airlight=_parse_airlight(airlight),
+            beta=(betas[0], betas[-1]),
+            airlight=(lights[0], lights[len(lights) // 2], lights[-1]),
             patchy=patchy,
             space=space,  # type: ignore[arg-type]  # checked above
             seed=seed,
@@ -121,8 +130,24 @@ class HazeRecipe:
         """(height, width) depth [m] of the picture of this file name, and where it comes from."""
         if self.depth is None:
             return analytic_depth(self.depth_shape, height, width), self.depth_shape
-        path = _map_named(self.depth, name) if self.depth.is_dir() else self.depth
-        return _fit(read_depth(path, self.depth_scale, self.depth_kind), height, width, path), str(path)
+        path = self.depth
+        if path.is_dir():
+            stem = Path(name).stem
+            beside = sorted(each for each in path.glob("*") if each.stem == stem)
+            found = [each for each in beside if each.suffix.lower() in READ_SUFFIXES]
+            if not found:
+                raise ImageDecodeError(f"{path} holds no depth map for {name}; name it {stem}.png or {stem}.tif.")
+            path = found[0]
+        depth = read_depth(path, self.depth_scale, self.depth_kind)
+        rows, columns = depth.shape
+        if abs(columns * height / (rows * width) - 1) > _ASPECT_TOLERANCE:
+            raise ImageValueError(
+                f"The depth map {path} is {columns} x {rows} and the picture {width} x {height}: "
+                "their shapes differ; crop one to fit the other."
+            )
+        if (rows, columns) != (height, width):
+            depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        return depth, str(path)
 
     def _random(self, name: str, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode("utf-8", "surrogateescape")), stream])
@@ -184,7 +209,24 @@ def read_depth(path: Path, scale: float, kind: str) -> NDArray[np.float32]:
         ImageDecodeError: The file cannot be read.
         ImageValueError: It has several channels, or no valid value.
     """
-    raw = _read_gray(path)
+    if path.suffix.lower() in (
+        ".tif",
+        ".tiff",
+    ):  # the general reader refuses NaN, which is how missing depth is written
+        try:
+            raw = np.squeeze(tifffile.imread(path))
+        except FileNotFoundError as error:
+            raise ImageDecodeError(f"{path} does not exist; check the path.") from error
+        except Exception as error:  # tifffile raises whatever its codecs raise
+            raise ImageDecodeError(f"{path} cannot be read as a depth map ({error}); check the file.") from error
+        if raw.size == 0:
+            raise ImageDecodeError(f"{path} cannot be read as a depth map (it holds no picture); check the file.")
+    else:
+        raw = read_image(path, finite=True).pixels
+    if raw.ndim == 3 and all(np.array_equal(raw[..., 0], raw[..., i]) for i in range(1, raw.shape[2])):
+        raw = raw[..., 0]
+    if raw.ndim != 2 or raw.dtype.kind not in "uf":
+        raise ImageValueError(f"{path} is no depth map: it has several channels; save it as one channel of grey.")
     values = raw.astype(np.float64)
     missing = np.isnan(values)
     if kind == "inverse":
@@ -195,7 +237,15 @@ def read_depth(path: Path, scale: float, kind: str) -> NDArray[np.float32]:
         missing |= ~(depth > 0)
     if missing.all():
         raise ImageValueError(f"{path} holds no depth at all; check the file and --depth-kind.")
-    return _fill(np.minimum(depth, _FARTHEST).astype(np.float32), missing)
+    filled = np.minimum(depth, _FARTHEST).astype(np.float32)
+    if missing.any():
+        _, labels = cv2.distanceTransformWithLabels(
+            missing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        of_label = np.zeros(int(labels.max()) + 1, np.float32)
+        of_label[labels[~missing]] = filled[~missing]
+        filled = np.where(missing, of_label[labels], filled)
+    return filled
 
 
 def _add_haze(
@@ -229,60 +279,6 @@ def _add_haze(
     return transmission
 
 
-def _map_named(folder: Path, name: str) -> Path:
-    stem = Path(name).stem
-    found = sorted(path for path in folder.glob("*") if path.stem == stem and path.suffix.lower() in READ_SUFFIXES)
-    if not found:
-        raise ImageDecodeError(f"{folder} holds no depth map for {name}; name it {stem}.png or {stem}.tif.")
-    return found[0]
-
-
-def _read_gray(path: Path) -> NDArray[Any]:
-    raw = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else read_image(path, finite=True).pixels
-    if raw.ndim == 3 and all(np.array_equal(raw[..., 0], raw[..., i]) for i in range(1, raw.shape[2])):
-        raw = raw[..., 0]
-    if raw.ndim != 2 or raw.dtype.kind not in "uf":
-        raise ImageValueError(f"{path} is no depth map: it has several channels; save it as one channel of grey.")
-    return raw
-
-
-def _read_tiff(path: Path) -> NDArray[Any]:
-    # The general reader refuses NaN, which is how missing depth is written.
-    try:
-        raw = np.squeeze(tifffile.imread(path))
-    except FileNotFoundError as error:
-        raise ImageDecodeError(f"{path} does not exist; check the path.") from error
-    except Exception as error:  # tifffile raises whatever its codecs raise
-        raise ImageDecodeError(f"{path} cannot be read as a depth map ({error}); check the file.") from error
-    if raw.size == 0:
-        raise ImageDecodeError(f"{path} cannot be read as a depth map (it holds no picture); check the file.")
-    return raw
-
-
-def _fit(depth: NDArray[np.float32], height: int, width: int, path: Path) -> NDArray[np.float32]:
-    rows, columns = depth.shape
-    if (rows, columns) == (height, width):
-        return depth
-    if abs(columns * height / (rows * width) - 1) > _ASPECT_TOLERANCE:
-        raise ImageValueError(
-            f"The depth map {path} is {columns} x {rows} and the picture {width} x {height}: "
-            "their shapes differ; crop one to fit the other."
-        )
-    return np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _fill(depth: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give missing pixels the depth of the nearest one that has any."""
-    if not missing.any():
-        return depth
-    _, labels = cv2.distanceTransformWithLabels(
-        missing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    of_label = np.zeros(int(labels.max()) + 1, np.float32)
-    of_label[labels[~missing]] = depth[~missing]
-    return np.where(missing, of_label[labels], depth)
-
-
 def _parse_numbers(what: str, text: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -291,21 +287,6 @@ def _parse_numbers(what: str, text: str) -> list[float]:
     if not all(map(math.isfinite, numbers)):
         raise UsageError(f"{what} is {text!r}, but its numbers must be finite.")
     return numbers
-
-
-def _parse_beta(text: str) -> tuple[float, float]:
-    numbers = _parse_numbers("beta", text)
-    if len(numbers) > 2 or min(numbers) < 0 or numbers[0] > numbers[-1]:
-        raise UsageError(f"beta is {text!r}, but must be one number of at least 0, or LOW,HIGH; such as 0.005,0.02.")
-    return numbers[0], numbers[-1]
-
-
-def _parse_airlight(text: str) -> tuple[float, float, float]:
-    numbers = _parse_numbers("airlight", text)
-    if len(numbers) not in (1, 3) or min(numbers) < 0 or max(numbers) > 1:
-        raise UsageError(f"airlight is {text!r}, but must be one number or three in [0, 1]; such as 0.85,0.87,0.9.")
-    red, green, blue = numbers * 3 if len(numbers) == 1 else numbers
-    return red, green, blue
 
 
 def _check_choice(what: str, name: str, choices: tuple[str, ...]) -> None:

@@ -13,30 +13,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from unhaze.batch._records import BatchOptions, Record, Summary, describe_failure, failure_record
 from unhaze.batch.planning import Job, plan
 from unhaze.batch.side_products import compare_picture, encode_map, half_of_compare
-from unhaze.errors import MissingError, OutputError, UnhazeError
+from unhaze.errors import OutputError
 from unhaze.images.atomic import Signature, atomic_output, find_leftovers, make_folder, signature_of, temporary_stem
 from unhaze.images.claims import Claims, claim_path
-from unhaze.images.files import DEFAULT_MAX_PIXELS, conversion_notes, encode_image, format_for_suffix
+from unhaze.images.files import conversion_notes, encode_image, format_for_suffix
 from unhaze.restore.machine import MemoryTurns
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from unhaze.images.files import Picture
     from unhaze.restore.dehazer import Dehazer
 
 __all__ = [
@@ -62,121 +58,6 @@ WORKER_PREFIX = "unhaze-batch"
 _POLL = 0.2  # [s]
 _RETRY = 0.5  # until a picture that another process has claimed is looked at again [s]
 _LONGEST_WRITE = 30.0  # how long an interrupted run waits for files that are being written [s]
-
-Status = Literal["done", "skipped", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """How a batch is worked off.
-
-    Attributes:
-        jobs: How many pictures are worked on at once.
-        on_error: Whether a picture that fails is left out (``"skip"``), or no further one is started (``"stop"``).
-        metadata: Whether the metadata of the inputs is kept.
-        quality: 1 to 100 for formats that lose information; ``None`` keeps the class of the input.
-        max_memory: Bytes that all pictures under way may need together; ``None`` is 70 % of what is available.
-        max_pixels: Larger pictures are refused before they are decoded; ``None`` for no limit.
-    """
-
-    jobs: int = 1
-    on_error: Literal["skip", "stop"] = "skip"
-    metadata: Literal["keep", "strip"] = "keep"
-    quality: int | None = None
-    max_memory: int | None = None
-    max_pixels: int | None = DEFAULT_MAX_PIXELS
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What became of one input.
-
-    Attributes:
-        input: The input, as named or found.
-        status: ``"done"``, ``"skipped"`` or ``"failed"``.
-        output: The restored picture that was, or would have been, written.
-        sides: Further files that were written.
-        reason: Why it was skipped or failed, in a sentence.
-        error_type: Name of the class of the error; ``None`` unless failed.
-        is_missing: Whether it failed for want of something to install.
-        trace: Where an error that nobody foresaw came from; not part of the report.
-        seconds: Wall time of each phase [s].
-        width: Columns [px].
-        height: Rows [px].
-        notes: What could not be kept of the input, and the like.
-        naming: Why the output has not the name one would expect; among the notes of the report.
-        haze: Density, share beyond sight, airlight and confidence, see :class:`~unhaze.types.DehazeResult`; empty from
-            a network.
-        left_alone: Why the picture was left almost as it was, if it was.
-    """
-
-    input: str
-    status: Status
-    output: str | None = None
-    sides: tuple[str, ...] = ()
-    reason: str | None = None
-    error_type: str | None = None
-    is_missing: bool = False
-    trace: str | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    width: int | None = None
-    height: int | None = None
-    notes: tuple[str, ...] = ()
-    naming: str | None = None
-    haze: Mapping[str, Any] = field(default_factory=dict)
-    left_alone: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: the attributes with ``reason`` as ``error`` or ``skipped``."""
-        return {
-            "input": self.input,
-            "output": self.output,
-            "sides": list(self.sides),
-            "status": self.status,
-            "error": self.reason if self.status == "failed" else None,
-            "error_type": self.error_type,
-            "reason": self.reason if self.status == "skipped" else None,
-            "width": self.width,
-            "height": self.height,
-            "seconds": {phase: round(seconds, 4) for phase, seconds in self.seconds.items()},
-            "notes": [*filter(None, [self.naming]), *self.notes],
-            "haze": dict(self.haze) or None,
-            "left_alone": self.left_alone,
-        }
-
-
-@dataclass(slots=True)
-class Summary:
-    """How a batch ended: counts, and the records of what failed.
-
-    Attributes:
-        not_started: Jobs that were never looked at, after ``on_error="stop"``.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failures: list[Record] = field(default_factory=list)
-    not_started: int = 0
-
-    @property
-    def failed(self) -> int:
-        """How many failed."""
-        return len(self.failures)
-
-    @property
-    def only_missing(self) -> bool:
-        """Whether there are failures and all are for want of something to install."""
-        return bool(self.failures) and all(record.is_missing for record in self.failures)
-
-    def add(self, record: Record) -> None:
-        """Count one record."""
-        if record.status == "failed":
-            self.failures.append(record)
-        elif record.status == "done":
-            self.done += 1
-        else:
-            self.skipped += 1
-
 
 # -- one picture ------------------------------------------------------------------------------------------------------
 
@@ -205,16 +86,17 @@ class GivenUpError(Exception):
     """Nobody waits for the picture any more; raised in the thread that works on it only."""
 
 
+@dataclass
 class Clock:
     """Adds up wall time by phase, and begins no phase of a picture that was given up.
 
-    Args:
+    Attributes:
         given_up: Set when nobody waits for the picture any more.
+        seconds: By phase.
     """
 
-    def __init__(self, given_up: threading.Event | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._given_up = given_up
+    given_up: threading.Event | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -223,7 +105,7 @@ class Clock:
         Raises:
             GivenUpError: Instead.
         """
-        if self._given_up is not None and self._given_up.is_set():
+        if self.given_up is not None and self.given_up.is_set():
             raise GivenUpError
         start = time.perf_counter()
         try:
@@ -267,7 +149,12 @@ def render(
     with clock("encode"):
         restored = result.image
         data = encode_image(restored, format, metadata=options.metadata, quality=options.quality)
-        made = {name: _side_product(name, result, restored, before) for name in sides}
+        made = {
+            name: compare_picture(before, half_of_compare(restored), restored.metadata.icc)
+            if name == "compare" and before is not None
+            else encode_map(result, name)
+            for name in sides
+        }
     notes = dict.fromkeys(
         [
             *restored.notes,
@@ -277,13 +164,6 @@ def render(
     )
     haze, left_alone = result.info.get("haze") or {}, result.info.get("left_alone")
     return Rendered(data, made, (info.width, info.height), tuple(notes), haze, left_alone)
-
-
-def _side_product(name: str, result: Any, restored: Picture, before: NDArray[np.uint8] | None) -> bytes:
-    if name == "compare":
-        assert before is not None
-        return compare_picture(before, half_of_compare(restored), restored.metadata.icc)
-    return encode_map(result, name)
 
 
 def write_products(
@@ -318,16 +198,6 @@ def write_products(
         raise
 
 
-def describe_failure(error: BaseException) -> str:
-    """One sentence on why a picture failed; for errors that nobody foresaw, one that says how to learn more."""
-    if isinstance(error, UnhazeError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this picture; set --max-memory, or close other programs."
-    what = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
-    return f"Something unexpected went wrong ({what}); run again with -v to see where, and please report it."
-
-
 # -- many pictures ----------------------------------------------------------------------------------------------------
 
 
@@ -349,7 +219,17 @@ class Batch:
         self.claims = Claims()
         self._todo = iter(jobs)
         self._deferred: deque[tuple[float, Job]] = deque()  # claimed by others; when to look again
-        self._leftovers = _find_leftovers(jobs)
+        # temporary files of runs that were killed, or that run right now, by product; and claims, by themselves
+        self._leftovers: dict[Path, list[Path]] = {}
+        wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> products it may be for
+        for job in jobs:
+            for path in job.products:
+                wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
+            if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
+                self._leftovers[claim] = []
+        for folder, stems in wanted.items():
+            for stem, leftovers in find_leftovers(folder).items():
+                self._leftovers.update(dict.fromkeys(stems.get(stem, ()), leftovers))
         self._results: SimpleQueue[Record | None] = SimpleQueue()  # None: a worker has gone
         self._memory = MemoryTurns(self.options.max_memory)
         self._change = self._memory.change  # one for all that workers wait for
@@ -411,14 +291,13 @@ class Batch:
             while (job := self._next_job()) is not None:
                 clock = Clock(self._abandoned)
                 try:
-                    if job.skip is None and job.error is None:
+                    if job.ready:
                         self._process(job, clock)
                         continue
                     self._tidy(job)
                     if job.skip is not None:
-                        self._skip(job, job.skip)
-                    else:
-                        assert job.error is not None
+                        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
+                    elif job.error is not None:
                         self._fail(job, job.error, clock)
                 except GivenUpError:
                     raise
@@ -459,7 +338,7 @@ class Batch:
                 self._skip_overtaken(job)
                 return
             needs_maps = bool(set(job.sides) - {"compare"})
-            self.dehazer.check_budget(job.info, maps=needs_maps)
+            self.dehazer.check_budget(job.info, maps=needs_maps, max_pixels=self.options.max_pixels)
             needed = self.dehazer.memory_needed(job.info, maps=needs_maps)
             with self._memory.reserved(needed, self._abandoned):
                 format = format_for_suffix(job.output.suffix.lower())
@@ -510,11 +389,9 @@ class Batch:
             for leftover in self._leftovers.pop(path, ()):
                 leftover.unlink(missing_ok=True)
 
-    def _skip(self, job: Job, reason: str) -> None:
-        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
-
     def _skip_overtaken(self, job: Job) -> None:
-        self._skip(job, f"{job.output} was written by another process meanwhile.")
+        reason = f"{job.output} was written by another process meanwhile."
+        self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
 
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
@@ -523,37 +400,6 @@ class Batch:
         if job.info is not None:
             record = replace(record, width=job.info.width, height=job.info.height)
         self._results.put(record)
-
-
-def failure_record(source: str, output: str | None, error: Exception, seconds: Mapping[str, float]) -> Record:
-    """What is told of an input that failed."""
-    return Record(
-        source,
-        "failed",
-        output,
-        reason=describe_failure(error),
-        error_type=type(error).__name__,
-        is_missing=isinstance(error, MissingError),
-        trace=None if isinstance(error, UnhazeError) else "".join(traceback.format_exception(error)),
-        seconds=seconds,
-    )
-
-
-def _find_leftovers(jobs: Sequence[Job]) -> dict[Path, list[Path]]:
-    """Temporary files of runs that were killed, or that run right now, by product; and claims, by themselves."""
-    wanted: dict[Path, dict[str, list[Path]]] = {}  # folder -> stem of a temporary file -> the products it may be for
-    for job in jobs:
-        for path in job.products:
-            wanted.setdefault(path.parent, {}).setdefault(temporary_stem(path.name), []).append(path)
-    found: dict[Path, list[Path]] = {}
-    for folder, stems in wanted.items():
-        for stem, leftovers in find_leftovers(folder).items():
-            for path in stems.get(stem, ()):
-                found[path] = leftovers
-    for job in jobs:
-        if job.output is not None and not job.ready and (claim := claim_path(job.output)).exists():
-            found[claim] = []
-    return found
 
 
 def _was_overtaken(job: Job) -> bool:

@@ -132,22 +132,18 @@ def exit_code(error: BaseException) -> int:
     return 3 if isinstance(error, MissingError) else 1
 
 
-def _as_on_the_command_line(message: str) -> str:
-    """A message that begins with an option as Python names it, with the name that a command gives it."""
-    from dataclasses import fields
-
-    from unhaze.restore.options import Options
-
-    first, space, rest = message.partition(" ")
-    if first in {each.name for each in fields(Options)} - {"model", "weights", "threads"}:
-        return f"--{first.replace('_', '-')}{space}{rest}"
-    return message
-
-
 def _report(error: Exception) -> int:
     """Tell the user of an error that ended a command; returns the exit code."""
     if isinstance(error, UnhazeError):
-        for line in f"unhaze: {_as_on_the_command_line(str(error))}".splitlines():
+        from dataclasses import fields
+
+        from unhaze.restore.options import Options
+
+        # an option as Python names it, at the beginning, gets the name that a command gives it
+        first, space, rest = str(error).partition(" ")
+        if first in {each.name for each in fields(Options)} - {"model", "weights", "threads"}:
+            first = f"--{first.replace('_', '-')}"
+        for line in f"unhaze: {first}{space}{rest}".splitlines():
             _console.log.error(line)
     elif _console.is_verbose():
         traceback.print_exception(error)

@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from typer import CallbackParam
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-__all__ = ["ProgressBar", "is_verbose", "log", "one_line", "set_level", "show_log"]
+__all__ = ["is_verbose", "log", "one_line", "progress", "set_level", "show_log"]
 
 log = logging.getLogger("unhaze.cli")
 
@@ -78,39 +74,20 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-class ProgressBar:
-    """A bar with the time that is left; shown only where stderr is a terminal and nobody asked for quiet.
+@contextlib.contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Show a bar with the time that is left, where stderr is a terminal and nobody asked for quiet.
 
     Args:
         label: What is being done.
         total: How many steps there are; ``None`` if nobody knows.
+
+    Yields:
+        What counts one step as done.
     """
-
-    def __init__(self, label: str, total: int | None) -> None:
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
-            self._bar = _create_bar()
-            self._task = self._bar.add_task(label, total=total)
-
-    def advance(self, steps: float = 1) -> None:
-        """Count ``steps`` as done."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, steps)
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _create_bar() -> Progress:
+    if not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)):
+        yield lambda: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -121,12 +98,9 @@ def _create_bar() -> Progress:
         TimeRemainingColumn,
     )
 
-    columns: list[Any] = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    ]
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    left = (TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *left)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(label, total=total)
+    with bar:
+        yield partial(bar.advance, task)

@@ -35,20 +35,25 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
 
     records: list[dict[str, Any]] = []
     failures: list[BaseException] = []
-    with _console.ProgressBar(label, len(jobs)) as bar:
+    with _console.progress(label, len(jobs)) as advance:
         for job in jobs:
             record: dict[str, Any] = {"input": str(job.source), "output": job.output and str(job.output)}
+            source = record["input"]
             try:
                 if job.error is not None:
                     raise job.error
                 record |= {"status": "done", "error": None, **work(job)}
+                _console.log.debug(f"done: {source} -> {record['output']}")
+                for note in record.get("notes", ()):
+                    _console.log.debug(f"  note: {note}")
             except Exception as error:
                 failures.append(error)
                 record |= {"status": "failed", "error": describe_failure(error), "error_type": type(error).__name__}
                 _console.log.debug("".join(traceback.format_exception(error)))
-            _log_record(record)
+                named = record["error"] if source in record["error"] else f"{source}: {record['error']}"
+                _console.log.error(f"failed: {named}")
             records.append(record)
-            bar.advance()
+            advance()
     done = len(records) - len(failures)
     _console.log.info(
         f"{done} done, {len(failures)} failed" + (f" ({records[0]['output']})" if len(jobs) == done == 1 else "")
@@ -56,14 +61,3 @@ def for_each_file(jobs: Sequence[Job], work: Callable[[Job], Mapping[str, Any]],
     if as_json:
         print(json.dumps({"done": done, "failed": len(failures), "records": records}, indent=2))
     raise typer.Exit(0 if not failures else 3 if all(isinstance(error, MissingError) for error in failures) else 1)
-
-
-def _log_record(record: Mapping[str, Any]) -> None:
-    source = record["input"]
-    if record["status"] == "failed":
-        named = record["error"] if source in record["error"] else f"{source}: {record['error']}"
-        _console.log.error(f"failed: {named}")
-        return
-    _console.log.debug(f"done: {source} -> {record['output']}")
-    for note in record.get("notes", ()):
-        _console.log.debug(f"  note: {note}")

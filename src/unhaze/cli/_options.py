@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from inspect import Parameter, signature
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -18,7 +17,6 @@ from unhaze.restore.machine import MOST_WORKERS
 from unhaze.restore.options import DEFAULT_MODEL, Options
 
 __all__ = [
-    "DEFAULTS",
     "DEFAULT_MODEL",
     "Compare",
     "Format",
@@ -34,6 +32,7 @@ __all__ = [
     "SkipExisting",
     "Suffix",
     "Verbose",
+    "collect",
     "takes_options",
 ]
 
@@ -42,67 +41,67 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # -- restoration ------------------------------------------------------------------------------------------------------
 
 
-def takes_options(*names: str, without: tuple[str, ...] = ("threads",)) -> Callable[[Command], Command]:
-    """Let a command take fields of :class:`~unhaze.restore.options.Options`, as an argument called ``options``.
-
-    Where the command names ``options`` among its parameters, there the command line has one option for each field.
+def takes_options(*names: str, before: str, without: tuple[str, ...] = ("threads",)) -> Callable[[Command], Command]:
+    """Let a command take fields of :class:`~unhaze.restore.options.Options`: its ``**given``, for :func:`collect`.
 
     Args:
         names: Which; all if none is named.
+        before: The parameter of the command before which they are listed.
         without: Which not.
     """
     hints = get_type_hints(Options)
-    taken = [each for each in fields(Options) if each.name not in without and (not names or each.name in names)]
+    listed: list[Parameter] = []
+    for field in fields(Options):
+        if field.name in without or (names and field.name not in names):
+            continue
+        hint, facts = hints[field.name], field.metadata
+        kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+        kind = Path if Path in kinds else str if str in kinds else kinds[0]
+        default = _DEFAULTS.get(field.name, field.default)
+        flags = [f"--{field.name.replace('_', '-')}", *([facts["short"]] if facts["short"] else [])]
+        declared = typer.Option(*flags, help=facts["help"], metavar=facts["metavar"], show_default=default is not None)
+        # a type that is known at run time only
+        annotation = Annotated[kind | None if default is None else kind, declared]  # type: ignore[valid-type]
+        listed.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    if any(each.name == "model" for each in listed):
+        listed.append(_METHOD)
 
     def decorate(command: Command) -> Command:
         own = signature(command, eval_str=True)
-        parameters: list[Parameter] = []
-        for parameter in own.parameters.values():
-            if parameter.name == "options":
-                parameters += [_parameter(each, hints[each.name]) for each in taken]
-                parameters += [_METHOD] if "model" in (each.name for each in taken) else []
-            else:
-                parameters.append(parameter)
-
-        @functools.wraps(command)
-        def wrapped(**given: Any) -> Any:
-            values = {each.name: given.pop(each.name) for each in taken}
-            method = given.pop("method", None)  # what the option was called before
-            if method is not None:
-                if values["model"] is not None:
-                    raise UsageError("--method is the former name of --model; leave one of them out.")
-                values["model"] = method
-            return command(**given, options=Options(**values))
-
-        # typer looks here before anything else
-        wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-        del wrapped.__wrapped__
-        return cast("Command", wrapped)
+        kept = [
+            each.replace(kind=Parameter.KEYWORD_ONLY)
+            for each in own.parameters.values()
+            if each.kind is not Parameter.VAR_KEYWORD
+        ]
+        place = [each.name for each in kept].index(before)
+        parameters = [*kept[:place], *listed, *kept[place:]]
+        # typer looks here
+        command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
 
     return decorate
 
 
-def _parameter(option: Field[Any], hint: Any) -> Parameter:
-    """One option of a command line from a field of :class:`Options`."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
-    kind = Path if Path in kinds else str if str in kinds else kinds[0]
-    default = _DEFAULTS.get(option.name, option.default)
-    facts = option.metadata
-    flags = [f"--{option.name.replace('_', '-')}", *([facts["short"]] if facts["short"] else [])]
-    declared = typer.Option(*flags, help=facts["help"], metavar=facts["metavar"], show_default=default is not None)
-    # a type that is known at run time only
-    annotation = Annotated[kind | None if default is None else kind, declared]  # type: ignore[valid-type]
-    return Parameter(option.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+def collect(given: Mapping[str, Any]) -> Options:
+    """The options among what a command was given.
+
+    Raises:
+        UsageError: A value lies outside its range, or the model is named twice.
+    """
+    values = dict(given)
+    method = values.pop("method", None)  # what the option was called before
+    if method is not None:
+        if values["model"] is not None:
+            raise UsageError("--method is the former name of --model; leave one of them out.")
+        values["model"] = method
+    return Options(**values)
 
 
 _DEFAULTS = {"max_pixels": "500M"}  # as one writes it
-DEFAULTS = Options()
-"""What a command is told where nothing is said."""
-
 _METHOD = Parameter(
     "method",
-    Parameter.POSITIONAL_OR_KEYWORD,
+    Parameter.KEYWORD_ONLY,
     default=None,
     annotation=Annotated[str | None, typer.Option("--method", hidden=True)],
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -31,6 +32,7 @@ __all__ = [
     "looks_clear",
     "with_name",
     "work_off",
+    "work_through",
 ]
 
 _POLL = 0.2  # [s]
@@ -50,7 +52,7 @@ class Settings:
     skip_existing: bool | None
     on_error: str
     compare: bool
-    save: tuple[str, ...]
+    save: Sequence[str] | None
     metadata: str
     jobs: int | None
     options: Options
@@ -87,12 +89,22 @@ class Settings:
         """Products to write beside the restored picture."""
         from unhaze.batch.planning import SIDE_PRODUCTS
 
-        maps = [name.strip() for part in self.save for name in part.split(",") if name.strip()]
+        maps = [name.strip() for part in self.save or () for name in part.split(",") if name.strip()]
         known = sorted(set(SIDE_PRODUCTS) - {"compare"})
         for name in maps:
             if name not in known:
                 raise UnknownNameError("map", name, known)
         return [*(["compare"] if self.compare else []), *dict.fromkeys(maps)]
+
+    def planning(self) -> dict[str, Any]:
+        """What planning is told beside inputs and output."""
+        return {
+            "suffix": self.suffix,
+            "format": self.format,
+            "recursive": self.recursive,
+            "existing": self.existing,
+            "sides": self.sides,
+        }
 
     def batch_options(self) -> BatchOptions:
         """How to work off a batch."""
@@ -117,7 +129,7 @@ class Settings:
         """
         from unhaze.restore.dehazer import Dehazer
 
-        dehazer = Dehazer.from_options(replace(self.options, threads=1 if side_by_side else None))
+        dehazer = Dehazer(**{**vars(self.options), "threads": 1 if side_by_side else None})
         if "depth" in self.sides and not dehazer.knows_depth:
             raise UsageError(f"{dehazer.model} knows nothing of depth; leave out --save, or use NETWORK+FUSION.")
         return dehazer
@@ -241,10 +253,51 @@ class Reporter:
         return int(self.lost_report)
 
 
-def work_off(batch: Batch, receive: Callable[[Record], None]) -> None:
+def work_through(
+    batch: Batch, total: int, settings: Settings, report: ReportWriter | None, *, json_output: bool
+) -> int:
+    """Work off a batch and tell what became of its inputs; at the end, however it comes, of all together.
+
+    Args:
+        batch: Gives the records.
+        total: How many inputs there are.
+        settings: Those of the command.
+        report: Where to append the records; closed at the end.
+        json_output: Whether to print the whole run on stdout.
+
+    Returns:
+        The exit code.
+    """
+    reporter = Reporter(report, keep=json_output)
+    interrupted = True
+    try:
+        with _console.progress("Dehazing", total) as advance:
+            work_off(batch, reporter, advance)
+        interrupted = False
+    finally:
+        if report:
+            report.close()
+        summary = reporter.summary
+        summary.not_started = total - summary.done - summary.skipped - summary.failed
+        if summary.failures:
+            reporter.log_failures()
+        if interrupted:
+            reporter.log_interruption(total, settings.existing)
+        reporter.log_summary()
+        if json_output:
+            print(json.dumps(reporter.as_json(interrupted=interrupted), indent=2))
+    return reporter.exit_code()
+
+
+def work_off(batch: Batch, receive: Callable[[Record], None], advance: Callable[[], None] | None = None) -> None:
     """Hand every record of a batch to ``receive``, in a thread of its own, one at a time.
 
     Ctrl-C reaches the main thread anywhere, also between a record and its telling; here nothing is torn apart.
+
+    Args:
+        batch: Gives the records.
+        receive: Takes one.
+        advance: Called after each.
 
     Raises:
         KeyboardInterrupt: Passed on as soon as no file is half-written; every picture that was finished has had its
@@ -258,6 +311,8 @@ def work_off(batch: Batch, receive: Callable[[Record], None]) -> None:
             with closing(iter(batch)) as records:
                 for record in records:
                     receive(record)
+                    if advance is not None:
+                        advance()
         except BaseException as failure:
             failures.append(failure)
         finally:

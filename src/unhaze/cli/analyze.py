@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,9 @@ from unhaze.errors import MissingDependencyError, OutputError, UsageError, Weigh
 
 if TYPE_CHECKING:
     from unhaze.depth.base import DepthEstimator
-    from unhaze.evaluation.studies.consistency import Consistency, Measure
+    from unhaze.evaluation.studies.consistency import Consistency
     from unhaze.evaluation.studies.divergence import Divergence
     from unhaze.evaluation.studies.probes import Origin, Probe
-    from unhaze.evaluation.studies.scenes import ClearScene
     from unhaze.evaluation.studies.spread import Spread
 
 __all__ = ["analyze"]
@@ -114,22 +114,27 @@ def consistency(
     """
     _need_torch()
     from unhaze.evaluation.studies.consistency import MEASURES, measure_consistency
+    from unhaze.evaluation.studies.plots import plot_consistency
     from unhaze.evaluation.studies.probes import control_probes
-    from unhaze.evaluation.studies.scenes import haze_levels
+    from unhaze.evaluation.studies.scenes import haze_levels, load_scenes
 
     names = ["consistency.json", "consistency.md", *(f"consistency-{measure}.{format}" for measure in MEASURES)]
-    _check_outputs(output, names, format, overwrite)
+    _check_outputs(output, names, overwrite, format)
     found = haze_levels(levels, *_range(betas))
     estimators = _estimators(depth or [], random, seed)
     probes = _probes(model or [], weights or [], backbone_weights, estimators, random, seed)
     if not probes:
         raise UsageError("There is nothing to measure; name a network with --model, or an estimator with --depth.")
     probes += control_probes() if controls else ()
-    scenes = _scenes(data, group, count, size, depth_scale)
-    with _console.ProgressBar("Measuring", len(scenes)) as bar:
-        result = measure_consistency(probes, scenes, found, airlight=airlight, progress=bar.advance)
+    scenes = load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
+    with _console.progress("Measuring", len(scenes)) as advance:
+        result = measure_consistency(probes, scenes, found, airlight=airlight, progress=advance)
     table = _consistency_table(result)
-    plots = _consistency_plots(result, format)
+    plots = {
+        f"consistency-{measure}.{format}": plot_consistency(result, measure, format)
+        for measure in MEASURES
+        if not all(math.isnan(stage.spread(measure, 0).mean) for stage in result.stages)  # it means something there
+    }
     _write(output, {"consistency.json": result.to_json(), "consistency.md": table, **plots}, overwrite)
     print(result.to_json() if json_output else table, end="\n" if json_output else "")
     _console.log.info(f"{len(result.pictures)} pictures, {len(result.betas)} levels of haze. Written to {output}.")
@@ -168,17 +173,18 @@ def features(
 
     from unhaze.evaluation.studies.pictures import feature_sheet
     from unhaze.evaluation.studies.probes import control_probes
-    from unhaze.evaluation.studies.scenes import haze_levels
+    from unhaze.evaluation.studies.scenes import haze_levels, load_scenes
 
     found = haze_levels(levels, *_range(betas))
     names = [f"features-{i}.png" for i in range(1, count + 1)]
-    _refuse_existing(output, names, overwrite)
+    _check_outputs(output, names, overwrite)
     probes = _probes(model or [], weights or [], backbone_weights, _estimators(depth or [], random, seed), random, seed)
     probes += control_probes() if controls else ()
     if not probes:
         raise UsageError("There is nothing to draw; name a network with --model, or an estimator with --depth.")
     sheets: dict[str, str | bytes] = {}
-    for name, scene in zip(names, _scenes(data, group, count, size, depth_scale), strict=False):
+    scenes = load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
+    for name, scene in zip(names, scenes, strict=False):
         sheets[name] = cv2.imencode(".png", feature_sheet(probes, scene, found, airlight)[..., ::-1])[1].tobytes()
     _write(output, sheets, overwrite)
     _console.log.info(f"{len(sheets)} pictures, {len(found)} levels of haze. Written to {output}.")
@@ -215,17 +221,17 @@ def kl(
     _need_torch()
     from unhaze.evaluation.studies.divergence import control_estimators, measure_divergence
     from unhaze.evaluation.studies.plots import plot_divergence
-    from unhaze.evaluation.studies.scenes import haze_levels
+    from unhaze.evaluation.studies.scenes import haze_levels, load_scenes
 
-    _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], format, overwrite)
+    _check_outputs(output, ["kl.json", "kl.md", f"kl.{format}"], overwrite, format)
     found = haze_levels(levels, *_range(betas))
     estimators = _estimators(depth or [], random, seed)
     if not estimators:
         raise UsageError("There is nothing to measure; name a depth estimator with --depth.")
     estimators |= control_estimators() if controls else {}
-    scenes = _scenes(data, group, count, size, depth_scale)
-    with _console.ProgressBar("Measuring", len(scenes)) as bar:
-        result = measure_divergence(estimators, scenes, found, airlight=airlight, progress=bar.advance)
+    scenes = load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
+    with _console.progress("Measuring", len(scenes)) as advance:
+        result = measure_divergence(estimators, scenes, found, airlight=airlight, progress=advance)
     table = _divergence_table(result)
     plot = plot_divergence(result, format)
     _write(output, {"kl.json": result.to_json(), "kl.md": table, f"kl.{format}": plot}, overwrite)
@@ -240,14 +246,18 @@ def _need_torch() -> None:
         raise MissingDependencyError("torch", "torch", "analyse networks and depth estimators") from error
 
 
-def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: bool) -> None:
-    """Refuse before minutes of work what would be refused after them."""
+def _check_outputs(folder: Path, names: Sequence[str], overwrite: bool, format: str | None = None) -> None:
+    """Refuse before minutes of work what would be refused after them; ``format`` is that of plots, if any are drawn."""
     from unhaze.errors import UnknownNameError
     from unhaze.evaluation.studies.plots import FORMATS
 
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise UnknownNameError("format of plots", format, FORMATS)
-    _refuse_existing(folder, names, overwrite)
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
+    if format is None:
+        return
     try:
         import matplotlib as mpl  # noqa: F401
     except ModuleNotFoundError as error:
@@ -258,12 +268,6 @@ def _check_outputs(folder: Path, names: Sequence[str], format: str, overwrite: b
         raise MissingDependencyError("scipy", "eval", "say how sure a mean is") from error
 
 
-def _refuse_existing(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise OutputError(f"{folder / existing[0]} exists already; add --overwrite, or name another folder.")
-
-
 def _range(text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))
@@ -272,20 +276,25 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _scenes(data: Path, group: str | None, count: int, size: int, depth_scale: float) -> tuple[ClearScene, ...]:
-    from unhaze.evaluation.studies.scenes import load_scenes
-
-    return load_scenes(data, group=group, count=count, long_side=size, depth_scale=depth_scale)
-
-
 def _estimators(texts: Sequence[str], random: bool, seed: int) -> dict[str, tuple[DepthEstimator, Origin]]:
     """Estimators by label, with where their weights come from."""
+    import torch
+
+    from unhaze.depth import create_depth
+    from unhaze.depth.base import announce_license
+
     found: dict[str, tuple[DepthEstimator, Origin]] = {}
     for text in texts:
         name, _, weights = text.partition("=")
-        noise = _noise(name, seed) if random else None
+        noise = None
+        if random:
+            with torch.random.fork_rng(devices=[]), contextlib.suppress(UsageError):
+                # no such option where trained weights are needed; what else is wrong with the name is told below
+                torch.manual_seed(seed)
+                noise = create_depth(name, untrained=True)
         try:
-            trained = _announced(name, weights)
+            trained = create_depth(name, **({"weights": weights} if weights else {}))
+            announce_license(trained)
         except WeightsNotFoundError:
             if weights or noise is None:
                 raise
@@ -294,31 +303,6 @@ def _estimators(texts: Sequence[str], random: bool, seed: int) -> dict[str, tupl
         if noise is not None:
             found[f"{name} (random)"] = (noise, "random")
     return found
-
-
-def _noise(name: str, seed: int) -> DepthEstimator | None:
-    """An estimator with random weights; ``None`` where it cannot be made without trained ones."""
-    import torch
-
-    from unhaze.depth import create_depth
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return create_depth(name, untrained=True)
-        except UsageError:  # no such option; what else is wrong with the name is told when it is made with weights
-            return None
-
-
-def _announced(name: str, weights: str) -> DepthEstimator:
-    from unhaze.depth import create_depth
-
-    estimator = create_depth(name, **({"weights": weights} if weights else {}))
-    # it needs torch, and it is create_depth that tells a user so
-    from unhaze.depth.base import announce_license
-
-    announce_license(estimator)
-    return estimator
 
 
 def _probes(
@@ -330,7 +314,16 @@ def _probes(
     seed: int,
 ) -> tuple[Probe, ...]:
     """All that features are taken from, in the order in which it was named."""
-    from unhaze.evaluation.studies.probes import FIELD_MODEL, estimator_probe, field_probe, random_network_probe
+    from unhaze.evaluation.studies.probes import (
+        FIELD_MODEL,
+        estimator_probe,
+        field_probe,
+        fused_probe,
+        network_probe,
+        random_network_probe,
+    )
+    from unhaze.models.checkpoints.loading import load_network
+    from unhaze.models.guided import is_guided, load_model
     from unhaze.models.networks import resolve_network
 
     left = list(files)
@@ -345,30 +338,18 @@ def _probes(
             raise WeightsNotFoundError(
                 f"{name} needs trained weights; give them with --weights FILE, or measure random ones with --random."
             )
-        if left:
-            probes += _trained(name, backbone, left.pop(0), backbone_weights, chosen)
+        if left and is_guided(name):  # without its fusion module and with it
+            full = "+".join((backbone, name.partition("+")[2]))
+            model = load_model(left.pop(0), full, chosen, backbone_weights=backbone_weights)
+            probes += [network_probe(model.backbone, f"{full}, fusion off"), fused_probe(model, full)]
+        elif left:
+            probes.append(network_probe(load_network(left.pop(0), backbone)[0], backbone))
         if random:
             probes.append(random_network_probe(backbone, seed))
     if left:
         raise UsageError(f"{left[0]} belongs to no network; name one with --model for each --weights.")
     probes += [estimator_probe(estimator, label, origin) for label, (estimator, origin) in estimators.items()]
     return tuple(probes)
-
-
-def _trained(
-    name: str, backbone: str, file: Path, backbone_weights: Path | None, estimator: DepthEstimator | None
-) -> list[Probe]:
-    """A network; where it has a fusion module, without it and with it."""
-    from unhaze.evaluation.studies.probes import fused_probe, network_probe
-    from unhaze.models.checkpoints.loading import load_network
-    from unhaze.models.guided import is_guided, load_model
-
-    if not is_guided(name):
-        network, _ = load_network(file, backbone)
-        return [network_probe(network, backbone)]
-    full = "+".join((backbone, name.partition("+")[2]))
-    model = load_model(file, full, estimator, backbone_weights=backbone_weights)
-    return [network_probe(model.backbone, f"{full}, fusion off"), fused_probe(model, full)]
 
 
 def _consistency_table(result: Consistency) -> str:
@@ -422,20 +403,6 @@ def _shown(spread: Spread) -> str:
 
 def _row(*cells: Any) -> str:
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _consistency_plots(result: Consistency, format: str) -> dict[str, bytes]:
-    """File name to plot; a measure without a meaning for any stage has none."""
-    from unhaze.evaluation.studies.consistency import MEASURES
-    from unhaze.evaluation.studies.plots import plot_consistency
-
-    def means_something(measure: Measure) -> bool:
-        return not all(math.isnan(stage.spread(measure, 0).mean) for stage in result.stages)
-
-    return {
-        f"consistency-{measure}.{format}": plot_consistency(result, measure, format)
-        for measure in filter(means_something, MEASURES)
-    }
 
 
 def _write(folder: Path, contents: dict[str, str | bytes], overwrite: bool) -> None:

@@ -13,10 +13,9 @@ from unhaze.cli import _options as opt
 from unhaze.restore.machine import MOST_WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from unhaze.evaluation.cost.fusion import FusionCost
-    from unhaze.evaluation.cost.network import NetworkCost
 
 __all__ = ["bench"]
 
@@ -73,7 +72,7 @@ def models(
     GMACs count every convolution, matrix product and attention at the size asked for. The thop columns follow the
     convention of papers, at 224x224: modules that the counter thop knows, and nothing else.
     """
-    from unhaze.errors import UsageError
+    from unhaze.errors import MissingDependencyError, UsageError
     from unhaze.models.networks import list_networks, resolve_network
 
     sides = size.lower().split("x")
@@ -81,15 +80,34 @@ def models(
         raise UsageError(f"{size!r} is no size; write for example 256 or 768x512.")
     width, height = int(sides[0]), int(sides[-1])
     chosen = [resolve_network(name) for name in names or list_networks()]
-    measure = _measurer(threads)
+    try:
+        import torch
+
+        from unhaze.evaluation.cost.network import measure_cost
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError("torch", "torch", "measure networks") from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _console.log.debug(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     costs = []
     if not json_output:
         print(_line("network", _COLUMNS))
     for name in chosen:
-        cost = measure(name, height, width, repeats=repeats)
+        cost = measure_cost(name, height, width, repeats=repeats)
         costs.append(cost)
         if not json_output:
-            print(_line(cost.name, _cells(cost)), flush=True)
+            timing = cost.timing
+            cells = (
+                f"{cost.parameters:,}",
+                f"{cost.macs / 1e9:.3f}",
+                f"{cost.convention_parameters / 1e6:.3f}M",
+                f"{cost.convention_macs / 1e9:.3f}",
+                "-" if timing is None else f"{timing.seconds:.3f}",
+                "-" if timing is None or timing.peak_memory is None else f"{timing.peak_memory / 2**20:.0f}",
+            )
+            print(_line(cost.name, cells), flush=True)
     if json_output:
         print(json.dumps({"width": width, "height": height, "networks": [asdict(cost) for cost in costs]}, indent=2))
 
@@ -109,26 +127,8 @@ def fusions(
 
     Counted by the convention of papers, for one image of 224x224, with the maps of Depth Anything V2 small.
     """
-    chosen, networks = names or _fusion_names(), model or list(_REPORTED_NETWORKS)
-    count = _fusion_counter()
-    costs = [count(network, fusion) for network in networks for fusion in chosen]
-    if json_output:
-        rows = [asdict(cost) | {"reported": _reported(cost)} for cost in costs]
-        print(json.dumps({"fusions": rows}, indent=2))
-        return
-    print(_line("network+fusion", _FUSION_COLUMNS, _FUSION_COLUMNS, 32))
-    for cost in costs:
-        print(_line(f"{cost.backbone}+{cost.fusion}", _fusion_cells(cost), _FUSION_COLUMNS, 32))
-
-
-def _fusion_names() -> list[str]:
-    from unhaze.fusion import list_fusions
-
-    return list_fusions()
-
-
-def _fusion_counter() -> Callable[..., FusionCost]:
     from unhaze.errors import MissingDependencyError
+    from unhaze.fusion import list_fusions
 
     try:
         from unhaze.evaluation.cost.fusion import count_fusion
@@ -136,18 +136,23 @@ def _fusion_counter() -> Callable[..., FusionCost]:
         if error.name != "torch":
             raise
         raise MissingDependencyError("torch", "torch", "count operations of networks") from error
-    return count_fusion
-
-
-def _fusion_cells(cost: FusionCost) -> tuple[str, ...]:
-    reported = _reported(cost) or {}
-    return (
-        f"{cost.parameters:,}",
-        f"{cost.convention_parameters / 1e6:.3f}M",
-        reported.get("parameters", "-"),
-        f"{cost.convention_macs / 1e9:.3f}",
-        reported.get("macs", "-"),
-    )
+    chosen, networks = names or list_fusions(), model or list(_REPORTED_NETWORKS)
+    costs = [count_fusion(network, fusion) for network in networks for fusion in chosen]
+    if json_output:
+        rows = [asdict(cost) | {"reported": _reported(cost)} for cost in costs]
+        print(json.dumps({"fusions": rows}, indent=2))
+        return
+    print(_line("network+fusion", _FUSION_COLUMNS, _FUSION_COLUMNS, 32))
+    for cost in costs:
+        reported = _reported(cost) or {}
+        cells = (
+            f"{cost.parameters:,}",
+            f"{cost.convention_parameters / 1e6:.3f}M",
+            reported.get("parameters", "-"),
+            f"{cost.convention_macs / 1e9:.3f}",
+            reported.get("macs", "-"),
+        )
+        print(_line(f"{cost.backbone}+{cost.fusion}", cells, _FUSION_COLUMNS, 32))
 
 
 def _reported(cost: FusionCost) -> dict[str, Any] | None:
@@ -161,35 +166,6 @@ def _reported(cost: FusionCost) -> dict[str, Any] | None:
     values = next(row.values for row in table.rows if row.method == method)
     by_metric = dict(zip((column.metric for column in table.columns), values, strict=True))
     return {"parameters": by_metric["params"], "macs": by_metric["flops"]}
-
-
-def _measurer(threads: int | None) -> Callable[..., NetworkCost]:
-    from unhaze.errors import MissingDependencyError
-
-    try:
-        import torch
-
-        from unhaze.evaluation.cost.network import measure_cost
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingDependencyError("torch", "torch", "measure networks") from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-    _console.log.debug(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    return measure_cost
-
-
-def _cells(cost: NetworkCost) -> tuple[str, ...]:
-    timing = cost.timing
-    return (
-        f"{cost.parameters:,}",
-        f"{cost.macs / 1e9:.3f}",
-        f"{cost.convention_parameters / 1e6:.3f}M",
-        f"{cost.convention_macs / 1e9:.3f}",
-        "-" if timing is None else f"{timing.seconds:.3f}",
-        "-" if timing is None or timing.peak_memory is None else f"{timing.peak_memory / 2**20:.0f}",
-    )
 
 
 def _line(name: str, cells: Sequence[str], heads: Sequence[str] = _COLUMNS, width: int = 20) -> str:

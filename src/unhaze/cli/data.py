@@ -12,7 +12,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 
 if TYPE_CHECKING:
-    from unhaze.data.inspection import Statistics
+    pass
 
 __all__ = ["data"]
 
@@ -80,10 +80,14 @@ def check(
     from dataclasses import asdict
 
     from unhaze.data.dataset import PairedDataset
+    from unhaze.data.inspection import unreadable_pairs
+    from unhaze.restore.machine import usable_cores
 
     dataset = _open(name, root, split, settings)
-    report = dataset.report
-    unreadable = {} if quick or not isinstance(dataset, PairedDataset) else _read_all(dataset, jobs)
+    report, unreadable = dataset.report, {}
+    if isinstance(dataset, PairedDataset) and not quick:
+        with _console.progress("Reading", len(dataset)) as advance:
+            unreadable = unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=advance)
     wrong = bool(report.problems or unreadable or (strict and report.remarks))
     if json_output:
         facts = {**asdict(report), "problems": report.problems, "remarks": report.remarks, "unreadable": unreadable}
@@ -134,13 +138,31 @@ def stats(
 
     dataset = _open(name, root, split, settings)
     dataset, limit = _finite(dataset, limit)
-    with _console.ProgressBar("Measuring", len(spread(len(dataset), limit))) as bar:
-        found = statistics(dataset, limit=limit, threads=jobs or usable_cores(), progress=bar.advance)
+    with _console.progress("Measuring", len(spread(len(dataset), limit))) as advance:
+        found = statistics(dataset, limit=limit, threads=jobs or usable_cores(), progress=advance)
     if json_output:
         sizes = [{"width": w, "height": h, "pairs": n} for (w, h), n in found.sizes.items()]
         print(json.dumps({**asdict(found), "sizes": sizes}, indent=2, ensure_ascii=False))
     else:
-        _print_rows(_rows(found))
+        shown = [f"{width}x{height} px: {count:,}" for (width, height), count in list(found.sizes.items())[:5]]
+        shown += [f"{len(found.sizes) - 5} more sizes"] if len(found.sizes) > 5 else []
+        hazy_mean, hazy_std, clear_mean, clear_std = (
+            " ".join(f"{value:.3f}" for value in values)
+            for values in (found.hazy_mean, found.hazy_std, found.clear_mean, found.clear_std)
+        )
+        _print_rows(
+            [
+                ("pairs", f"{found.pairs:,}, of which {found.looked_at:,} were looked at"),
+                *(("size", line) for line in shown),
+                ("hazy", f"mean {hazy_mean}, deviation {hazy_std}"),
+                ("clear", f"mean {clear_mean}, deviation {clear_std}"),
+                ("dark channel", f"hazy {found.dark_hazy:.3f}, clear {found.dark_clear:.3f}"),
+                ("depth", f"{found.with_depth:,} pairs"),
+                *(("hazy twice", ", ".join(names)) for names in found.hazy_duplicates[:_SHOWN]),
+                *(("clear twice", ", ".join(names)) for names in found.clear_duplicates[:_SHOWN]),
+                *(("unreadable", message) for message in list(found.unreadable.values())[:_SHOWN]),
+            ]
+        )
     if found.unreadable:
         raise typer.Exit(1)
 
@@ -219,7 +241,7 @@ def pack(
             if not overwrite and exists(join(output, INDEX)):
                 raise OutputError(f"{output} holds a packed data set; allow overwriting or choose another folder.")
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-        with _console.ProgressBar("Packing", len(dataset)) as bar:
+        with _console.progress("Packing", len(dataset)) as advance:
             index = pack_shards(
                 dataset,
                 folder,
@@ -227,7 +249,7 @@ def pack(
                 shard_size=shard_size << 20,
                 webdataset=webdataset,
                 overwrite=overwrite,
-                progress=bar.advance,
+                progress=advance,
             )
         if is_address(output):
             for path in sorted(Path(folder).iterdir(), key=lambda each: each.name == INDEX):
@@ -249,22 +271,13 @@ def pack(
 
 
 def _open(name: str, root: Path, split: str | None, settings: list[str] | None, **options: Any) -> Any:
-    from unhaze.data import create_dataset
-
-    dataset: Any = create_dataset(name, root, split, **_parse(settings or []), **options)
-    for warning in dataset.report.warnings:
-        _console.log.debug(warning)
-    return dataset
-
-
-def _parse(settings: list[str]) -> dict[str, Any]:
-    """``["night=0.3"]`` as ``{"night": 0.3}``; what is no Python value is text."""
+    """The data set; ``night=0.3`` among the settings is ``{"night": 0.3}``, and what is no Python value is text."""
     import ast
 
+    from unhaze.data import create_dataset
     from unhaze.errors import UsageError
 
-    options: dict[str, Any] = {}
-    for text in settings:
+    for text in settings or []:
         key, sign, value = text.partition("=")
         if not sign or not key.isidentifier():
             raise UsageError(f"--set takes KEY=VALUE, not {text!r}.")
@@ -272,7 +285,10 @@ def _parse(settings: list[str]) -> dict[str, Any]:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[key] = value
-    return options
+    dataset: Any = create_dataset(name, root, split, **options)
+    for warning in dataset.report.warnings:
+        _console.log.debug(warning)
+    return dataset
 
 
 def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
@@ -283,33 +299,6 @@ def _finite(dataset: Any, limit: int | None) -> tuple[Any, int | None]:
         return dataset, limit
     few = limit or _SAMPLED
     return Series(dataset, few, shuffle=False), few
-
-
-def _read_all(dataset: Any, jobs: int | None) -> dict[str, str]:
-    from unhaze.data.inspection import unreadable_pairs
-    from unhaze.restore.machine import usable_cores
-
-    with _console.ProgressBar("Reading", len(dataset)) as bar:
-        return unreadable_pairs(dataset, threads=jobs or usable_cores(), progress=bar.advance)
-
-
-def _rows(found: Statistics) -> list[tuple[str, str]]:
-    def rgb(values: tuple[float, ...]) -> str:
-        return " ".join(f"{value:.3f}" for value in values)
-
-    sizes = [f"{width}x{height} px: {count:,}" for (width, height), count in list(found.sizes.items())[:5]]
-    more = [f"{len(found.sizes) - 5} more sizes"] if len(found.sizes) > 5 else []
-    return [
-        ("pairs", f"{found.pairs:,}, of which {found.looked_at:,} were looked at"),
-        *(("size", line) for line in sizes + more),
-        ("hazy", f"mean {rgb(found.hazy_mean)}, deviation {rgb(found.hazy_std)}"),
-        ("clear", f"mean {rgb(found.clear_mean)}, deviation {rgb(found.clear_std)}"),
-        ("dark channel", f"hazy {found.dark_hazy:.3f}, clear {found.dark_clear:.3f}"),
-        ("depth", f"{found.with_depth:,} pairs"),
-        *(("hazy twice", ", ".join(names)) for names in found.hazy_duplicates[:_SHOWN]),
-        *(("clear twice", ", ".join(names)) for names in found.clear_duplicates[:_SHOWN]),
-        *(("unreadable", message) for message in list(found.unreadable.values())[:_SHOWN]),
-    ]
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from unhaze.batch.planning import Job
     from unhaze.depth.base import DepthEstimator
-    from unhaze.images.files import Picture
-    from unhaze.restore.dehazer import Dehazer
     from unhaze.types import DepthMap
 
     # a picture file to its depth, and facts for the user
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["depth"]
 
 
-@opt.takes_options("model", "engine", "device")
+@opt.takes_options("model", "engine", "device", before="estimator")
 def depth(
     inputs: Annotated[
         list[str] | None,
@@ -44,7 +42,6 @@ def depth(
     color: Annotated[
         bool, typer.Option("--color", help="8-bit colours for the eye, near is red and far is blue.")
     ] = False,
-    options: Options = opt.DEFAULTS,
     estimator: Annotated[
         str | None,
         typer.Option(
@@ -102,6 +99,7 @@ def depth(
     json_output: opt.JsonOutput = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Estimate depth, from the haze or with a network.
 
@@ -109,11 +107,19 @@ def depth(
     say what a level is. From haze depth is known up to a factor only, 0 is the camera, and not where there is no haze
     or nothing but haze.
     """
+    options = opt.collect(given)
     from unhaze.batch.planning import plan
     from unhaze.cli._each_file import for_each_file
+    from unhaze.depth import depth_info, list_depth
 
     if list_estimators:
-        _list(json_output)
+        cards = [depth_info(name) for name in list_depth()]
+        if json_output:
+            print(json.dumps([asdict(card) for card in cards], indent=2))
+            return
+        width = max(len(card.name) for card in cards)
+        for card in cards:
+            print(f"{card.name:{width}}  licence: {card.license}; weights: {card.weights}")
         return
     if not inputs:
         raise UsageError("No picture is named; give files or folders, or --list for the depth estimators.")
@@ -177,20 +183,6 @@ class _EstimatorSettings:
         return estimator.to(choose_device(self.device))
 
 
-def _list(as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from unhaze.depth import depth_info, list_depth
-
-    cards = [depth_info(name) for name in list_depth()]
-    if as_json:
-        print(json.dumps([asdict(card) for card in cards], indent=2))
-        return
-    width = max(len(card.name) for card in cards)
-    for card in cards:
-        print(f"{card.name:{width}}  licence: {card.license}; weights: {card.weights}")
-
-
 def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
     """Estimate and write the depth of one picture; returns facts for the user."""
     from unhaze.batch.workers import Rendered, write_products
@@ -218,26 +210,26 @@ def _write_depth(job: Job, estimate: Estimate, color: bool) -> dict[str, Any]:
 
 def _from_haze(options: Options, stack: ExitStack) -> Estimate:
     """Depth from a model's transmission."""
-    from unhaze.restore.dehazer import Dehazer
-
-    # a sky that is protected from dehazing would come out near
-    dehazer = stack.enter_context(Dehazer.from_options(replace(options, protect_sky=0.0)))
-    return lambda source: (_optical_depth(source, dehazer), {"model": dehazer.model})
-
-
-def _optical_depth(source: Path, dehazer: Dehazer) -> DepthMap[NDArray[np.float32]]:
     import numpy as np
 
     from unhaze.images.color import tone_curve
     from unhaze.images.files import read_image
+    from unhaze.restore.dehazer import Dehazer
     from unhaze.restore.strips import transmission_strips
     from unhaze.types import DepthMap
 
-    picture = read_image(source, max_pixels=dehazer.max_pixels)
-    curve = tone_curve(picture.metadata.icc)
-    seen: dict[str, Any] = {"white": picture.white, "hidden": picture.hidden()}
-    transmission = transmission_strips(picture.pixels, dehazer.solve(picture.pixels, curve, **seen), curve, **seen)
-    return DepthMap(-np.log(transmission), "relative")  # the optical depth, beta d (He et al. 2011, Eq. 2)
+    # a sky that is protected from dehazing would come out near
+    dehazer = stack.enter_context(Dehazer.from_options(replace(options, protect_sky=0.0)))
+
+    def estimate(source: Path) -> tuple[DepthMap[NDArray[np.float32]], dict[str, Any]]:
+        picture = read_image(source, max_pixels=dehazer.max_pixels)
+        curve = tone_curve(picture.metadata.icc)
+        seen: dict[str, Any] = {"white": picture.white, "hidden": picture.hidden()}
+        transmission = transmission_strips(picture.pixels, dehazer.solve(picture.pixels, curve, **seen), curve, **seen)
+        # the optical depth, beta d (He et al. 2011, Eq. 2)
+        return DepthMap(-np.log(transmission), "relative"), {"model": dehazer.model}
+
+    return estimate
 
 
 def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
@@ -247,12 +239,17 @@ def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
         model: Its name, or the path of a depth map.
         settings: What was asked of it.
     """
+    import numpy as np
+
+    from unhaze.images.color import tone_curve
+    from unhaze.images.files import read_image
+    from unhaze.restore.strips import full_scale
+
     estimator = settings.create(model)
     # these need torch, and it is create_depth that tells a user so
     from unhaze.depth.base import announce_license, gives_features
     from unhaze.depth.cache import DepthCache, enlarged, estimate_pixels
     from unhaze.depth.file import FileDepth
-    from unhaze.images.files import read_image
 
     if not isinstance(estimator, FileDepth):
         announce_license(estimator)
@@ -262,24 +259,16 @@ def _from_estimator(model: str, settings: _EstimatorSettings) -> Estimate:
     facts = {"model": model, "license": estimator.license, "cache": None if kept is None else str(kept.folder)}
 
     def estimate(source: Path) -> tuple[DepthMap[NDArray[np.float32]], dict[str, Any]]:
-        pixels = _srgb(read_image(source))
+        picture = read_image(source)
+        pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
+        if curve is not None or pixels.dtype != np.uint8:  # what an estimator sees are 8 bits of sRGB
+            white = full_scale(pixels) if picture.white is None else picture.white
+            values = np.clip(np.nan_to_num(pixels.astype(np.float32)) / np.float32(white), 0, 1)
+            values = values if curve is None else curve.to_srgb(values)
+            pixels = np.rint(values * 255).astype(np.uint8)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
         found = estimate_pixels(estimator, pixels) if kept is None else kept.estimate(estimator, pixels)
         return enlarged(found, *pixels.shape[:2]), facts
 
     return estimate
-
-
-def _srgb(picture: Picture) -> NDArray[np.uint8]:
-    """Pixels of any picture as (H, W, 3) uint8 RGB with sRGB's tone curve."""
-    import numpy as np
-
-    from unhaze.images.color import tone_curve
-    from unhaze.restore.strips import full_scale
-
-    pixels, curve = picture.pixels, tone_curve(picture.metadata.icc)
-    if curve is not None or pixels.dtype != np.uint8:
-        white = full_scale(pixels) if picture.white is None else picture.white
-        values = np.clip(np.nan_to_num(pixels.astype(np.float32)) / np.float32(white), 0, 1)
-        values = values if curve is None else curve.to_srgb(values)
-        pixels = np.rint(values * 255).astype(np.uint8)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)

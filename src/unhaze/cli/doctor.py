@@ -37,25 +37,67 @@ def doctor(json_output: opt.JsonOutput = False) -> None:
     Exit code 0 if pictures can be dehazed, else 1.
     """
     facts = examine()
+    code = 0 if facts["ok"] else 1
     if json_output:
         print(json.dumps(facts, indent=2))
-    else:
-        _print_facts(facts)
-    raise typer.Exit(0 if facts["ok"] else 1)
+        raise typer.Exit(code)
+    from unhaze.restore.machine import format_bytes
+
+    memory = facts["machine"]["available_memory"]
+    dehazing, engine, folder = facts["dehazing"], facts["engine"], facts["temporary_folder"]
+    lines = {
+        "unhaze": facts["unhaze"],
+        "python": f"{facts['python']} ({sys.executable})",
+        "platform": facts["platform"],
+        **{name: found or "MISSING; install unhaze again" for name, found in facts["packages"].items()},
+        **{name: extra["version"] or f"not installed; {extra['install']}" for name, extra in facts["extras"].items()},
+        "processors": facts["machine"]["processors"],
+        "free memory": format_bytes(memory) if memory else "unknown",
+        "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
+        "engine": engine["error"] or f"{engine['name']} {engine['version']} ({engine['provider']})",
+        "full resolution": facts["kernels"]["error"] or facts["kernels"]["description"],
+        "model": facts["default_model"],
+        "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
+        "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",
+        "formats": ", ".join(f"{name} {state}" for name, state in facts["formats"].items()),
+    }
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:{width}}  {value}")
+    print("Everything works." if facts["ok"] else "Something does not work; see above.")
+    raise typer.Exit(code)
 
 
 def examine() -> dict[str, Any]:
     """Everything ``doctor`` shows; ``ok`` says whether the core works."""
-    formats = {name: _trial(name) for name in _write_formats()}
-    core = {name: _installed(name) for name in _CORE}
-    dehazing = _try_dehazing()
-    engine = _try_engine()
-    kernels = _kernels()
-    folder = _temporary_folder()
-    works = all(core.values()) and not any(formats.values())
-    works = works and not any(part["error"] for part in (dehazing, engine, kernels, folder))
+    import cv2
+
+    from unhaze.errors import UsageError
+    from unhaze.images.files import WRITE_FORMATS
+    from unhaze.restore.kernels import describe_kernels
     from unhaze.restore.machine import available_memory, usable_cores
 
+    formats = {name: _trial(name) for name in WRITE_FORMATS}
+    core = {name: _installed(name) for name in _CORE}
+    extras: dict[str, Any] = {}
+    for name, extra in _EXTRAS.items():
+        found = _installed(name)
+        extras[name] = {"version": found, "install": None if found else f"pip install 'unhaze[{extra}]'"}
+    dehazing = _try_dehazing()
+    engine = _try_engine()
+    kernels: dict[str, Any] = {"error": None, "description": None}  # what restores pixels at full resolution
+    try:
+        kernels["description"] = describe_kernels()
+    except UsageError as error:
+        kernels["error"] = str(error)
+    folder: dict[str, Any] = {"path": tempfile.gettempdir(), "error": None}
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"unhaze")
+    except OSError as error:
+        folder["error"] = str(error.strerror or error)
+    works = all(core.values()) and not any(formats.values())
+    works = works and not any(part["error"] for part in (dehazing, engine, kernels, folder))
     machine = {"processors": usable_cores(), "available_memory": available_memory()}
     return {
         "ok": works,
@@ -63,9 +105,9 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": core,
-        "extras": {name: _extra(name, extra) for name, extra in _EXTRAS.items()},
+        "extras": extras,
         "machine": machine,
-        "opencv": _opencv(),
+        "opencv": {"threads": cv2.getNumThreads(), "simd": " ".join(cv2.getCPUFeaturesLine().split())},
         "default_model": opt.DEFAULT_MODEL,
         "engine": engine,
         "kernels": kernels,
@@ -80,17 +122,6 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _extra(name: str, extra: str) -> dict[str, str | None]:
-    found = _installed(name)
-    return {"version": found, "install": None if found else f"pip install 'unhaze[{extra}]'"}
-
-
-def _opencv() -> dict[str, Any]:
-    import cv2
-
-    return {"threads": cv2.getNumThreads(), "simd": " ".join(cv2.getCPUFeaturesLine().split())}
 
 
 def _try_dehazing() -> dict[str, Any]:
@@ -126,33 +157,6 @@ def _try_engine() -> dict[str, Any]:
     return {"error": None, **asdict(engine)}
 
 
-def _kernels() -> dict[str, Any]:
-    """What restores pixels at full resolution."""
-    from unhaze.errors import UsageError
-    from unhaze.restore.kernels import describe_kernels
-
-    try:
-        return {"error": None, "description": describe_kernels()}
-    except UsageError as error:
-        return {"error": str(error), "description": None}
-
-
-def _temporary_folder() -> dict[str, Any]:
-    folder = tempfile.gettempdir()
-    try:
-        with tempfile.TemporaryFile() as file:
-            file.write(b"unhaze")
-    except OSError as error:
-        return {"path": folder, "error": str(error.strerror or error)}
-    return {"path": folder, "error": None}
-
-
-def _write_formats() -> list[str]:
-    from unhaze.images.files import WRITE_FORMATS
-
-    return list(WRITE_FORMATS)
-
-
 def _trial(format: str) -> str | None:
     """Write a small picture and read it again; returns what went wrong."""
     import numpy as np
@@ -167,30 +171,3 @@ def _trial(format: str) -> str | None:
     if back.shape != pixels.shape or np.abs(back.astype(int) - pixels).mean() > 8:
         return "what was read is not what was written"
     return None
-
-
-def _print_facts(facts: dict[str, Any]) -> None:
-    from unhaze.restore.machine import format_bytes
-
-    memory = facts["machine"]["available_memory"]
-    dehazing, engine, folder = facts["dehazing"], facts["engine"], facts["temporary_folder"]
-    lines = {
-        "unhaze": facts["unhaze"],
-        "python": f"{facts['python']} ({sys.executable})",
-        "platform": facts["platform"],
-        **{name: found or "MISSING; install unhaze again" for name, found in facts["packages"].items()},
-        **{name: extra["version"] or f"not installed; {extra['install']}" for name, extra in facts["extras"].items()},
-        "processors": facts["machine"]["processors"],
-        "free memory": format_bytes(memory) if memory else "unknown",
-        "opencv": f"{facts['opencv']['threads']} threads; {facts['opencv']['simd']}",
-        "engine": engine["error"] or f"{engine['name']} {engine['version']} ({engine['provider']})",
-        "full resolution": facts["kernels"]["error"] or facts["kernels"]["description"],
-        "model": facts["default_model"],
-        "dehazing": dehazing["error"] or f"works ({dehazing['seconds']} s)",
-        "temporary files": f"{folder['path']}: {folder['error'] or 'writable'}",
-        "formats": ", ".join(f"{name} {state}" for name, state in facts["formats"].items()),
-    }
-    width = max(map(len, lines))
-    for name, value in lines.items():
-        print(f"{name:{width}}  {value}")
-    print("Everything works." if facts["ok"] else "Something does not work; see above.")

@@ -16,7 +16,7 @@ from unhaze.restore.engines.base import FOR_FUSIONS
 from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
-    from unhaze.evaluation.benchmark import Benchmark, Outcome, Plan, Run
+    from unhaze.evaluation.benchmark import Benchmark, Outcome, Run
 
 __all__ = ["eval_"]
 
@@ -25,7 +25,7 @@ _KINDS = 10  # kinds of trouble that are told, each in one line
 _FOR_NETWORKS = ("device", "precision", "tile", "compile", *FOR_FUSIONS)
 
 
-@opt.takes_options("strength", "engine", *_FOR_NETWORKS)
+@opt.takes_options("strength", "engine", *_FOR_NETWORKS, before="limit")
 def eval_(
     pred: Annotated[
         list[str] | None,
@@ -94,7 +94,6 @@ def eval_(
             metavar="FILE",
         ),
     ] = None,
-    options: Options = opt.DEFAULTS,
     limit: Annotated[int | None, typer.Option(help="Score only the first so many pictures.", metavar="N")] = None,
     jobs: opt.Jobs = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and permutations.", min=0, metavar="N")] = 0,
@@ -106,6 +105,7 @@ def eval_(
     ] = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Score results against clear pictures, or without them, and write a report.
 
@@ -117,22 +117,29 @@ def eval_(
 
     A run that is stopped goes on where it was when started again with the same output folder.
     """
+    options = opt.collect(given)
     if list_protocols:
         _print_protocols(as_json)
         return
     if video:
         _print_flicker(video, next(iter(model or []), None), options, limit)
         return
-    _check_dataset(dataset)
-    _check_table(table)
-    from unhaze.evaluation.benchmark import plan_benchmark
+    from unhaze.errors import UsageError
+    from unhaze.evaluation.benchmark import plan_benchmark, run_benchmark
+    from unhaze.evaluation.provenance import portable_command
     from unhaze.evaluation.report import analyze, report_dict, write_report
+    from unhaze.evaluation.reported import reported_figures
+    from unhaze.evaluation.scoring import metric_label
     from unhaze.evaluation.statistics import require_scipy
     from unhaze.images.atomic import atomic_output
     from unhaze.restore.machine import usable_cores
 
-    require_scipy()  # its absence, too, must be noticed before hours of scoring
-    runs = (*_folder_runs(pred or []), *_model_runs([*(model or []), *(method or [])], weights or [], options))
+    if dataset is not None:
+        reported_figures(dataset=dataset)  # an unknown name must fail before hours of scoring
+    if table is not None and table.suffix.lower() not in (".md", ".tex", ".csv"):
+        raise UsageError(f"{table} names no kind of table; give a file that ends in .md, .tex or .csv.")
+    require_scipy()  # its absence, too, must be noticed before
+    runs = _runs(pred or [], [*(model or []), *(method or [])], weights or [], options)
     plan = plan_benchmark(
         _benchmark(
             runs,
@@ -145,10 +152,16 @@ def eval_(
             limit=limit,
         )
     )
-    _log_plan(plan)
-    outcome = _score(plan, output, jobs or usable_cores())
+    for label, pairs in plan.pairings.items():
+        _console.log.info(f"{label}: {pairs.how}")
+    for name, reason in plan.unavailable.items():
+        _console.log.info(f"{metric_label(name)} is not scored: {reason}")
+    for note in plan.notes:
+        _console.log.info(note)
+    with _console.progress("Scoring", len(plan.cases)) as advance:
+        outcome = run_benchmark(plan, output, workers=jobs or usable_cores(), progress=advance)
     analysis = analyze(outcome, seed=seed, dataset=dataset)
-    command = _command()
+    command = portable_command(["unhaze", *sys.argv[1:]])
     report = write_report(analysis, output, command=command, cases_shown=cases, plots=plots)
     if table is not None:
         shown = {".md": analysis.table.markdown, ".tex": analysis.table.latex, ".csv": analysis.table.csv}
@@ -158,7 +171,11 @@ def eval_(
         print(json.dumps(report_dict(analysis, command), indent=2, ensure_ascii=False))
     else:
         print(analysis.table.markdown(), end="")
-    _log_outcome(outcome, report)
+    _log_troubles(outcome)
+    reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
+    failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
+    scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
+    _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
     without = sum(bool(scores.errors) for scores in outcome.scores.values())
     if outcome.failures or without:
         raise typer.Exit(1)
@@ -175,19 +192,9 @@ def _print_flicker(files: list[Path], model: str | None, options: Options, limit
             print(flicker_table(measure_flicker(path, dehazer, limit=limit)), end="")
 
 
-def _folder_runs(folders: list[str]) -> tuple[Run, ...]:
-    from unhaze.evaluation.benchmark import Run
-
-    runs = []
-    for text in folders:
-        label, sign, folder = text.partition("=")
-        path = Path(folder if sign else text)
-        runs.append(Run(label if sign else path.resolve().name, results=path))
-    return tuple(runs)
-
-
-def _model_runs(names: list[str], files: list[Path], options: Options) -> tuple[Run, ...]:
-    """Runs over models; networks and files belong together in their order, and files may name their networks."""
+def _runs(folders: list[str], names: list[str], files: list[Path], options: Options) -> tuple[Run, ...]:
+    """Folders of results, then models; networks and files belong together in their order, and files may name them."""
+    from unhaze.cli.models import weights_package
     from unhaze.errors import UsageError, WeightsNotFoundError
     from unhaze.evaluation.benchmark import Run
     from unhaze.models.catalogue import finds_haze, model_info, resolve_model
@@ -208,30 +215,30 @@ def _model_runs(names: list[str], files: list[Path], options: Options) -> tuple[
         )
     if networks and len(files) > len(networks):
         raise UsageError(f"{files[len(networks)]} belongs to no network; name one with --model for each --weights.")
-    named = list(zip(networks or map(_named_by, files), files, strict=True))
+    if files and not networks:  # each names its network, with its fusion module if it has one
+        networks = [weights_package("score networks").recognise(file) for file in files]
+    named = list(zip(networks, files, strict=True))
     if options.given(*FOR_FUSIONS) and named and not any("+" in name for name, _ in named):
         raise UsageError(
             "--depth, --depth-weights, --backbone-weights and --prompts are for networks with a fusion module, such as "
             "sgdnet+hgdf; leave them out, or add one with --model NETWORK+FUSION."
         )
-    runs = []
+    runs: list[Run] = []
+    for text in folders:
+        label, sign, folder = text.partition("=")
+        path = Path(folder if sign else text)
+        runs.append(Run(label if sign else path.resolve().name, results=path))
+    taken = set(finders)
     for name in finders:
         engine = options.given("engine") if model_info(name).has_network else {}
         runs.append(Run(name, model=name, options={"strength": options.strength, **engine}))
     for name, file in named:
-        label = name if name not in {run.label for run in runs} else f"{name} ({file.stem})"
+        label = f"{name} ({file.stem})" if name in taken else name
+        taken.add(label)
         useful = [option for option in _FOR_NETWORKS if "+" in name or option not in FOR_FUSIONS]
         settings = {"strength": options.strength, "weights": file, **options.given(*useful)}
         runs.append(Run(label, model=name, options=settings))
     return tuple(runs)
-
-
-def _named_by(file: Path) -> str:
-    """The network that a weights file belongs to, with its fusion module if it has one."""
-    from unhaze.cli.models import weights_package
-
-    name: str = weights_package("score networks").recognise(file)
-    return name
 
 
 def _benchmark(
@@ -252,46 +259,6 @@ def _benchmark(
         found_hazy, found_target = dataset_folders(data)
         hazy, target = hazy or found_hazy, target or found_target
     return Benchmark(runs, targets=target, hazy=hazy, **options)
-
-
-def _score(plan: Plan, output: Path, jobs: int) -> Outcome:
-    from unhaze.evaluation.benchmark import run_benchmark
-
-    with _console.ProgressBar("Scoring", len(plan.cases)) as bar:
-        return run_benchmark(plan, output, workers=jobs, progress=bar.advance)
-
-
-def _check_dataset(name: str | None) -> None:
-    from unhaze.evaluation.reported import reported_figures
-
-    if name is not None:
-        reported_figures(dataset=name)  # an unknown name must fail before hours of scoring
-
-
-def _check_table(path: Path | None) -> None:
-    from unhaze.errors import UsageError
-
-    if path is not None and path.suffix.lower() not in (".md", ".tex", ".csv"):
-        raise UsageError(f"{path} names no kind of table; give a file that ends in .md, .tex or .csv.")
-
-
-def _log_plan(plan: Plan) -> None:
-    from unhaze.evaluation.scoring import metric_label
-
-    for label, pairing in plan.pairings.items():
-        _console.log.info(f"{label}: {pairing.how}")
-    for name, reason in plan.unavailable.items():
-        _console.log.info(f"{metric_label(name)} is not scored: {reason}")
-    for note in plan.notes:
-        _console.log.info(note)
-
-
-def _log_outcome(outcome: Outcome, report: Path) -> None:
-    _log_troubles(outcome)
-    reused = f", {outcome.reused} of them known from before" if outcome.reused else ""
-    failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
-    scored = sum(case.key in outcome.scores for case in outcome.plan.cases)
-    _console.log.info(f"{scored} pictures scored{reused}{failed}. Report: {report}")
 
 
 def _log_troubles(outcome: Outcome) -> None:
@@ -334,9 +301,3 @@ def _print_protocols(as_json: bool) -> None:
     for protocol in PROTOCOLS.values():
         print(f"{protocol.id:16} {protocol.summary}")
         print(f"{'':16} metrics: {', '.join(protocol.metrics)}")
-
-
-def _command() -> str:
-    from unhaze.evaluation.provenance import portable_command
-
-    return portable_command(["unhaze", *sys.argv[1:]])

@@ -81,6 +81,12 @@ def export(
         raise UsageError("--int8 and --calibrate DIR belong together; give both, or neither.")
     if model is None and weights is None:
         raise UsageError("Missing argument MODEL; name what to export, or weights that say what they are of.")
+    sides = None
+    if size is not None:
+        width, cross, height = size.lower().partition("x")
+        if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            raise UsageError(f"{size!r} is no size; write for example 768x512.")
+        sides = int(height), int(width)
     try:
         from unhaze.exporting.exporter import ExportRequest, export_model
 
@@ -92,7 +98,7 @@ def export(
             depth_as=depth_as,
             depth_weights=depth_weights,
             backbone_weights=backbone_weights,
-            size=_parse_size(size),
+            size=sides,
             calibration=calibrate,
             calibration_pictures=pictures,
             repeats=repeats,
@@ -111,16 +117,6 @@ def export(
     if not report.agrees:
         _console.log.error("An engine does not agree with float64; do not use it for this network (see the report).")
         raise typer.Exit(1)
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    """Height and width of ``"768x512"``."""
-    if text is None:
-        return None
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError(f"{text!r} is no size; write for example 768x512.")
-    return int(height), int(width)
 
 
 def _print(report: ExportReport) -> None:

@@ -13,7 +13,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 
 if TYPE_CHECKING:
-    from unhaze.metrics import MetricInfo
+    pass
 
 __all__ = ["metric"]
 
@@ -50,11 +50,23 @@ def metric(
     if list_:
         _print_list(as_json)
         return
+    from unhaze.errors import UsageError
+    from unhaze.metrics import metric_info
+
     names, files = _split(arguments or [])
-    comparing = _needs_second(names)
+    infos = [metric_info(name) for name in names]
+    with_target = [info.name for info in infos if info.needs_target]
+    with_hazy = [info.name for info in infos if info.needs_hazy]
+    if with_target and with_hazy:
+        raise UsageError(
+            f"{with_target[0]} compares with the clear picture and {with_hazy[0]} with the hazy one; ask for one kind."
+        )
+    comparing = bool(with_target or with_hazy)
     rows, failures = (_score_pair if comparing else _score_each)(names, files, protocol, target_rule)
     if as_json:
-        print(json.dumps([_plain(row) for row in rows], indent=2, ensure_ascii=False))
+        for row in rows:  # JSON has no word for infinity
+            row["scores"] = {name: x if math.isfinite(x) else str(x) for name, x in row["scores"].items()}
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
         for row in rows:
             for name, value in row["scores"].items():
@@ -85,20 +97,6 @@ def _split(arguments: list[str]) -> tuple[list[str], list[Path]]:
     return arguments[:count], [Path(argument) for argument in arguments[count:]]
 
 
-def _needs_second(names: list[str]) -> bool:
-    from unhaze.errors import UsageError
-    from unhaze.metrics import metric_info
-
-    infos = [metric_info(name) for name in names]
-    with_target = [info.name for info in infos if info.needs_target]
-    with_hazy = [info.name for info in infos if info.needs_hazy]
-    if with_target and with_hazy:
-        raise UsageError(
-            f"{with_target[0]} compares with the clear picture and {with_hazy[0]} with the hazy one; ask for one kind."
-        )
-    return bool(with_target or with_hazy)
-
-
 def _score_pair(
     names: list[str], files: list[Path], protocol: str | None, target_rule: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -117,7 +115,8 @@ def _score_pair(
         scores = score_picture(first, protocol=recipe, metrics=names, target_rule=target_rule, **{role: second})
     except ImageError as error:
         return [], [str(error)]
-    return [_row(files[0], scores.values, scores.dropped, {role: str(files[1])})], list(scores.errors.values())
+    row = {"file": str(files[0]), role: str(files[1]), "scores": scores.values}
+    return [row | ({"dropped": scores.dropped} if scores.dropped else {})], list(scores.errors.values())
 
 
 def _score_each(
@@ -134,7 +133,8 @@ def _score_each(
         except ImageError as error:
             failures.append(str(error))
             continue
-        rows.append(_row(path, scores.values, scores.dropped, {}))
+        dropped = {"dropped": scores.dropped} if scores.dropped else {}
+        rows.append({"file": str(path), "scores": scores.values, **dropped})
         failures += [f"{path}: {message}" for message in scores.errors.values()]
     return rows, failures
 
@@ -160,15 +160,6 @@ def _read(path: Path) -> Any:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
-def _row(path: Path, scores: dict[str, float], dropped: dict[str, float], other: dict[str, str]) -> dict[str, Any]:
-    return {"file": str(path), **other, "scores": scores, **({"dropped": dropped} if dropped else {})}
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    scores = {name: value if math.isfinite(value) else str(value) for name, value in row["scores"].items()}
-    return {**row, "scores": scores}
-
-
 def _print_list(as_json: bool) -> None:
     from dataclasses import asdict
 
@@ -183,11 +174,7 @@ def _print_list(as_json: bool) -> None:
     for info in infos:
         better = "higher" if info.higher_is_better else "lower"
         reason = unavailable_reason(info.name)
-        print(f"{info.name:18} {better} is better; {_inputs(info)}; {info.color_space}")
+        inputs = "restored and hazy" if info.needs_hazy else "one picture"
+        inputs = "restored and target" if info.needs_target else inputs
+        print(f"{info.name:18} {better} is better; {inputs}; {info.color_space}")
         print(f"{'':18} {info.source}" + (f" (unavailable: {reason})" if reason else ""))
-
-
-def _inputs(info: MetricInfo) -> str:
-    if info.needs_target:
-        return "restored and target"
-    return "restored and hazy" if info.needs_hazy else "one picture"

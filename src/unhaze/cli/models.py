@@ -32,10 +32,26 @@ def list_all(json_output: opt.JsonOutput = False) -> None:
 
     What other packages bring is included.
     """
-    from unhaze.models.catalogue import list_models
+    from unhaze.models.catalogue import list_models, model_info
 
-    names = [name for kind in ("default", "classic", "network") for name in list_models(kind)]
-    entries = [_entry(name) for name in names]
+    entries: list[dict[str, Any]] = []
+    foreign = "see its package"
+    for name in (name for kind in ("default", "classic", "network") for name in list_models(kind)):
+        about = model_info(name)
+        if about.kind == "network":
+            weights = "official" if about.weights else "none published" if about.license else foreign
+        else:
+            weights = "shipped" if name == opt.DEFAULT_MODEL else foreign if about.has_network else "none needed"
+        entries.append(
+            {
+                "name": name,
+                "kind": about.kind,
+                "parameters": about.parameters,
+                "license": about.license.partition(";")[0] or ("-" if weights == "none needed" else foreign),
+                "weights": weights,
+                "summary": about.summary,
+            }
+        )
     if json_output:
         print(json.dumps(entries, indent=2))
         return
@@ -70,14 +86,22 @@ def info(
     For NETWORK+FUSION, draw where depth is fused: the stages, which feature map of the depth estimator each gets, and
     what is added. Without --depth, a depth map alone is fused.
     """
-    from unhaze.models.catalogue import finds_haze, resolve_model
+    from dataclasses import asdict
+
+    from unhaze.models.catalogue import finds_haze, model_info, resolve_model
 
     if "+" in name:
         _print_attachment(name, depth, depth_weights, json_output=json_output)
-    elif finds_haze(name):
-        _print_haze_model(name, json_output=json_output)
-    else:
+    elif not finds_haze(name):
         _print_network(resolve_model(name), json_output=json_output)
+    elif json_output:
+        print(json.dumps(asdict(model_info(name)), indent=2))
+    else:
+        about = model_info(name)
+        print(f"{about.name}: {about.summary}")
+        print(f"Paper: {about.paper}")
+        print(f"See:   {about.url}")
+        print(f"Needs: {about.needs or 'nothing further'}")
 
 
 @models.command(context_settings=_HELP_NAMES)
@@ -145,41 +169,6 @@ def _of_torch(module: str, purpose: str) -> Any:
         raise MissingDependencyError("torch", "torch", purpose) from error
 
 
-def _entry(name: str) -> dict[str, Any]:
-    """What the list says of a model."""
-    from unhaze.models.catalogue import model_info
-
-    info = model_info(name)
-    foreign = "see its package"
-    if info.kind == "network":
-        weights = "official" if info.weights else "none published" if info.license else foreign
-    else:
-        weights = "shipped" if name == opt.DEFAULT_MODEL else foreign if info.has_network else "none needed"
-    return {
-        "name": name,
-        "kind": info.kind,
-        "parameters": info.parameters,
-        "license": info.license.partition(";")[0] or ("-" if weights == "none needed" else foreign),
-        "weights": weights,
-        "summary": info.summary,
-    }
-
-
-def _print_haze_model(name: str, *, json_output: bool) -> None:
-    from dataclasses import asdict
-
-    from unhaze.models.catalogue import model_info
-
-    info = model_info(name)
-    if json_output:
-        print(json.dumps(asdict(info), indent=2))
-        return
-    print(f"{info.name}: {info.summary}")
-    print(f"Paper: {info.paper}")
-    print(f"See:   {info.url}")
-    print(f"Needs: {info.needs or 'nothing further'}")
-
-
 def _print_network(name: str, *, json_output: bool) -> None:
     facts = _facts(name)
     if json_output:
@@ -198,7 +187,17 @@ def _print_network(name: str, *, json_output: bool) -> None:
         return
     print(f"Licence of the code: {card['license']} ({card['source']})")
     for weights in card["weights"]:
-        _print_weights(weights)
+        print(f"Weights: {weights['url']}")
+        print(f"  trained on {weights['trained_on']}; licence: {weights['license']}; {weights['paper']}")
+        if weights["files"]:
+            print(f"  files: {weights['files']}")
+        if weights["sha256"]:
+            print(f"  sha256: {weights['sha256']}")
+        if weights["reported"]:
+            scores = ", ".join(f"{name} {value:g}" for name, value in weights["reported"].items())
+            print(f"  reported by the authors, not measured here: {scores}")
+        if weights["note"]:
+            print(f"  {weights['note']}")
     if not card["weights"]:
         print(f"Weights: none published; {card['unpublished']}")
     print(f"A weights file is recognised {facts['recognised']}")
@@ -208,20 +207,6 @@ def _print_network(name: str, *, json_output: bool) -> None:
         further = f" {card['measured']}" if card["measured"] else ""
         error = f"{card['parity']:.0e}".replace("e-0", "e-")
         print(f"Measured here: relative error {error} beside the official code, both on made-up weights.{further}")
-
-
-def _print_weights(card: dict[str, Any]) -> None:
-    print(f"Weights: {card['url']}")
-    print(f"  trained on {card['trained_on']}; licence: {card['license']}; {card['paper']}")
-    if card["files"]:
-        print(f"  files: {card['files']}")
-    if card["sha256"]:
-        print(f"  sha256: {card['sha256']}")
-    if card["reported"]:
-        scores = ", ".join(f"{name} {value:g}" for name, value in card["reported"].items())
-        print(f"  reported by the authors, not measured here: {scores}")
-    if card["note"]:
-        print(f"  {card['note']}")
 
 
 def _facts(name: str) -> dict[str, Any]:
@@ -250,29 +235,6 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _print_attachment(name: str, depth: str | None, depth_weights: Path | None, *, json_output: bool) -> None:
-    facts = _attachment(name, depth, depth_weights)
-    if json_output:
-        print(json.dumps(facts, indent=2))
-        return
-    print(f"{facts['name']}, depth from {facts['depth'] or 'a map given with each picture'}\n")
-    width = max(len(stage["name"]) for stage in facts["stages"])
-    for stage in facts["stages"]:
-        print(_stage_line(stage, width))
-    print(f"\nParameters: {facts['parameters']:,} in the network, {facts['added']:,} added")
-    print(f"Tiles: {_on_tiles(facts['tiling'])}")
-
-
-def _stage_line(stage: dict[str, Any], width: int) -> str:
-    """One stage of the network, and what is fused there."""
-    line = f"  {stage['name']:{width}}  {stage['channels']:>4} channels at 1/{stage['stride']}"
-    if stage["added"] is None:
-        return line
-    level = stage["depth_feature"]
-    fused = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
-    return f"{line}  <- {fused}, {stage['added']:,} parameters"
-
-
-def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dict[str, Any]:
     """Stages of a network with a fusion module, and what is attached to each."""
     guided = _of_torch("unhaze.models.guided", "attach depth to a network")
     options = None if depth_weights is None else {"weights": depth_weights}
@@ -283,9 +245,9 @@ def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dic
         index = getattr(site, "level", None)
         level = None if index is None else {"index": index, "channels": model.spec.levels[index].channels}
         added = None if site is None else sum(p.numel() for p in site.parameters())
-        facts = {"name": stage.name, "channels": stage.channels, "stride": stage.stride}
-        stages.append({**facts, "depth_feature": level, "added": added})
-    return {
+        own = {"name": stage.name, "channels": stage.channels, "stride": stage.stride}
+        stages.append({**own, "depth_feature": level, "added": added})
+    facts: dict[str, Any] = {
         "name": model.spec.name,
         "depth": model.spec.depth,
         "stages": stages,
@@ -293,6 +255,20 @@ def _attachment(name: str, depth: str | None, depth_weights: Path | None) -> dic
         "added": sum(p.numel() for p in model.fusions.parameters()),
         "tiling": model.contract.tiling,
     }
+    if json_output:
+        print(json.dumps(facts, indent=2))
+        return
+    print(f"{facts['name']}, depth from {facts['depth'] or 'a map given with each picture'}\n")
+    width = max(len(stage["name"]) for stage in facts["stages"])
+    for stage in facts["stages"]:
+        line = f"  {stage['name']:{width}}  {stage['channels']:>4} channels at 1/{stage['stride']}"
+        if stage["added"] is not None:
+            level = stage["depth_feature"]
+            fused = "depth" if level is None else f"depth feature {level['index']} ({level['channels']} channels)"
+            line = f"{line}  <- {fused}, {stage['added']:,} parameters"
+        print(line)
+    print(f"\nParameters: {facts['parameters']:,} in the network, {facts['added']:,} added")
+    print(f"Tiles: {_on_tiles(facts['tiling'])}")
 
 
 def _on_tiles(radius: int | None) -> str:
@@ -302,30 +278,22 @@ def _on_tiles(radius: int | None) -> str:
 
 
 def _try_out(network: Any, file: Path) -> None:
+    """Run a network once, with depth and the features that it expects if it has a fusion module."""
     import torch
 
     from unhaze.errors import UsageError
+    from unhaze.types import DepthLevel, DepthMap
 
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, _TRIAL, _TRIAL, generator=generator)
+    depth, spec = [], getattr(network, "spec", None)
+    if spec is not None:
+        near, features = torch.rand(1, 1, _TRIAL, _TRIAL, generator=generator), None
+        if tuple(spec.levels) != (DepthLevel(1, 1),):
+            sides = [(level.channels, max(1, round(_TRIAL / level.stride))) for level in spec.levels]
+            features = tuple(torch.rand(1, channels, side, side, generator=generator) for channels, side in sides)
+        depth = [DepthMap(near, "relative") if features is None else DepthMap(near, "relative", features)]
     with torch.inference_mode():
-        restored = network.restore(image, *_made_up_depth(network, generator)).image
+        restored = network.restore(image, *depth).image
     if not torch.isfinite(restored).all():
         raise UsageError(f"{file} fits, but the network gives values that are no numbers; get the file again.")
-
-
-def _made_up_depth(network: Any, generator: Any) -> list[Any]:
-    """Depth with the features that a network with a fusion module expects; nothing for a network alone."""
-    import torch
-
-    from unhaze.types import DepthLevel, DepthMap
-
-    spec = getattr(network, "spec", None)
-    if spec is None:
-        return []
-    depth = torch.rand(1, 1, _TRIAL, _TRIAL, generator=generator)
-    if tuple(spec.levels) == (DepthLevel(1, 1),):
-        return [DepthMap(depth, "relative")]
-    sides = [(level.channels, max(1, round(_TRIAL / level.stride))) for level in spec.levels]
-    features = tuple(torch.rand(1, channels, side, side, generator=generator) for channels, side in sides)
-    return [DepthMap(depth, "relative", features)]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from unhaze.cli import _options as opt
 from unhaze.cli._work import log_engine
 from unhaze.errors import UsageError
 from unhaze.restore.machine import MOST_WORKERS
-from unhaze.restore.options import DEFAULT_TEMPORAL, Options
+from unhaze.restore.options import DEFAULT_TEMPORAL
 
 if TYPE_CHECKING:
     from unhaze.restore.dehazer import Dehazer
@@ -31,7 +31,9 @@ _INTERLACED = (
 )
 
 
-@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
+@opt.takes_options(
+    before="jobs", without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white")
+)
 def pipe(
     input_format: Annotated[str, typer.Option(help="What comes in; auto recognises y4m.", metavar=_FORMATS)] = "auto",
     size: Annotated[str | None, typer.Option(help="Frame size of a raw format, as 1280x720.", metavar="WxH")] = None,
@@ -44,7 +46,6 @@ def pipe(
             metavar="X",
         ),
     ] = None,
-    options: Options = opt.DEFAULTS,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -65,6 +66,7 @@ def pipe(
     ] = "auto",
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Dehaze video frames from stdin to stdout.
 
@@ -73,10 +75,11 @@ def pipe(
       ffmpeg -v error -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | unhaze pipe |
         ffmpeg -v error -i - -i in.mp4 -map 0:v -map '1:a?' -c:a copy out.mp4
     """
+    options = opt.collect(given)
     _refuse_terminal("input", sys.stdin.isatty())
     _refuse_terminal("output", sys.stdout.isatty())
     from unhaze.restore.dehazer import Dehazer
-    from unhaze.video.frames import FrameConverter, FrameReader, parse_size
+    from unhaze.video.frames import FrameConverter, FrameReader, FrameWriter, parse_size
     from unhaze.video.smoothing import check_temporal
 
     weight = None if temporal is None else check_temporal(temporal)
@@ -95,7 +98,13 @@ def pipe(
         if options.strength != 0:
             frames = _dehazed(dehazer, reader, converter, weight, jobs)
         with _meter(quiet) as count_frame:
-            _write(frames, reader, count_frame)
+            try:
+                writer = FrameWriter(sys.stdout.buffer, reader.info)
+                for frame in frames:
+                    writer.write(frame)
+                    count_frame()
+            except BrokenPipeError:
+                _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 def _refuse_terminal(direction: str, is_terminal: bool) -> None:
@@ -119,18 +128,6 @@ def _dehazed(
         yield from frames
     finally:
         cv2.setNumThreads(before)
-
-
-def _write(frames: Iterable[Frame], reader: FrameReader, count_frame: Callable[[], None]) -> None:
-    from unhaze.video.frames import FrameWriter
-
-    try:
-        writer = FrameWriter(sys.stdout.buffer, reader.info)
-        for frame in frames:
-            writer.write(frame)
-            count_frame()
-    except BrokenPipeError:
-        _console.log.debug("The next program closed the pipe.")  # it has seen enough
 
 
 @contextlib.contextmanager

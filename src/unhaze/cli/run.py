@@ -17,13 +17,12 @@ import typer
 from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._streams import was_closed, write_bytes
-from unhaze.cli._work import Reporter, Settings, log_engine, log_names, log_notes, with_name, work_off
+from unhaze.cli._work import Settings, log_engine, log_names, log_notes, with_name, work_through
 from unhaze.errors import OutputError, UnhazeError, UsageError
 from unhaze.images.video_files import VIDEO_SUFFIXES, find_videos, videos_sentence
-from unhaze.restore.options import Options
 
 if TYPE_CHECKING:
-    from unhaze.batch.workers import Job, Record, Rendered
+    from unhaze.batch.workers import Job
     from unhaze.images.manifest import ReportWriter
     from unhaze.restore.dehazer import Dehazer
 
@@ -35,7 +34,7 @@ _LONGEST_PICTURE = 4 << 30  # [bytes] of a picture that is piped in
 STREAM = "-"
 
 
-@opt.takes_options()
+@opt.takes_options(before="metadata")
 def run(
     inputs: Annotated[
         list[str] | None,
@@ -81,7 +80,6 @@ def run(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    options: Options = opt.DEFAULTS,
     metadata: opt.MetadataChoice = "keep",
     jobs: opt.Jobs = None,
     dry_run: Annotated[
@@ -91,6 +89,7 @@ def run(
     report: opt.Report = None,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Remove haze from pictures.
 
@@ -107,20 +106,11 @@ def run(
       unhaze run - < hazy.png > clear.png
     """
     from unhaze.batch.planning import Shard, plan
+    from unhaze.batch.workers import Batch
 
+    options = opt.collect(given)
     settings = Settings(
-        output,
-        suffix,
-        format,
-        quality,
-        recursive,
-        skip_existing,
-        on_error,
-        compare,
-        tuple(save or ()),
-        metadata,
-        jobs,
-        options,
+        output, suffix, format, quality, recursive, skip_existing, on_error, compare, save, metadata, jobs, options
     )
     settings.check()
     named = inputs or []
@@ -140,50 +130,42 @@ def run(
 
         if dry_run:
             raise UsageError("--dry-run is for files of this machine; leave it out.")
-        names = [] if files_from is None else _read_list(files_from, null=null)
-        run_elsewhere(
-            named,
-            settings,
-            listed=names,
-            shard=shard,
-            on=on,
-            address=address,
-            json_output=json_output,
-            report=report,
-        )
+        listed = [] if files_from is None else _read_list(files_from, null=null)
+        run_elsewhere(named, listed, settings, shard, on=on, address=address, json_output=json_output, report=report)
         return
-    plain = not (dry_run or json_output or report or save or shard or files_from or format != "keep")
     films = [each for each in named if Path(each).suffix.lower() in VIDEO_SUFFIXES - {".y4m"} and Path(each).is_file()]
-    if plain and films and find_spec("av"):
-        code = _run_films(films, settings, recursive=recursive)
+    special = dry_run or json_output or report or save or shard or files_from or format != "keep"
+    if films and not special and find_spec("av"):
+        code = _run_films(films, settings)
         named = [name for name in named if name not in films]
         if code or not named:
             raise typer.Exit(code)
     listed = [] if files_from is None else _read_list(files_from, null=null)
-    planned = plan(
-        named,
-        listed=listed,
-        output=output,
-        suffix=suffix,
-        format=format,
-        recursive=recursive,
-        existing=settings.existing,
-        sides=settings.sides,
-        shard=None if shard is None else Shard.parse(shard),
-    )
+    part = None if shard is None else Shard.parse(shard)
+    planned = plan(named, listed=listed, output=output, **settings.planning(), shard=part)
     if not planned:
-        part = "" if shard is None else f"part {shard} of "
-        _console.log.error(f"No pictures were found in {part}{', '.join([*named, *filter(None, [files_from])])}.")
+        within = "" if shard is None else f"part {shard} of "
+        _console.log.error(f"No pictures were found in {within}{', '.join([*named, *filter(None, [files_from])])}.")
     folders = [Path(name) for name in named if os.path.isdir(name)]  # noqa: PTH112 - that of Path may raise
     if folders and (videos := _videos_among(folders, settings)):
         _console.log.log(logging.INFO if planned else logging.ERROR, videos_sentence(videos))
-    _run_files(planned, settings, dry_run=dry_run, json_output=json_output, report=report)
+    workers = settings.batch_options()
+    at_once = max(1, min(workers.jobs, sum(job.ready for job in planned)))
+    dehazer = settings.create_dehazer(side_by_side=at_once > 1)
+    log_names(planned)
+    if dry_run:
+        raise typer.Exit(_print_plan(planned, dehazer, settings, json_output=json_output))
+    log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
+    writer = None if report is None else _open_report(report, planned)
+    code = work_through(Batch(dehazer, planned, workers), len(planned), settings, writer, json_output=json_output)
+    dehazer.close()  # only now: an interrupted run must not wait for what is under way
+    raise typer.Exit(code)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _run_films(films: Sequence[str], settings: Settings, *, recursive: bool) -> int:
+def _run_films(films: Sequence[str], settings: Settings) -> int:
     """Do what ``unhaze video`` does with them; returns the exit code."""
     from unhaze.cli.video import dehaze_files
     from unhaze.video.plan import VideoPlan
@@ -191,7 +173,7 @@ def _run_films(films: Sequence[str], settings: Settings, *, recursive: bool) -> 
     plan = VideoPlan(
         view="split" if settings.compare else "after", overwrite=settings.existing == "overwrite", jobs=settings.jobs
     )
-    skip = settings.existing == "skip"
+    recursive, skip = settings.recursive, settings.existing == "skip"
     return dehaze_files(films, settings.output, plan, settings.options, recursive=recursive, skip=skip)
 
 
@@ -202,7 +184,11 @@ def _read_list(name: str, *, null: bool) -> list[str]:
         UsageError: It cannot be read, or is no such list.
     """
     try:
-        data = _read_stdin(_LONGEST_LIST) if name == STREAM else _read_start(Path(name), _LONGEST_LIST + 1)
+        if name == STREAM:
+            data = _read_stdin(_LONGEST_LIST)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(_LONGEST_LIST + 1)
     except OSError as error:
         raise UsageError(f"The list {name} cannot be read ({error.strerror or error}); check its name.") from error
     if len(data) > _LONGEST_LIST:
@@ -217,53 +203,6 @@ def _read_list(name: str, *, null: bool) -> list[str]:
     else:
         names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(each) for each in names if each]
-
-
-def _read_start(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(limit)
-
-
-def _run_files(
-    jobs: Sequence[Job], settings: Settings, *, dry_run: bool, json_output: bool, report: Path | None
-) -> None:
-    from unhaze.batch.workers import Batch
-
-    ready = sum(job.ready for job in jobs)
-    dehazer = settings.create_dehazer(side_by_side=min(ready, settings.batch_options().jobs) > 1)
-    log_names(jobs)
-    if dry_run:
-        raise typer.Exit(_print_plan(jobs, dehazer, settings, json_output=json_output))
-    writer = None if report is None else _open_report(report, jobs)
-    reporter = Reporter(writer, keep=json_output)
-    interrupted = True
-    try:
-        options = settings.batch_options()
-        at_once = max(1, min(options.jobs, ready))
-        if _console.is_verbose():
-            log_engine(dehazer, f"pictures at once: {at_once}, threads for each: {dehazer.threads}")
-        with _console.ProgressBar("Dehazing", len(jobs)) as bar:
-
-            def receive(record: Record) -> None:
-                reporter(record)
-                bar.advance()
-
-            work_off(Batch(dehazer, jobs, options), receive)
-        interrupted = False
-        dehazer.close()  # only now: an interrupted run must not wait for what is under way
-    finally:
-        if writer:
-            writer.close()
-        summary = reporter.summary
-        summary.not_started = len(jobs) - summary.done - summary.skipped - summary.failed
-        if summary.failures:
-            reporter.log_failures()
-        if interrupted:
-            reporter.log_interruption(len(jobs), settings.existing)
-        reporter.log_summary()
-        if json_output:
-            print(json.dumps(reporter.as_json(interrupted=interrupted), indent=2))
-    raise typer.Exit(reporter.exit_code())
 
 
 def _videos_among(folders: Sequence[Path], settings: Settings) -> list[Path]:
@@ -287,12 +226,18 @@ def _open_report(path: Path, jobs: Sequence[Job]) -> ReportWriter:
 
 def _print_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, json_output: bool) -> int:
     """Print what would be done to stdout; returns the exit code that can be foreseen."""
+    from unhaze.restore.machine import format_bytes
+
     planned = [_expected_record(job, dehazer, settings) for job in jobs]
     if json_output:
         print(json.dumps({"dry_run": True, "records": planned}, indent=2))
     else:
         for entry in planned:
-            print(_console.one_line(_plan_line(entry)))
+            line = f"{entry['status']}: {with_name(entry['input'], entry['error'] or entry['reason'])}"
+            if entry["status"] == "planned":
+                size = f"{entry['width']} x {entry['height']}, about {format_bytes(entry['memory'])}"
+                line = f"{' + '.join([entry['output'], *entry['sides']])} <- {entry['input']} ({size})"
+            print(_console.one_line(line))
     failed = sum(entry["status"] == "failed" for entry in planned)
     skipped = sum(entry["status"] == "skipped" for entry in planned)
     _console.log.info(f"{len(planned) - failed - skipped} to do, {skipped} to skip, {failed} cannot be done")
@@ -300,8 +245,18 @@ def _print_plan(jobs: Sequence[Job], dehazer: Dehazer, settings: Settings, *, js
 
 
 def _expected_record(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str, Any]:
+    from unhaze.errors import ImageTooLargeError
+
     maps = bool(set(job.sides) - {"compare"})
-    error = job.error or _limits_error(job, dehazer, settings, maps=maps)
+    error, limit = job.error, settings.batch_options().max_pixels
+    if job.ready and job.info is not None and limit is not None and job.info.pixels > limit:
+        size = f"{job.info.width} x {job.info.height}"
+        error = ImageTooLargeError(f"{job.source} has {size} pixels, more than --max-pixels allows ({limit}).")
+    elif job.ready and job.info is not None:
+        try:
+            dehazer.check_budget(job.info, maps=maps)
+        except UnhazeError as failure:
+            error = failure
     return {
         "input": str(job.source),
         "output": None if job.output is None else str(job.output),
@@ -316,31 +271,6 @@ def _expected_record(job: Job, dehazer: Dehazer, settings: Settings) -> dict[str
     }
 
 
-def _limits_error(job: Job, dehazer: Dehazer, settings: Settings, *, maps: bool) -> UnhazeError | None:
-    from unhaze.errors import ImageTooLargeError
-
-    if not job.ready or job.info is None:
-        return None
-    limit = settings.batch_options().max_pixels
-    if limit is not None and job.info.pixels > limit:
-        size = f"{job.info.width} x {job.info.height}"
-        return ImageTooLargeError(f"{job.source} has {size} pixels, more than --max-pixels allows ({limit}).")
-    try:
-        dehazer.check_budget(job.info, maps=maps)
-    except UnhazeError as error:
-        return error
-    return None
-
-
-def _plan_line(entry: dict[str, Any]) -> str:
-    from unhaze.restore.machine import format_bytes
-
-    if entry["status"] == "planned":
-        size = f"{entry['width']} x {entry['height']}, about {format_bytes(entry['memory'])}"
-        return f"{' + '.join([entry['output'], *entry['sides']])} <- {entry['input']} ({size})"
-    return f"{entry['status']}: {with_name(entry['input'], entry['error'] or entry['reason'])}"
-
-
 # -- stdin and stdout -------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +283,9 @@ def _run_stream(
     if len(inputs) != 1:
         raise UsageError("- stands for one picture; process the other inputs in a command of their own.")
     target = _stream_target(inputs[0], settings)
-    from unhaze.batch.workers import render
+    from unhaze.batch.planning import side_paths
+    from unhaze.batch.workers import render, write_products
+    from unhaze.images.files import format_for_suffix, identify
 
     source = (
         _read_stdin(cast("int | None", settings.options.max_memory) or _LONGEST_PICTURE)
@@ -362,15 +294,20 @@ def _run_stream(
     )
     dehazer = settings.create_dehazer(side_by_side=False)
     log_engine(dehazer)
-    from unhaze.images.files import identify
-
-    dehazer.check_budget(identify(source), maps=bool(set(settings.sides) - {"compare"}))
-    rendered = render(dehazer, source, _stream_format(settings, target), settings.batch_options(), sides=settings.sides)
+    sides = settings.sides
+    dehazer.check_budget(identify(source), maps=bool(set(sides) - {"compare"}))
+    format = None if settings.format == "keep" else settings.format
+    if target is not None:
+        format = format_for_suffix(target.suffix)
+    rendered = render(dehazer, source, format, settings.batch_options(), sides=sides)
     log_notes(rendered.notes)
     if target is None:
         write_bytes(rendered.data)
+    elif settings.existing == "skip" and target.exists():
+        _console.log.info(f"{target} exists; nothing was written.")
     else:
-        _write_target(rendered, target, settings)
+        overwrite = settings.existing == "overwrite"
+        write_products(rendered, target, side_paths(target, target.stem, sides), overwrite=overwrite)
 
 
 def _stream_target(name: str, settings: Settings) -> Path | None:
@@ -393,14 +330,6 @@ def _stream_target(name: str, settings: Settings) -> Path | None:
     return None
 
 
-def _stream_format(settings: Settings, target: Path | None) -> str | None:
-    from unhaze.images.files import format_for_suffix
-
-    if target is not None:
-        return format_for_suffix(target.suffix)
-    return None if settings.format == "keep" else settings.format
-
-
 def _read_stdin(limit: int) -> bytes:
     from unhaze.restore.machine import format_bytes
 
@@ -415,14 +344,3 @@ def _read_stdin(limit: int) -> bytes:
         if size == len(piece) and not piece.strip(b"\0"):
             raise UsageError("What came in begins with a megabyte of zeros; that is no picture and no list.")
     return b"".join(pieces)
-
-
-def _write_target(rendered: Rendered, target: Path, settings: Settings) -> None:
-    from unhaze.batch.planning import side_paths
-    from unhaze.batch.workers import write_products
-
-    if settings.existing == "skip" and target.exists():
-        _console.log.info(f"{target} exists; nothing was written.")
-        return
-    sides = side_paths(target, target.stem, settings.sides)
-    write_products(rendered, target, sides, overwrite=settings.existing == "overwrite")

@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.errors import MissingDependencyError, UsageError
 from unhaze.restore.machine import MOST_WORKERS, parse_bytes
-from unhaze.restore.options import Options, parse_count
+from unhaze.restore.options import parse_count
 
 __all__ = ["TOKEN_VARIABLE", "serve"]
 
@@ -26,6 +26,7 @@ _LONGEST_TOKEN_FILE = 4096  # bytes
 @opt.takes_options(
     *("model", "strength", "color_blend", "protect_sky", "keep_exposure", "spare_clear", "white", "engine"),
     *("max_memory", "threads"),
+    before="max_pixels",
     without=(),
 )
 def serve(
@@ -53,7 +54,6 @@ def serve(
     trust_proxy: Annotated[
         str | None, typer.Option(help="Address of a proxy that says who the client is.", metavar="ADDRESS")
     ] = None,
-    options: Options = opt.DEFAULTS,
     max_pixels: Annotated[
         str, typer.Option(help="Refuse pictures of more pixels than this before decoding them.", metavar="N")
     ] = "100M",
@@ -96,6 +96,7 @@ def serve(
     ] = 10_000,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Serve dehazing over HTTP, and a page to use it in a browser.
 
@@ -108,6 +109,7 @@ def serve(
 
       curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/dehaze -o clear.jpg
     """
+    options = opt.collect(given)
     try:
         from unhaze.web.server import bind, serve, url_of
         from unhaze.web.settings import ServeSettings

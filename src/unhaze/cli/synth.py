@@ -58,6 +58,7 @@ def synth(
     from unhaze.batch.planning import plan
     from unhaze.batch.synthesis import HazeRecipe, synthesize_file
     from unhaze.cli._each_file import for_each_file
+    from unhaze.errors import UnknownNameError
 
     recipe = HazeRecipe.parse(
         beta=beta,
@@ -70,26 +71,19 @@ def synth(
         depth_kind=depth_kind,
         depth_shape=depth_shape,
     )
+    known = ("depth", "transmission")
+    maps = [name.strip() for part in save or () for name in part.split(",") if name.strip()]
+    for name in maps:
+        if name not in known:
+            raise UnknownNameError("map", name, known)
     jobs = plan(
         inputs,
         output=output,
         suffix="-hazy" if output is None else "",
         recursive=recursive,
         existing="overwrite" if overwrite else "error",
-        sides=_maps(save or []),
+        sides=list(dict.fromkeys(maps)),
     )
     if not jobs:
         _console.log.error(f"No pictures were found in {', '.join(inputs)}.")
     for_each_file(jobs, lambda job: synthesize_file(job, recipe), "synth", as_json=json_output)
-
-
-def _maps(save: list[str]) -> list[str]:
-    """Names of the maps to write."""
-    from unhaze.errors import UnknownNameError
-
-    known = ("depth", "transmission")
-    names = [name.strip() for part in save for name in part.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("map", name, known)
-    return list(dict.fromkeys(names))

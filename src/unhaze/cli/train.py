@@ -77,7 +77,14 @@ def train(
     pairs = (change.partition("=") for change in changes or [])
     config = override(config, {key.strip(): value.strip() for key, _, value in pairs})
     if dry_run:
-        typer.echo(json.dumps(_dry_run(recipe, config, data), indent=1))
+        known: dict[str, Any] = dict(recipe.describe(config))  # recipes of other packages may know less
+        if data is None:
+            _console.log.info("The data was not checked; give its folder with --data.")
+        elif inspect := getattr(recipe, "inspect", None):
+            known["data"] = inspect(config, data)
+        if rehearse := getattr(recipe, "rehearse", None):
+            known["estimate"] = rehearse(config)
+        typer.echo(json.dumps(known, indent=1))
         return
     if data is None:
         raise UsageError("Training needs data; give its folder with --data.")
@@ -89,15 +96,3 @@ def train(
     if is_main():
         page = write_report(folder, preset)
         _console.log.info(f"The network is {weights}; how it went is told in {page}")
-
-
-def _dry_run(recipe: Any, config: Any, data: Path | None) -> dict[str, Any]:
-    """What a training would do, and what it would find in its data; recipes of other packages may know less."""
-    known: dict[str, Any] = dict(recipe.describe(config))
-    if data is None:
-        _console.log.info("The data was not checked; give its folder with --data.")
-    elif inspect := getattr(recipe, "inspect", None):
-        known["data"] = inspect(config, data)
-    if rehearse := getattr(recipe, "rehearse", None):
-        known["estimate"] = rehearse(config)
-    return known

@@ -40,7 +40,10 @@ _OURS = (
 )  # what a folder holds after an earlier run is no input
 
 
-@opt.takes_options(without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"))
+@opt.takes_options(
+    before="recursive",
+    without=("threads", "max_memory", "depth", "depth_weights", "backbone_weights", "prompts", "white"),
+)
 def video(
     inputs: Annotated[
         list[str],
@@ -128,7 +131,6 @@ def video(
         bool, typer.Option("--deinterlace", help="Make whole pictures of interlaced frames, as old cameras write.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run was stopped.")] = False,
-    options: Options = opt.DEFAULTS,
     recursive: opt.Recursive = True,
     skip_existing: opt.SkipExisting = None,
     jobs: Annotated[
@@ -145,6 +147,7 @@ def video(
     ] = None,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Remove haze from video files and keep everything else: sound, subtitles, times, rotation, metadata.
 
@@ -158,6 +161,7 @@ def video(
 
       unhaze video films/ -o clear/ --codec hevc
     """
+    options = opt.collect(given)
     from unhaze.video.plan import VideoPlan
 
     view: Literal["after", "split", "beside"] = "split" if compare else "after"
@@ -232,7 +236,11 @@ def dehaze_files(
                     failures.append(error)
                     _console.log.error(f"unhaze: {error}")
                     continue
-                _tell(result)
+                for note in result.notes:
+                    _console.log.info(f"{result.path}: {note}")
+                pace = result.frames / max(result.seconds, 1e-9)
+                frames = "frame" if result.frames == 1 else "frames"
+                _console.log.info(f"{result.path}: {result.frames} {frames}, {pace:.1f} frames/s")
                 stop.check()
                 if result.broken:
                     failures.append(UnhazeError(result.broken))
@@ -371,14 +379,6 @@ def _dehaze(source: str, target: Path, plan: VideoPlan, dehazer: Any, stop: Stop
             begun = "Stopped before the first part, about six seconds, was whole"
             _console.log.error(f"{begun}: {left}, and the same command begins anew.")
         raise ToldInterrupt from error
-
-
-def _tell(result: VideoResult) -> None:
-    for note in result.notes:
-        _console.log.info(f"{result.path}: {note}")
-    pace = result.frames / max(result.seconds, 1e-9)
-    frames = "frame" if result.frames == 1 else "frames"
-    _console.log.info(f"{result.path}: {result.frames} {frames}, {pace:.1f} frames/s")
 
 
 class _Meter:

@@ -16,7 +16,7 @@ from unhaze.cli import _console
 from unhaze.cli import _options as opt
 from unhaze.cli._work import Reporter, Settings, log_engine, log_names, looks_clear, work_off
 from unhaze.errors import ImageDecodeError, OutputError, UnhazeError, UsageError
-from unhaze.restore.options import Options
+from unhaze.images.atomic import signature_of
 
 if TYPE_CHECKING:
     from unhaze.batch.arrivals import Arrival, Arrivals
@@ -32,7 +32,7 @@ __all__ = ["watch"]
 KEEP, DELETE, MOVE = "keep", "delete", "move:"
 
 
-@opt.takes_options()
+@opt.takes_options(before="metadata")
 def watch(
     folder: Annotated[Path, typer.Argument(help="The folder to watch, with its folders.", show_default=False)],
     output: Annotated[
@@ -85,12 +85,12 @@ def watch(
     on_error: opt.OnError = "skip",
     compare: opt.Compare = False,
     save: opt.Save = None,
-    options: Options = opt.DEFAULTS,
     metadata: opt.MetadataChoice = "keep",
     jobs: opt.Jobs = None,
     report: opt.Report = None,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    **given: Any,
 ) -> None:
     """Dehaze every picture that arrives in a folder, until Ctrl-C.
 
@@ -105,6 +105,7 @@ def watch(
 
       unhaze watch incoming/ -o clear/ --done move:originals/
     """
+    options = opt.collect(given)
     settings = Settings(
         output,
         suffix,
@@ -114,17 +115,19 @@ def watch(
         skip_existing,
         on_error,
         compare,
-        tuple(save or ()),
+        save,
         metadata,
         jobs,
         options,
     )
+    from unhaze.images.manifest import ReportWriter
+
     settings.check()
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; watch looks at folders.")
     originals = _parse_done(done, folder, Path(output))
     with _termination_ends_well(), ExitStack() as stack:
-        writer = stack.enter_context(_open_report(report))
+        writer = None if report is None else stack.enter_context(ReportWriter(report))
         watcher = _Watcher(folder, settings, writer, done, originals, every, stack, notify=not poll)
         raise typer.Exit(watcher.run(once=once))
 
@@ -150,14 +153,6 @@ def _termination_ends_well() -> Iterator[None]:
         raise typer.Exit(0) from None
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _open_report(path: Path | None) -> Any:
-    from contextlib import nullcontext
-
-    from unhaze.images.manifest import ReportWriter
-
-    return nullcontext() if path is None else ReportWriter(path)
 
 
 def _parse_done(done: str, folder: Path, output: Path) -> Path | None:
@@ -241,16 +236,14 @@ class _Watcher:
         if not once:
             _console.log.info("Watching; Ctrl-C ends it.")
         try:
+            self._arrivals.sweep()
+            if self._done_before:
+                _console.log.info(f"{self._done_before} done before")
             if once:
-                self._arrivals.sweep()
-                self._log_settled()
                 time.sleep(self._every)
                 self._work_off(self._arrivals.take_all())
                 for path in self._arrivals.restless:
                     _console.log.info(f"{path} is still being written; it is left for the next time.")
-            else:
-                self._arrivals.sweep()
-                self._log_settled()
             while not once and not (self._settings.on_error == "stop" and self._reporter.summary.failed > 0):
                 self._arrivals.wait()
                 self._work_off(self._arrivals.look())
@@ -318,10 +311,6 @@ class _Watcher:
         naming = f"{self._settings.suffix or ''}|{self._settings.format}|{','.join(self._settings.sides)}"
         return stack.enter_context(History(output, naming))
 
-    def _log_settled(self) -> None:
-        if self._done_before:
-            _console.log.info(f"{self._done_before} done before")
-
     def _is_settled(self, source: Path, signature: Signature) -> bool:
         """Whether an input needs no work; one that was done and not yet put away is put away now."""
         if (
@@ -357,8 +346,8 @@ class _Watcher:
             return
         if (
             not entry.outputs
-            or any(_signature(path) is None for path in entry.outputs)
-            or _signature(source) != signature
+            or any(signature_of(path) is None for path in entry.outputs)
+            or signature_of(source) != signature
         ):
             return
         assert self._history is not None
@@ -388,7 +377,7 @@ class _Watcher:
             return self._settings.existing
         maker = None if self._history is None else self._history.maker(output)
         if maker is None:
-            made, changed = _signature(output), _signature(source)
+            made, changed = signature_of(output), signature_of(source)
             is_newer = made is not None and changed is not None and made[1] >= changed[1]
             return "skip" if is_newer else "error"
         assert self._history is not None
@@ -405,9 +394,3 @@ class _Watcher:
                 "again, or use --overwrite."
             )
         return "overwrite"
-
-
-def _signature(path: Path) -> Signature | None:
-    from unhaze.images.atomic import signature_of
-
-    return signature_of(path)

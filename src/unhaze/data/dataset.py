@@ -170,8 +170,8 @@ def align(hazy: ByteArray, clear: ByteArray, border: Border, name: str) -> tuple
     if border == "sots-indoor" and sizes == (_SOTS_HAZY, _SOTS_CLEAR):
         return hazy, clear[_SOTS_BORDER:-_SOTS_BORDER, _SOTS_BORDER:-_SOTS_BORDER]
     raise ImageValueError(
-        f"The hazy picture of {name} is {_size(hazy)} but its clear one {_size(clear)}; pictures of a pair must have "
-        "the same size."
+        f"The hazy picture of {name} is {hazy.shape[1]}x{hazy.shape[0]} px but its clear one "
+        f"{clear.shape[1]}x{clear.shape[0]} px; pictures of a pair must have the same size."
     )
 
 
@@ -222,8 +222,9 @@ class PairedDataset:
         on_error: OnError = "stop",
         reader: Callable[[Path, Any], NDArray[Any]] = read_pixels,
     ) -> None:
-        _check_choice("on_error", on_error, get_args(OnError))
-        _check_choice("depth_of", depth_of, get_args(DepthOf))
+        for what, value, known in (("on_error", on_error, OnError), ("depth_of", depth_of, DepthOf)):
+            if value not in get_args(known):
+                raise UsageError(f"{what} is {value!r}; choose {' or '.join(get_args(known))}.")
         if seed < 0:
             raise UsageError(f"The seed must not be negative, but is {seed}.")
         if not pairs:
@@ -251,9 +252,24 @@ class PairedDataset:
 
     def at(self, index: int, epoch: int = 0) -> Sample:
         """Sample ``index`` of ``epoch``, transformed; the same whoever asks, and when."""
-        sample, skipped = self._readable(index)
+        skipped: list[tuple[str, str]] = []
+        for offset in range(min(len(self), _LONGEST_GAP)):  # the pair, or the first behind it that can be read
+            place = (index + offset) % len(self)
+            try:
+                sample = self.load(place)
+                break
+            except ImageError as error:
+                if self.on_error == "stop":
+                    raise
+                skipped.append((self.pairs[place].name, str(error)))
+                self.skipped[self.pairs[place].name] = str(error)
+        else:
+            raise UsageError(
+                f"{len(skipped)} pairs of {self.name} in a row cannot be read, the first because: {skipped[0][1]} "
+                "Check the data set with: unhaze data check"
+            )
         if skipped:
-            sample = replace(sample, meta={**sample.meta, "skipped": skipped})
+            sample = replace(sample, meta={**sample.meta, "skipped": tuple(skipped)})
         if self.transform is not None:
             sample = self.transform(sample, np.random.default_rng((self.seed, epoch, index)))
         return own(sample)
@@ -268,7 +284,17 @@ class PairedDataset:
         hazy = self.reader(self.root, pair.hazy)
         clear = hazy.copy() if pair.clear == pair.hazy else self.reader(self.root, pair.clear)
         hazy, clear = align(hazy, clear, self.border, pair.name)
-        depth = self._depth(pair, hazy if self.depth_of == "hazy" else clear)
+        depth: DepthMap[FloatArray] | None = None
+        if self.depth is not None:
+            pixels = hazy if self.depth_of == "hazy" else clear
+            depth = self.depth(pixels, pair.name)
+            if depth is not None and depth.map.shape != pixels.shape[:2]:
+                raise UsageError(
+                    f"The depth of {pair.name} has shape {depth.map.shape}, but its picture {pixels.shape[:2]}; "
+                    "empty the depth cache and fill it again."
+                )
+        elif pair.depth is not None:
+            depth = DepthMap(self.reader(self.root, pair.depth), self.depth_kind)  # type: ignore[arg-type]
         meta: dict[str, Any] = {"dataset": self.name, "split": self.split}
         if depth is not None and depth.features:
             meta["depth_features"] = depth.features
@@ -280,36 +306,6 @@ class PairedDataset:
         chosen.__dict__.update(self.__dict__)
         chosen.pairs, chosen.skipped = tuple(self.pairs[index] for index in indices), {}
         return chosen
-
-    def _readable(self, index: int) -> tuple[Sample, tuple[tuple[str, str], ...]]:
-        """The pair, or the first behind it that can be read, and the pairs that were passed over."""
-        skipped: list[tuple[str, str]] = []
-        for offset in range(min(len(self), _LONGEST_GAP)):
-            place = (index + offset) % len(self)
-            try:
-                return self.load(place), tuple(skipped)
-            except ImageError as error:
-                if self.on_error == "stop":
-                    raise
-                skipped.append((self.pairs[place].name, str(error)))
-                self.skipped[self.pairs[place].name] = str(error)
-        raise UsageError(
-            f"{len(skipped)} pairs of {self.name} in a row cannot be read, the first because: {skipped[0][1]} "
-            "Check the data set with: unhaze data check"
-        )
-
-    def _depth(self, pair: Pair, pixels: ByteArray) -> DepthMap[FloatArray] | None:
-        if self.depth is None:
-            if pair.depth is None:
-                return None
-            return DepthMap(self.reader(self.root, pair.depth), self.depth_kind)  # type: ignore[arg-type]
-        found = self.depth(pixels, pair.name)
-        if found is not None and found.map.shape != pixels.shape[:2]:
-            raise UsageError(
-                f"The depth of {pair.name} has shape {found.map.shape}, but its picture {pixels.shape[:2]}; "
-                "empty the depth cache and fill it again."
-            )
-        return found
 
 
 class Series:
@@ -349,16 +345,9 @@ def own(sample: Sample) -> Sample:
     arrays: list[NDArray[Any]] = [sample.hazy, sample.clear]
     if sample.depth is not None:
         arrays.append(sample.depth.map)
-    is_shared = not all(_is_own(array) for array in arrays)
-    return sample.map_pixels(_own_array) if is_shared else sample
-
-
-def _is_own(array: NDArray[Any]) -> bool:
-    return bool(array.flags.c_contiguous and array.flags.writeable)
-
-
-def _own_array(array: NDArray[Any]) -> NDArray[Any]:
-    return array if _is_own(array) else np.array(array, order="C", copy=True)
+    if all(array.flags.c_contiguous and array.flags.writeable for array in arrays):
+        return sample
+    return sample.map_pixels(lambda array: np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
 
 
 def in_range(index: int, length: int) -> int:
@@ -370,12 +359,3 @@ def in_range(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"There is no sample {index} among {length}.")
     return index % length
-
-
-def _check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{what} is {value!r}; choose {' or '.join(known)}.")
-
-
-def _size(picture: NDArray[Any]) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]} px"

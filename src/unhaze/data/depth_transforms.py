@@ -42,7 +42,14 @@ class FeatureCut:
         if not features:
             return sample
         view: View = sample.meta["view"]
-        sizes = [(side, side) for side in self.sides] or [_falling_on(view, each) for each in features]
+        sizes = [(side, side) for side in self.sides]
+        if not sizes:  # as many rows and columns of the whole picture's maps as fall on the view
+            height, width = view.resized
+            shapes = [each.shape[-2:] for each in features]
+            sizes = [
+                (max(1, round(view.height * rows / height)), max(1, round(view.width * columns / width)))
+                for rows, columns in shapes
+            ]
         cut = tuple(_cut(each, view, size) for each, size in zip(features, sizes, strict=True))
         return replace(sample, meta={**sample.meta, "depth_features": cut})
 
@@ -55,9 +62,3 @@ def _cut(features: Any, view: View, size: tuple[int, int]) -> Any:
     part = DepthView(whole, (whole,), box).feature_at(0, size)
     part = part.flip([axis for axis, mirrored in ((-1, view.flip_x), (-2, view.flip_y)) if mirrored])
     return part.rot90(view.turns, (-2, -1)).contiguous().numpy()
-
-
-def _falling_on(view: View, features: Any) -> tuple[int, int]:
-    """Rows and columns of a feature map of the whole picture that fall on a view."""
-    (height, width), (rows, columns) = view.resized, features.shape[-2:]
-    return max(1, round(view.height * rows / height)), max(1, round(view.width * columns / width))

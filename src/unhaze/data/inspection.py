@@ -19,8 +19,6 @@ from unhaze.errors import ImageError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from unhaze.types import DepthMap
-
 __all__ = ["Statistics", "contact_sheet", "spread", "statistics", "unreadable_pairs"]
 
 _DARK_WINDOW = 15  # [px], He et al. 2011
@@ -115,9 +113,10 @@ def statistics(
     facts: list[_Facts] = []
     unreadable: dict[str, str] = {}
     indices = spread(len(dataset), limit)
-    for index, result in _each(lambda i: _facts(_load(dataset, i)), indices, threads):
+    for index, result in _each(lambda i: _facts(dataset, i), indices, threads):
         if isinstance(result, ImageError):
-            unreadable[_name(dataset, index)] = str(result)
+            name = dataset.pairs[index].name if isinstance(dataset, PairedDataset) else str(index)
+            unreadable[name] = str(result)
         else:
             facts.append(result)
         progress()
@@ -173,14 +172,6 @@ def contact_sheet(samples: Sequence[Sample], *, height: int = 160, columns: int 
     return sheet
 
 
-def _load(dataset: Dataset, index: int) -> Sample:
-    return dataset.load(index) if isinstance(dataset, PairedDataset) else dataset[index]
-
-
-def _name(dataset: Dataset, index: int) -> str:
-    return dataset.pairs[index].name if isinstance(dataset, PairedDataset) else str(index)
-
-
 def _each(work: Callable[[int], Any], indices: Sequence[int], threads: int) -> Iterator[tuple[int, Any]]:
     """Index and result, or image error, of each piece of work, in order; few are in memory at a time."""
 
@@ -197,33 +188,26 @@ def _each(work: Callable[[int], Any], indices: Sequence[int], threads: int) -> I
             yield from zip(some, pool.map(attempt, some), strict=True)
 
 
-def _facts(sample: Sample) -> _Facts:
-    pictures = (sample.hazy, sample.clear)
+def _facts(dataset: Dataset, index: int) -> _Facts:
+    sample = dataset.load(index) if isinstance(dataset, PairedDataset) else dataset[index]
+    keys, moments, dark = [], [], []
+    for pixels in (sample.hazy, sample.clear):
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16)
+        digest.update(str(pixels.shape).encode())
+        keys.append(digest.hexdigest())
+        values = pixels.reshape(-1, 3).astype(np.float64) / 255
+        moments.append([values.mean(axis=0), np.square(values).mean(axis=0)])
+        window = np.ones((_DARK_WINDOW, _DARK_WINDOW), np.uint8)
+        dark.append(float(cv2.erode(np.ascontiguousarray(pixels.min(axis=2)), window).mean()) / 255)
     return _Facts(
         name=sample.name,
         size=(sample.hazy.shape[0], sample.hazy.shape[1]),
-        hazy_key=_key(sample.hazy),
-        clear_key=_key(sample.clear),
-        moments=np.stack([_moments(picture) for picture in pictures]),
-        dark=(_dark(pictures[0]), _dark(pictures[1])),
+        hazy_key=keys[0],
+        clear_key=keys[1],
+        moments=np.array(moments),
+        dark=(dark[0], dark[1]),
         has_depth=sample.depth is not None,
     )
-
-
-def _key(pixels: NDArray[np.uint8]) -> str:
-    digest = hashlib.blake2b(pixels.tobytes(), digest_size=16)
-    digest.update(str(pixels.shape).encode())
-    return digest.hexdigest()
-
-
-def _moments(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    values = pixels.reshape(-1, 3).astype(np.float64) / 255
-    return np.stack([values.mean(axis=0), np.square(values).mean(axis=0)])
-
-
-def _dark(pixels: NDArray[np.uint8]) -> float:
-    dark = cv2.erode(np.ascontiguousarray(pixels.min(axis=2)), np.ones((_DARK_WINDOW, _DARK_WINDOW), np.uint8))
-    return float(dark.mean()) / 255
 
 
 def _duplicates(keys: Sequence[tuple[str, str]]) -> list[list[str]]:
@@ -237,33 +221,28 @@ def _clear_duplicates(dataset: Dataset, facts: Sequence[_Facts]) -> list[list[st
     """As for hazy pictures, but a clear file that several hazy ones share counts once."""
     if not isinstance(dataset, PairedDataset):
         return []
-    files = {pair.name: _file_key(pair.clear) for pair in dataset.pairs}
+    files = {}
+    for pair in dataset.pairs:
+        packed = isinstance(pair.clear, tuple) and isinstance(pair.clear[1], Stored)
+        files[pair.name] = f"{pair.clear[0]}:{pair.clear[1].offset}" if packed else str(pair.clear)
     once = {(each.clear_key, files[each.name]): each.name for each in reversed(facts)}
     return _duplicates([(key, name) for (key, _), name in reversed(once.items())])
-
-
-def _file_key(place: Any) -> str:
-    if isinstance(place, tuple) and isinstance(place[1], Stored):
-        return f"{place[0]}:{place[1].offset}"
-    return str(place)
 
 
 def _cell(sample: Sample, height: int, with_depth: bool) -> NDArray[np.uint8]:
     pictures = [sample.hazy, sample.clear]
     if with_depth:
-        blank = np.full(sample.hazy.shape, _BACKGROUND, np.uint8)
-        pictures.append(blank if sample.depth is None else _gray(sample.depth))
+        gray = np.full(sample.hazy.shape[:2], _BACKGROUND, np.uint8)
+        if sample.depth is not None:
+            # far things differ by many metres and look alike; their inverse does not
+            depth = sample.depth
+            near = 1 / np.maximum(depth.map, 1e-6) if depth.far_is_large else depth.map
+            low, high = np.percentile(near, (1, 99))
+            gray = np.clip((near - low) / max(float(high - low), 1e-9) * 255, 0, 255).astype(np.uint8)
+        pictures.append(np.repeat(gray[..., None], 3, axis=2))
     width = max(1, round(sample.hazy.shape[1] * height / sample.hazy.shape[0]))
     smooth = cv2.INTER_AREA if height < sample.hazy.shape[0] else cv2.INTER_LINEAR
     return np.hstack([np.asarray(cv2.resize(each, (width, height), interpolation=smooth)) for each in pictures])
-
-
-def _gray(depth: DepthMap[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    # far things differ by many metres and look alike; their inverse does not
-    near = 1 / np.maximum(depth.map, 1e-6) if depth.far_is_large else depth.map
-    low, high = np.percentile(near, (1, 99))
-    gray = np.clip((near - low) / max(float(high - low), 1e-9) * 255, 0, 255).astype(np.uint8)
-    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

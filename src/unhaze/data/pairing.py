@@ -13,7 +13,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unhaze.errors import UsageError
@@ -139,11 +139,26 @@ def parse_rule(text: str) -> tuple[str, Keys | None]:
     """
     if text == "auto":
         return text, None
-    if text.startswith("regex:"):
-        return text, _regex_rule(text.removeprefix("regex:"))
     if text in RULES:
         return text, RULES[text]
-    raise UsageError(f"There is no pairing rule named {text!r}; choose auto, {', '.join(RULES)} or regex:EXPRESSION.")
+    if not text.startswith("regex:"):
+        known = ", ".join(RULES)
+        raise UsageError(f"There is no pairing rule named {text!r}; choose auto, {known} or regex:EXPRESSION.")
+    expression = text.removeprefix("regex:")
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise UsageError(f"{expression!r} is not a regular expression: {error}.") from error
+    if pattern.groups == 0:
+        raise UsageError(f"{expression!r} has no group; put the part that names the target into parentheses.")
+    group: str | int = "target" if "target" in pattern.groupindex else 1
+
+    def keys(stem: str) -> Sequence[str]:
+        match = pattern.fullmatch(stem)
+        found = match.group(group) if match else None
+        return (found,) if found else ()
+
+    return text, keys
 
 
 def pair_names(results: Sequence[str], targets: Sequence[str], rule: str = "auto") -> Pairing:
@@ -161,7 +176,19 @@ def pair_names(results: Sequence[str], targets: Sequence[str], rule: str = "auto
     name, keys = parse_rule(rule)
     if keys is not None:
         return _pair(results, targets, name, keys, f"The rule {name} was asked for.")
-    return _detect(results, targets)
+    tried = [_pair(results, targets, name, keys, "") for name, keys in RULES.items()]
+    most = max(len(outcome.pairs) for outcome in tried)
+    if most == 0:
+        raise UsageError(
+            f"No pairing rule fits: {results[0]!r} finds no partner among names like {targets[0]!r}; "
+            "give one with regex:EXPRESSION."
+        )
+    best = [outcome for outcome in tried if len(outcome.pairs) == most]
+    if any(outcome.pairs != best[0].pairs for outcome in best):
+        names = " and ".join(outcome.rule for outcome in best)
+        raise UsageError(f"The rules {names} pair equally many pictures, but not the same ones; name the one you mean.")
+    how = f"The rule {best[0].rule} was detected: it pairs {most} of {len(results)} pictures."
+    return replace(best[0], how=how)
 
 
 def pair_with(
@@ -180,40 +207,6 @@ def pair_with(
     return _pair(results, targets, name, keys, f"The rule {name} belongs to the data set.", shared, anywhere)
 
 
-def _regex_rule(expression: str) -> Keys:
-    try:
-        pattern = re.compile(expression)
-    except re.error as error:
-        raise UsageError(f"{expression!r} is not a regular expression: {error}.") from error
-    if pattern.groups == 0:
-        raise UsageError(f"{expression!r} has no group; put the part that names the target into parentheses.")
-    group: str | int = "target" if "target" in pattern.groupindex else 1
-
-    def keys(stem: str) -> Sequence[str]:
-        match = pattern.fullmatch(stem)
-        found = match.group(group) if match else None
-        return (found,) if found else ()
-
-    return keys
-
-
-def _detect(results: Sequence[str], targets: Sequence[str]) -> Pairing:
-    tried = [_pair(results, targets, name, keys, "") for name, keys in RULES.items()]
-    most = max(len(outcome.pairs) for outcome in tried)
-    if most == 0:
-        raise UsageError(
-            f"No pairing rule fits: {results[0]!r} finds no partner among names like {targets[0]!r}; "
-            "give one with regex:EXPRESSION."
-        )
-    best = [outcome for outcome in tried if len(outcome.pairs) == most]
-    if any(outcome.pairs != best[0].pairs for outcome in best):
-        names = " and ".join(outcome.rule for outcome in best)
-        raise UsageError(f"The rules {names} pair equally many pictures, but not the same ones; name the one you mean.")
-    chosen = best[0]
-    how = f"The rule {chosen.rule} was detected: it pairs {most} of {len(results)} pictures."
-    return Pairing(chosen.rule, how, chosen.pairs, chosen.unmatched, chosen.ambiguous, chosen.unused)
-
-
 def _pair(
     results: Sequence[str],
     targets: Sequence[str],
@@ -230,7 +223,10 @@ def _pair(
     unmatched: list[str] = []
     ambiguous: dict[str, str] = {}
     for result in sorted(results):
-        candidates = [target for key in _folder_keys(result, keys, anywhere) for target in by_key.get(key, ())]
+        folder, file = posixpath.split(result)
+        stems = keys(_without_suffix(file))
+        fitting = stems if anywhere else [posixpath.join(folder, stem) for stem in stems]
+        candidates = [target for key in fitting for target in by_key.get(key, ())]
         if not candidates:
             unmatched.append(result)
         elif len(candidates) > 1:
@@ -238,25 +234,15 @@ def _pair(
         else:
             found[result] = candidates[0]
     shares = name.split(":", 1)[0] in _MANY_TO_ONE if shared is None else shared
-    _separate_shared(found, ambiguous, lambda result: (found[result], _without_suffix(result) if shares else ""))
+    # results that differ in nothing but the suffix may never share a target
+    claims = {result: (target, _without_suffix(result) if shares else "") for result, target in found.items()}
+    counts = Counter(claims.values())
+    for result, claim in claims.items():
+        if counts[claim] > 1:
+            ambiguous[result] = f"is not the only result for the target {found.pop(result)}"
     used = set(found.values())
     unused = tuple(sorted(target for target in targets if target not in used))
     return Pairing(name, how, tuple(sorted(found.items())), tuple(unmatched), ambiguous, unused)
-
-
-def _separate_shared(
-    found: dict[str, str], ambiguous: dict[str, str], identity: Callable[[str], tuple[str, str]]
-) -> None:
-    counts = Counter(identity(result) for result in found)
-    for result in [result for result in found if counts[identity(result)] > 1]:
-        ambiguous[result] = f"is not the only result for the target {found[result]}"
-    for result in ambiguous:
-        found.pop(result, None)
-
-
-def _folder_keys(result: str, keys: Keys, anywhere: bool) -> list[str]:
-    folder, name = posixpath.split(result)
-    return [key if anywhere else posixpath.join(folder, key) for key in keys(_without_suffix(name))]
 
 
 def _without_suffix(name: str) -> str:

@@ -15,8 +15,8 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,8 +114,12 @@ def pack(
         writer = _Writer(folder, shard_size, files)
         packed = []
         for index in range(len(dataset)):
-            with _skipping(dataset, index):
+            try:
                 packed.append(_pack_pair(dataset, index, store, writer, webdataset))
+            except ImageError as error:
+                if dataset.on_error == "stop":
+                    raise
+                dataset.skipped[dataset.pairs[index].name] = str(error)
             progress()
         writer.close()
     kinds = {kind for _, kind in packed if kind is not None}
@@ -182,8 +186,12 @@ def damaged_members(dataset: PairedDataset) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for pair in dataset.pairs:
         for what, place in (("hazy", pair.hazy), ("clear", pair.clear), ("depth", pair.depth)):
-            if place is not None and not _is_sound(dataset.root, *place):
-                wrong[pair.name] = f"The {what} picture in {place[0]} is damaged; pack the data set again."
+            if place is None:
+                continue
+            shard, entry = place
+            content = _map(dataset.root / shard)[entry.offset : entry.offset + entry.length]
+            if zlib.crc32(content.data) != entry.crc:
+                wrong[pair.name] = f"The {what} picture in {shard} is damaged; pack the data set again."
     return wrong
 
 
@@ -206,14 +214,11 @@ class _Writer:
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(array))
         content = buffer.getvalue()
-        values = content[len(content) - array.nbytes :]
-        offset = self._append(f"{name}.npy", content) + len(content) - len(values)
-        return self._place(offset, values, array.shape, str(array.dtype))
+        return self._append(f"{name}.npy", content, len(content) - array.nbytes, array.shape, str(array.dtype))
 
     def add_file(self, name: str, path: Path) -> dict[str, Any]:
         """Store a file as it is."""
-        content = path.read_bytes()
-        return self._place(self._append(name + path.suffix.lower(), content), content, (), "uint8")
+        return self._append(name + path.suffix.lower(), path.read_bytes(), 0, (), "uint8")
 
     def start_group(self) -> None:
         """Begin members that lie in one shard, up to the next group."""
@@ -228,11 +233,8 @@ class _Writer:
             self._open.close()
             self._open = self._stream = None
 
-    def _place(self, offset: int, content: bytes, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
-        return asdict(Stored(len(self.names) - 1, offset, len(content), zlib.crc32(content), shape, dtype))
-
-    def _append(self, name: str, content: bytes) -> int:
-        """Write a member; returns where its content begins."""
+    def _append(self, name: str, content: bytes, header: int, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+        """Write a member; returns the place of what follows its own header of so many bytes."""
         if self._closes_anywhere and self._stream is not None and self._stream.tell() >= self.shard_size:
             self.close()
         if self._stream is None:
@@ -244,21 +246,10 @@ class _Writer:
         info = tarfile.TarInfo(name)
         info.size, info.mode = len(content), 0o644
         self._stream.write(info.tobuf(tarfile.PAX_FORMAT))
-        offset = self._stream.tell()
+        offset, values = self._stream.tell() + header, content[header:]
         self._stream.write(content)
         self._stream.write(bytes(-len(content) % _BLOCK))
-        return offset
-
-
-@contextmanager
-def _skipping(dataset: PairedDataset, index: int) -> Iterator[None]:
-    """Leave an unreadable pair out, and note it, where the data set is told to skip."""
-    try:
-        yield
-    except ImageError as error:
-        if dataset.on_error == "stop":
-            raise
-        dataset.skipped[dataset.pairs[index].name] = str(error)
+        return asdict(Stored(len(self.names) - 1, offset, len(values), zlib.crc32(values), shape, dtype))
 
 
 def _pack_pair(
@@ -267,27 +258,23 @@ def _pack_pair(
     pair, sample = dataset.pairs[index], dataset.load(index)
     sides = {"hazy": (pair.hazy, sample.hazy), "clear": (pair.clear, sample.clear)}
     entry: dict[str, Any] = {"name": pair.name, "depth": None}
+    key = f"{index:08d}"  # what the members have in common: names of pairs may hold dots, at which WebDataset cuts
     if webdataset:
         writer.once.clear()
         writer.start_group()
     for side, (file, pixels) in sides.items():
-        key = (side, file, pixels.shape)
-        if key not in writer.once:
-            name = f"{_key(index)}.{side}" if webdataset else f"{side}/{str(file).rpartition('.')[0]}"
+        content = (side, file, pixels.shape)
+        if content not in writer.once:
+            name = f"{key}.{side}" if webdataset else f"{side}/{str(file).rpartition('.')[0]}"
             if store == "pixels":
-                writer.once[key] = writer.add_pixels(name, pixels)
+                writer.once[content] = writer.add_pixels(name, pixels)
             else:
-                writer.once[key] = writer.add_file(name, dataset.root / file)
-        entry[side] = writer.once[key]
+                writer.once[content] = writer.add_file(name, dataset.root / file)
+        entry[side] = writer.once[content]
     if sample.depth is not None:
-        name = f"{_key(index)}.depth" if webdataset else f"depth/{pair.name}"
+        name = f"{key}.depth" if webdataset else f"depth/{pair.name}"
         entry["depth"] = writer.add_pixels(name, sample.depth.map)
     return entry, None if sample.depth is None else sample.depth.kind
-
-
-def _key(index: int) -> str:
-    """What the members of a pair have in common; names of pairs may hold dots, at which WebDataset cuts."""
-    return f"{index:08d}"
 
 
 def _read_stored(root: Path, place: tuple[str, Stored]) -> NDArray[Any]:
@@ -310,7 +297,3 @@ def _map(path: Path) -> NDArray[np.uint8]:
 def _mapped(path: Path, inode: int, modified: int) -> NDArray[np.uint8]:
     """The file as an array; another file of the same name is another entry."""
     return np.asarray(np.memmap(path, np.uint8, "r"))
-
-
-def _is_sound(root: Path, name: str, entry: Stored) -> bool:
-    return zlib.crc32(_map(root / name)[entry.offset : entry.offset + entry.length].data) == entry.crc

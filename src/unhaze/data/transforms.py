@@ -112,14 +112,12 @@ class RandomCrop:
                 f"{sample.name} has {width}x{height} px, too few for crops of {self.size} px; take smaller crops, or "
                 "resize before."
             )
-        top, left = (self._place(side, rng) for side in (height, width))
-        return _crop(sample, top, left, self.size, self.size)
-
-    def _place(self, side: int, rng: np.random.Generator) -> int:
-        last = side - self.size
-        if rng.random() < self.edge_decay * self.size / side:
-            return int(rng.integers(2)) * last
-        return int(rng.integers(last + 1))
+        corner = []
+        for side in (height, width):
+            last = side - self.size
+            at_edge = rng.random() < self.edge_decay * self.size / side
+            corner.append(int(rng.integers(2)) * last if at_edge else int(rng.integers(last + 1)))
+        return _crop(sample, corner[0], corner[1], self.size, self.size)
 
 
 @dataclass(frozen=True, slots=True)

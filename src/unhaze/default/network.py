@@ -104,7 +104,9 @@ class FieldTrunk(nn.Module):
         y16 = self.attention16(self.dec16(y32, x16, summary))
         y8 = self.dec8(y16, x8, summary)
         y4 = self.dec4(y8, x4, summary)
-        haze2 = self.haze2((torch.cat([image, _dark_channel(image)], dim=1) - 0.5) * 4)
+        # the dark channel, the minimum over channels and window (He et al. 2011, Eq. 5)
+        dark = 1 - F.max_pool2d(1 - image.amin(dim=1, keepdim=True), _DARK_WINDOW, 1, _DARK_WINDOW // 2)
+        haze2 = self.haze2((torch.cat([image, dark], dim=1) - 0.5) * 4)
         return self.dec2(y4, torch.cat([x2, haze2], dim=1), summary), y16, summary
 
 
@@ -125,7 +127,12 @@ class FieldNetwork(FieldTrunk):
         self.local_light = nn.Conv2d(c16, 3, 1)
         self.global_light = nn.Linear(context, 3)
         self.gain = nn.Linear(context, 1)
-        _start_neutral(self)
+        start_small(self)
+        # begin with an even haze of bright grey: a sane picture from the first step on
+        for layer in (self.head, self.global_density, self.light, self.local_light, self.global_light, self.gain):
+            nn.init.normal_(layer.weight, std=1e-2)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> FieldOutput:
         """Predict the haze of ``image`` (B, 3, H, W) RGB in [0, 1], H and W multiples of 32."""
@@ -133,17 +140,16 @@ class FieldNetwork(FieldTrunk):
         density, log_depth, confidence = self.head(y2).float().split(1, dim=1)
         scale = self.global_density(summary).float()[..., None, None]
         gain = self.gain(summary).float()[:, 0]
-        return FieldOutput(F.softplus(density + scale), self._airlight(y16, summary, y2), gain, log_depth, confidence)
-
-    def _airlight(self, features: Tensor, summary: Tensor, fine: Tensor) -> Tensor:
-        """One colour that all places vote for, and around it a smooth field of mean zero (in logits)."""
-        colors, votes = self.light(features).float().flatten(2).split((3, 1), dim=1)
+        optical_depth = F.softplus(density + scale)
+        # the airlight: one colour that all places vote for, and around it a smooth field of mean zero (in logits)
+        colors, votes = self.light(y16).float().flatten(2).split((3, 1), dim=1)
         voted = (colors * votes.softmax(dim=2)).sum(dim=2) + self.global_light(summary).float() + _LIGHT_OFFSET
-        smoothed = F.avg_pool2d(self.local_light(features).float(), 3, 1, 1, count_include_pad=False)
+        smoothed = F.avg_pool2d(self.local_light(y16).float(), 3, 1, 1, count_include_pad=False)
         grid = F.interpolate(smoothed, size=LIGHT_GRID, mode="bilinear", align_corners=False)
         grid = (grid - grid.mean(dim=(2, 3), keepdim=True)).clamp(-_LIGHT_SPREAD, _LIGHT_SPREAD)
-        field = F.interpolate(grid, size=fine.shape[-2:], mode="bicubic", align_corners=False)
-        return torch.sigmoid(voted[..., None, None] + field).clamp(*LIGHT_RANGE)
+        field = F.interpolate(grid, size=y2.shape[-2:], mode="bicubic", align_corners=False)
+        airlight = torch.sigmoid(voted[..., None, None] + field).clamp(*LIGHT_RANGE)
+        return FieldOutput(optical_depth, airlight, gain, log_depth, confidence)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -245,11 +251,6 @@ class _InvertedResidual(nn.Module):
         return x + out if self.adds else out
 
 
-def _dark_channel(image: Tensor) -> Tensor:
-    """Minimum over channels and window (He et al. 2011, Eq. 5), (B, 1, H, W)."""
-    return 1 - F.max_pool2d(1 - image.amin(dim=1, keepdim=True), _DARK_WINDOW, 1, _DARK_WINDOW // 2)
-
-
 def start_small(network: FieldTrunk) -> None:
     """Draw the weights of a new network; branches that are added begin near zero."""
     for module in network.modules():
@@ -260,17 +261,6 @@ def start_small(network: FieldTrunk) -> None:
     for module in network.modules():
         if isinstance(module, _ResidualBlock | _LargeKernelBlock | _Attention):
             module.begin_small()
-
-
-def _start_neutral(network: FieldNetwork) -> None:
-    """Begin with an even haze of bright grey: a sane picture from the first step on."""
-    start_small(network)
-    for layer in (network.head, network.global_density, network.light, network.local_light, network.global_light):
-        nn.init.normal_(layer.weight, std=1e-2)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)
-    nn.init.normal_(network.gain.weight, std=1e-2)
-    nn.init.zeros_(network.gain.bias)
 
 
 class _ConvAct(nn.Sequential):

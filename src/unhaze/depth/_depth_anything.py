@@ -358,7 +358,8 @@ def _of_folder(folder: Path, origin: Origin) -> DepthAnythingForDepthEstimation:
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # of many kinds: safetensors', transformers' own, those of its checks of a config
-        raise WeightsError(f"{folder} is damaged or incomplete ({_first_line(error)}); get its files again.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise WeightsError(f"{folder} is damaged or incomplete ({reason}); get its files again.") from error
     finally:
         logging.set_verbosity(verbosity)
         if was_shown:
@@ -401,7 +402,3 @@ def _from_hub(name: str, origin: Origin) -> Path:
             f"download {what} as weights."
         ) from error
     return path
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

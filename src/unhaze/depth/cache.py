@@ -225,12 +225,6 @@ def enlarged(depth: DepthMap[FloatMap], height: int, width: int) -> DepthMap[Flo
     return replace(depth, map=_resized(depth.map, (height, width)))
 
 
-def _reduced(depth: FloatMap) -> FloatMap:
-    """The map with a long side of at most ``LONGEST``."""
-    scale = min(1.0, LONGEST / max(depth.shape))
-    return _resized(depth, (max(1, round(depth.shape[0] * scale)), max(1, round(depth.shape[1] * scale))))
-
-
 def _resized(depth: FloatMap, size: tuple[int, int]) -> FloatMap:
     if depth.shape == size:
         return depth
@@ -256,10 +250,10 @@ def estimate_pixels(estimator: DepthEstimator, pixels: Pixels) -> DepthMap[Float
     image = torch.from_numpy(np.ascontiguousarray(pixels)).to(parameter.device).permute(2, 0, 1)[None]
     with torch.inference_mode():
         depth = estimator(image.to(torch.float32) / 255)
-    found = DepthMap(_array(depth.map[0, 0]), depth.kind, tuple(_array(each) for each in depth.features))
-    if not all(np.isfinite(each).all() for each in (found.map, *found.features)):
+    maps: list[FloatMap] = [each.float().cpu().numpy() for each in (depth.map[0, 0], *depth.features)]
+    if not all(np.isfinite(each).all() for each in maps):
         raise UsageError(f"{type(estimator).__name__} gives values that are no numbers; check its weights.")
-    return found
+    return DepthMap(maps[0], depth.kind, tuple(maps[1:]))
 
 
 def read_entry(path: str | Path) -> DepthMap[FloatMap]:
@@ -286,12 +280,10 @@ def _check(pixels: Pixels) -> None:
         )
 
 
-def _array(tensor: torch.Tensor) -> FloatMap:
-    return tensor.float().cpu().numpy()
-
-
 def _packed(depth: DepthMap[FloatMap], features: bool) -> dict[str, Any]:
-    maps = (_reduced(depth.map), *(depth.features if features else ()))
+    shrink = min(1.0, LONGEST / max(depth.map.shape))
+    size = (max(1, round(depth.map.shape[0] * shrink)), max(1, round(depth.map.shape[1] * shrink)))
+    maps = (_resized(depth.map, size), *(depth.features if features else ()))
     # half floats reach 65504 only, and lose digits far below 1
     scales = [float(np.abs(each).max(initial=0)) or 1.0 for each in maps]
     arrays = {

@@ -17,19 +17,21 @@ from unhaze.depth._depth_anything import Origin, build, shortest_518
 __all__ = ["depth_anything_v2_base", "depth_anything_v2_large", "depth_anything_v2_small"]
 
 
-def _origin(size: str, commercial: bool) -> Origin:
-    name, repository = f"depth-anything-v2-{size}", f"depth-anything/Depth-Anything-V2-{size.title()}"
-    return Origin(
-        name=name,
-        size=size,
-        weights=f"{repository}-hf",
-        address=f"https://huggingface.co/{repository}/resolve/main/depth_anything_v2_vit{size[0]}.pth",
-        license=depth_info(name).license,
-        commercial=commercial,
-        official_size=shortest_518,
+_REPOSITORY = "depth-anything/Depth-Anything-V2-"
+
+depth_anything_v2_small, depth_anything_v2_base, depth_anything_v2_large = (  # 24.8, 97.5 and 335.3 M parameters
+    partial(
+        build,
+        Origin(
+            name=f"depth-anything-v2-{size}",
+            size=size,
+            weights=f"{_REPOSITORY}{size.title()}-hf",
+            address=f"https://huggingface.co/{_REPOSITORY}{size.title()}/resolve/main/"
+            f"depth_anything_v2_vit{size[0]}.pth",
+            license=depth_info(f"depth-anything-v2-{size}").license,
+            commercial=size == "small",
+            official_size=shortest_518,
+        ),
     )
-
-
-depth_anything_v2_small = partial(build, _origin("small", commercial=True))  # 24.8 M parameters
-depth_anything_v2_base = partial(build, _origin("base", commercial=False))  # 97.5 M
-depth_anything_v2_large = partial(build, _origin("large", commercial=False))  # 335.3 M
+    for size in ("small", "base", "large")
+)

@@ -27,19 +27,20 @@ def _square(height: int, width: int) -> tuple[int, int]:
     return OFFICIAL_SIDE, OFFICIAL_SIDE
 
 
-def _origin(size: str, commercial: bool | None) -> Origin:
-    name, file = f"distill-any-depth-{size}", f"{size}/model.safetensors"
-    return Origin(
-        name=name,
-        size=size,
-        weights=f"xingyang1/Distill-Any-Depth/{file}",
-        address=f"https://huggingface.co/xingyang1/Distill-Any-Depth/resolve/main/{file}",
-        license=depth_info(name).license,
-        commercial=commercial,
-        official_size=_square,
+_REPOSITORY = "xingyang1/Distill-Any-Depth"
+
+distill_any_depth_small, distill_any_depth_base, distill_any_depth_large = (  # 24.8, 97.5 and 335.3 M parameters
+    partial(
+        build,
+        Origin(
+            name=f"distill-any-depth-{size}",
+            size=size,
+            weights=f"{_REPOSITORY}/{size}/model.safetensors",
+            address=f"https://huggingface.co/{_REPOSITORY}/resolve/main/{size}/model.safetensors",
+            license=depth_info(f"distill-any-depth-{size}").license,
+            commercial=True if size == "small" else None,  # of the others it is not clear
+            official_size=_square,
+        ),
     )
-
-
-distill_any_depth_small = partial(build, _origin("small", commercial=True))  # 24.8 M parameters
-distill_any_depth_base = partial(build, _origin("base", commercial=None))  # 97.5 M
-distill_any_depth_large = partial(build, _origin("large", commercial=None))  # 335.3 M
+    for size in ("small", "base", "large")
+)

@@ -12,10 +12,11 @@ import math
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
 from unhaze.depth.base import DepthEstimator, at_size_of
@@ -112,7 +113,12 @@ def read_depth(path: str | Path, kind: DepthKind | None = None) -> DepthMap[Floa
     if not path.is_file():
         raise ImageDecodeError(f"There is no depth map {path}; check the path.")
     if path.suffix.lower() == ".npz":
-        found = _read_entry(path)
+        try:
+            found = read_entry(path)
+        except (UsageError, OSError) as error:
+            raise ImageDecodeError(
+                f"{path} is no entry of a depth cache, or a damaged one; give another file."
+            ) from error
     elif path.suffix.lower() == ".npy":
         found = DepthMap(_read_array(path), "relative")
     else:
@@ -120,17 +126,15 @@ def read_depth(path: str | Path, kind: DepthKind | None = None) -> DepthMap[Floa
     return found if kind is None else DepthMap(found.map, kind, found.features)
 
 
-def _read_entry(path: Path) -> DepthMap[FloatMap]:
-    try:
-        return read_entry(path)
-    except (UsageError, OSError) as error:
-        raise ImageDecodeError(f"{path} is no entry of a depth cache, or a damaged one; give another file.") from error
-
-
 def _read_array(path: Path) -> FloatMap:
     try:
         with path.open("rb") as stream:
-            shape, dtype = _array_header(stream)
+            # the header alone, before NumPy makes room for what it claims
+            version = npy.read_magic(stream)
+            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+            if dtype.hasobject or any(side < 0 for side in shape):
+                raise ValueError("no values")
             count = math.prod(shape)
             if count * dtype.itemsize > path.stat().st_size:
                 raise ValueError("the values are not all there")
@@ -152,20 +156,6 @@ def _read_array(path: Path) -> FloatMap:
     if not np.isfinite(array).all():
         raise ImageValueError(f"{path} holds values that are no numbers; replace them with a distance first.")
     return array
-
-
-def _array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type that an array file claims; no value is read.
-
-    Raises:
-        ValueError: This is no array, or of objects.
-    """
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    if dtype.hasobject or any(side < 0 for side in shape):
-        raise ValueError("no values")
-    return shape, dtype
 
 
 def _read_picture(path: Path, *, as_it_is: bool) -> DepthMap[FloatMap]:

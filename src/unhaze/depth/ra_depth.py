@@ -135,7 +135,12 @@ class ExchangeModule(nn.Module):
         joined = []
         for x, row in zip(found, self.exchange, strict=True):
             said = [layers(other) for layers, other in zip(cast("nn.ModuleList", row), found, strict=True)]
-            joined.append(F.relu(reduce(torch.add, (_at_size_of(x, each) for each in said))))
+            size = x.shape[-2:]
+            at_size_of_x = (
+                each if each.shape[-2:] == size else F.interpolate(each, size=size, mode="bilinear", align_corners=True)
+                for each in said
+            )
+            joined.append(F.relu(reduce(torch.add, at_size_of_x)))
         return joined
 
 
@@ -150,12 +155,6 @@ def _translation(widths: tuple[int, ...], source: int, target: int) -> nn.Module
         *(conv_norm(widths[source], widths[source], stride=2, relu=True) for _ in range(steps - 1)),
         conv_norm(widths[source], widths[target], stride=2),
     )
-
-
-def _at_size_of(x: Tensor, other: Tensor) -> Tensor:
-    if other.shape[-2:] == x.shape[-2:]:
-        return other
-    return F.interpolate(other, size=x.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def _exchange_stage(branches: int, modules: int) -> nn.Sequential:
@@ -240,14 +239,13 @@ class FusionRound(nn.Module):
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """Maps of n scales, fine to coarse, to n - 1."""
         refined = [F.elu(conv(x)) for conv, x in zip(self.refine, levels, strict=True)]
-        return [
-            sum((self._lifted(refined[j], j, i) for j in range(i + 1, len(refined))), x)
-            for i, x in enumerate(refined[:-1])
-        ]
-
-    def _lifted(self, x: Tensor, source: int, target: int) -> Tensor:
-        x = F.elu(self.lift[f"{source}to{target}"](x))
-        return F.interpolate(x, scale_factor=2 ** (source - target), mode="nearest")
+        fused = []
+        for i, x in enumerate(refined[:-1]):
+            for j in range(i + 1, len(refined)):
+                lifted = F.elu(self.lift[f"{j}to{i}"](refined[j]))
+                x = x + F.interpolate(lifted, scale_factor=2 ** (j - i), mode="nearest")
+            fused.append(x)
+        return fused
 
 
 def conv_norm(channels: int, out: int, *, kernel: int = 3, stride: int = 1, relu: bool = False) -> nn.Sequential:
@@ -264,15 +262,6 @@ def _reflecting(channels: int, out: int) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, padding=1, padding_mode="reflect")
 
 
-def _decoder_order() -> list[str]:
-    """Our names of the decoder's convolutions in the order in which the official code makes and numbers them."""
-    names = []
-    for number, widths in enumerate(FusionDecoder.ROUNDS):
-        names += [f"rounds.{number}.refine.{i}" for i in range(len(widths))]
-        names += [f"rounds.{number}.lift.{j}to{i}" for j in range(len(widths)) for i in reversed(range(j))]
-    return [*names, "enlarge", "finish", "head"]
-
-
 def from_official(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of ``encoder.pth`` and ``depth.pth`` under our names.
 
@@ -280,7 +269,12 @@ def from_official(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor]) 
         encoder: Official names, from ``conv1.weight`` on.
         decoder: Official names, from ``decoder.0.conv.conv.weight`` on.
     """
-    rules = tuple((rf"^decoder\.{i}\.(conv\.)+", f"{name}.") for i, name in enumerate(_decoder_order()))
+    names = []  # of the decoder's convolutions, in the order in which the official code makes and numbers them
+    for number, widths in enumerate(FusionDecoder.ROUNDS):
+        names += [f"rounds.{number}.refine.{i}" for i in range(len(widths))]
+        names += [f"rounds.{number}.lift.{j}to{i}" for j in range(len(widths)) for i in reversed(range(j))]
+    names += ["enlarge", "finish", "head"]
+    rules = tuple((rf"^decoder\.{i}\.(conv\.)+", f"{name}.") for i, name in enumerate(names))
     state = {f"encoder.{key}": tensor for key, tensor in rename_keys(encoder, ENCODER_KEYS).items()}
     return state | {f"decoder.{key}": tensor for key, tensor in rename_keys(decoder, rules).items()}
 
@@ -307,19 +301,18 @@ def ra_depth(
     refuse_noise("ra-depth", weights, untrained, "the folder models/RA-Depth of github.com/hmhemu/RA-Depth")
     estimator = RADepth(longest, features)
     if weights is not None:
-        fill(estimator, _state_of(Path(weights)), weights, "ra-depth")
+        path = Path(weights)
+        if path.is_dir():
+            files = [path / name for name in ("encoder.pth", "depth.pth")]
+            for file in files:
+                if not file.is_file():
+                    raise WeightsNotFoundError(
+                        f"{path} has no {file.name}; RA-Depth needs encoder.pth and depth.pth in one folder."
+                    )
+            encoder, decoder = (read_weights(file).tensors for file in files)
+            state = from_official(encoder, decoder)
+        else:
+            state = read_weights(path).tensors
+        fill(estimator, state, weights, "ra-depth")
     estimator.identity = f"ra-depth/{longest}/{features}/{digest(estimator)}"
     return estimator
-
-
-def _state_of(path: Path) -> dict[str, Tensor]:
-    if not path.is_dir():
-        return read_weights(path).tensors
-    files = [path / name for name in ("encoder.pth", "depth.pth")]
-    for file in files:
-        if not file.is_file():
-            raise WeightsNotFoundError(
-                f"{path} has no {file.name}; RA-Depth needs encoder.pth and depth.pth in one folder."
-            )
-    encoder, decoder = (read_weights(file).tensors for file in files)
-    return from_official(encoder, decoder)

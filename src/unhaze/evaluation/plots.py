@@ -73,7 +73,16 @@ def scatter_plot(first: str, second: str, panels: Sequence[ScatterPanel]) -> byt
     """
     if not panels:
         raise UsageError("A scatter plot needs at least one metric that both runs have.")
-    figure = _figure(len(panels))
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("matplotlib", "eval", "draw scatter plots") from error
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 4.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)  # no global state of pyplot, no display
+    figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(figure.axes, panels, strict=False):
         _draw_scatter(axes, panel, first, second)
     for axes in figure.axes[len(panels) :]:
@@ -123,7 +132,14 @@ def picture_sheet(title: str, rows: Sequence[SheetRow]) -> bytes:
     if not rows:
         raise UsageError("A picture sheet needs at least one picture.")
     font = ImageFont.load_default(13)
-    strips = [(row, [_fitted(pixels) for _, pixels in row.panels]) for row in rows]
+    strips = []
+    for row in rows:
+        panels = []
+        for _, pixels in row.panels:
+            picture = Image.fromarray(pixels)
+            height = max(1, round(picture.height * _PANEL_WIDTH / picture.width))
+            panels.append(picture.resize((_PANEL_WIDTH, height), Image.Resampling.LANCZOS))
+        strips.append((row, panels))
     columns = max(len(panels) for _, panels in strips)
     width = columns * (_PANEL_WIDTH + _GAP) + _GAP
     heights = [2 * _TEXT_HEIGHT + max(panel.height for panel in panels) + _GAP for _, panels in strips]
@@ -152,28 +168,6 @@ def _png(picture: Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _fitted(pixels: Pixels) -> Image:
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    height = max(1, round(picture.height * _PANEL_WIDTH / picture.width))
-    return picture.resize((_PANEL_WIDTH, height), Image.Resampling.LANCZOS)
-
-
-def _figure(panels: int) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("matplotlib", "eval", "draw scatter plots") from error
-    columns = min(3, panels)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(4.2 * columns, 4.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)  # no global state of pyplot, no display
-    figure.subplots(rows, columns, squeeze=False)
-    return figure
 
 
 def _draw_scatter(axes: Any, panel: ScatterPanel, first: str, second: str) -> None:

@@ -170,6 +170,21 @@ _ALL = (
         metrics=("psnr", "ssim_basicsr_rgb"),
     ),
     Protocol(
+        name="deraining-y",
+        version=1,
+        summary="Rain: PSNR and SSIM of luma, as papers on rain print them; 8 bits, full size.",
+        source="Custom of papers on rain, which convert by MATLAB's rgb2ycbcr; BasicSR 1.4 with test_y_channel true",
+        rounding="8bit",
+        border=0,
+        ssim="y",
+        identical_psnr=math.inf,
+        metrics=("psnr_y", "ssim_y"),
+        open_points=(
+            "MATLAB rounds luma to whole levels where BasicSR, and unhaze, do not.",
+            "The depth-fusion paper, Table 5, prints PSNR-Y and does not say what its SSIM is taken of.",
+        ),
+    ),
+    Protocol(
         name="full8bit",
         version=2,
         summary="unhaze's own: 8 bits, full size, every metric that needs no download.",
@@ -205,7 +220,7 @@ def list_protocols() -> list[str]:
     """Names of all protocols.
 
     >>> list_protocols()
-    ['dcmpnet', 'dehazeformer', 'depth-fusion', 'basicsr-rgb', 'full8bit']
+    ['dcmpnet', 'dehazeformer', 'depth-fusion', 'basicsr-rgb', 'deraining-y', 'full8bit']
     """
     return list(PROTOCOLS)
 

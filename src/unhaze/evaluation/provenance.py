@@ -95,19 +95,16 @@ def portable_command(arguments: Sequence[str]) -> str:
     """
     if not arguments:
         return ""
-    program = Path(arguments[0]).name
-    return " ".join([program, *(_shown(_portable(argument)) for argument in arguments[1:])])
-
-
-def _portable(argument: str) -> str:
-    head, sign, tail = argument.partition("=")
-    if sign and Path(tail).is_absolute():
-        return f"{head}=…/{Path(tail).name}"
-    return f"…/{Path(argument).name}" if Path(argument).is_absolute() else argument
-
-
-def _shown(argument: str) -> str:
-    return argument if "…" in argument and " " not in argument else shlex.quote(argument)
+    shown = [Path(arguments[0]).name]
+    for argument in arguments[1:]:
+        head, sign, tail = argument.partition("=")
+        if sign and Path(tail).is_absolute():
+            portable = f"{head}=…/{Path(tail).name}"
+        else:
+            portable = f"…/{Path(argument).name}" if Path(argument).is_absolute() else argument
+        # the ellipsis needs no quotes of its own
+        shown.append(portable if "…" in portable and " " not in portable else shlex.quote(portable))
+    return " ".join(shown)
 
 
 def describe_inputs(folders: Iterable[tuple[str, str, Mapping[str, str]]]) -> list[dict[str, Any]]:

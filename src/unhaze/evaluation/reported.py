@@ -192,7 +192,10 @@ def load_reported(path: Path) -> tuple[Table, ...]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path.name} cannot be read as a file of reported figures: {error}.") from error
-    papers = {paper.id: paper for paper in map(_paper, content.get("paper", []))}
+    papers = {}
+    for entry in content.get("paper", []):
+        _check_keys(entry, _PAPER_KEYS, _PAPER_KEYS, f"paper {entry.get('id')!r}")
+        papers[entry["id"]] = Paper(**{**entry, "authors": tuple(entry["authors"])})
     tables = tuple(_table(entry, papers) for entry in content.get("table", []))
     names = [table.id for table in tables]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -201,40 +204,29 @@ def load_reported(path: Path) -> tuple[Table, ...]:
     return tables
 
 
-def _paper(entry: Mapping[str, Any]) -> Paper:
-    _check_keys(entry, _PAPER_KEYS, _PAPER_KEYS, f"paper {entry.get('id')!r}")
-    return Paper(**{**entry, "authors": tuple(entry["authors"])})
-
-
 def _table(entry: Mapping[str, Any], papers: Mapping[str, Paper]) -> Table:
     name = f"table {entry.get('id')!r}"
     _check_keys(entry, _TABLE_KEYS, _TABLE_KEYS - {"note"}, name)
     if entry["paper"] not in papers:
         raise UsageError(f"{name} belongs to the paper {entry['paper']!r}, which the file does not describe.")
-    columns = tuple(_column(column, name) for column in entry["columns"])
-    rows = tuple(_row(row, len(columns), name) for row in entry["rows"])
+    for column in entry["columns"]:
+        _check_keys(column, _COLUMN_KEYS, {"metric", "printed"}, f"a column of {name}")
+    columns = tuple(Column(each["metric"], each["printed"], each.get("dataset", "")) for each in entry["columns"])
+    rows = []
+    for row in entry["rows"]:
+        here = f"row {row.get('method')!r} of {name}"
+        _check_keys(row, _ROW_KEYS, {"method", "values"}, here)
+        values = tuple(row["values"])
+        if len(values) != len(columns):
+            raise UsageError(f"{here} has {len(values)} values for {len(columns)} columns; give one value per column.")
+        if not all(isinstance(value, str) and value for value in values):
+            raise UsageError(f"{here} holds a value that is not a filled string; write it as the paper prints it.")
+        rows.append(Row(row["method"], row.get("cites", ""), values, row.get("note", "")))
     methods = [row.method for row in rows]
     if len(set(methods)) != len(methods):
         raise UsageError(f"{name} has two rows of the same name; make the names differ.")
-    return Table(
-        entry["id"], papers[entry["paper"]], entry["number"], entry["caption"], entry.get("note", ""), columns, rows
-    )
-
-
-def _column(entry: Mapping[str, Any], table: str) -> Column:
-    _check_keys(entry, _COLUMN_KEYS, {"metric", "printed"}, f"a column of {table}")
-    return Column(entry["metric"], entry["printed"], entry.get("dataset", ""))
-
-
-def _row(entry: Mapping[str, Any], width: int, table: str) -> Row:
-    name = f"row {entry.get('method')!r} of {table}"
-    _check_keys(entry, _ROW_KEYS, {"method", "values"}, name)
-    values = tuple(entry["values"])
-    if len(values) != width:
-        raise UsageError(f"{name} has {len(values)} values for {width} columns; give one value per column.")
-    if not all(isinstance(value, str) and value for value in values):
-        raise UsageError(f"{name} holds a value that is not a filled string; write it as the paper prints it.")
-    return Row(entry["method"], entry.get("cites", ""), values, entry.get("note", ""))
+    paper, note = papers[entry["paper"]], entry.get("note", "")
+    return Table(entry["id"], paper, entry["number"], entry["caption"], note, columns, tuple(rows))
 
 
 def _check_keys(entry: Mapping[str, Any], known: set[str], needed: set[str], name: str) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import ImageError, MissingError, UnknownNameError, UsageError
 from unhaze.evaluation.protocols import Protocol, match_target
@@ -81,11 +81,15 @@ def resolve_metrics(
     for name in wanted:
         if name not in list_metrics():
             raise UnknownNameError("metric", name, list_metrics())
-    lacking = {
-        name: reason
-        for name in wanted
-        if (reason := _input_lacking(name, has_target, has_hazy) or unavailable_reason(name)) is not None
-    }
+    lacking = {}
+    for name in wanted:
+        info = metric_info(name)
+        if info.needs_target and not has_target:
+            lacking[name] = "it needs the clear pictures, and no targets are given."
+        elif info.needs_hazy and not has_hazy:
+            lacking[name] = "it needs the hazy pictures, and none are given."
+        elif (reason := unavailable_reason(name)) is not None:
+            lacking[name] = reason
     if names is not None and lacking:
         name, reason = next(iter(lacking.items()))
         raise (MissingError if unavailable_reason(name) else UsageError)(
@@ -129,6 +133,9 @@ def score_picture(
         ImageError: The sizes do not fit; the message says both. A metric that is not defined for the picture is no
             error here, but an entry of ``Scores.errors``.
     """
+    from unhaze.metrics.functional import fade_details, niqe_details
+
+    detailed: dict[str, Callable[[Tensor], Any]] = {"niqe": niqe_details, "fade": fade_details}
     clear = None if target is None else protocol.prepare(match_target(restored, target, target_rule))
     before = None if hazy is None else protocol.prepare(hazy)
     after = protocol.prepare(restored)
@@ -137,12 +144,16 @@ def score_picture(
     errors: dict[str, str] = {}
     for name in metrics:
         try:
-            values[name], share = _score(name, protocol, after, clear, before)
+            if name in detailed:
+                details = detailed[name](after)
+                values[name], dropped[name] = float(details.value), float(details.dropped)
+                continue
+            value = float(_metric(name, protocol.identical_psnr).score(after, clear, hazy=before))
+            if math.isnan(value):
+                raise UsageError(f"The metric {name} has no value for this picture.")
+            values[name] = value
         except (ImageError, UsageError) as error:
             errors[name] = str(error)
-            continue
-        if share is not None:
-            dropped[name] = share
     return Scores(values, dropped, errors)
 
 
@@ -163,30 +174,6 @@ def metric_label(name: str) -> str:
         "ring": "ring",
     }
     return plain.get(name, name.upper().replace("_", "-"))
-
-
-def _input_lacking(name: str, has_target: bool, has_hazy: bool) -> str | None:
-    info = metric_info(name)
-    if info.needs_target and not has_target:
-        return "it needs the clear pictures, and no targets are given."
-    if info.needs_hazy and not has_hazy:
-        return "it needs the hazy pictures, and none are given."
-    return None
-
-
-def _score(
-    name: str, protocol: Protocol, restored: Tensor, target: Tensor | None, hazy: Tensor | None
-) -> tuple[float, float | None]:
-    from unhaze.metrics.functional import fade_details, niqe_details
-
-    detailed: dict[str, Callable[[Tensor], object]] = {"niqe": niqe_details, "fade": fade_details}
-    if name in detailed:
-        details = detailed[name](restored)
-        return float(details.value), float(details.dropped)  # type: ignore[attr-defined]
-    value = float(_metric(name, protocol.identical_psnr).score(restored, target, hazy=hazy))
-    if math.isnan(value):
-        raise UsageError(f"The metric {name} has no value for this picture.")
-    return value, None
 
 
 @cache

@@ -83,7 +83,8 @@ class ScoreTable:
         head = ["Method", "Kind", "Source", "Pictures", *self.headings]
         lines = [_markdown_line(head), _markdown_line(["---"] * 3 + ["---:"] * (len(head) - 3))]
         for row in self.rows:
-            cells = [_markdown_cell(cell) for cell in row.cells]
+            marked = [f"**{cell.text}**" if cell.best else cell.text for cell in row.cells]
+            cells = [f"{text} {cell.interval}".rstrip() for text, cell in zip(marked, row.cells, strict=True)]
             texts = [row.name, row.kind, row.source, row.count]
             if row.kind == REPORTED:
                 texts = [f"*{text}*" if text.strip() else text for text in map(_markdown_text, texts)]
@@ -138,17 +139,23 @@ def score_table(
         higher_is_better: Direction of each metric.
         reported: Figures of one data set; those of other metrics are left out.
     """
-    best = {name: _best(name, measured, higher_is_better[name]) for name in metrics}
-    rows = [
-        TableRow(
-            name=label,
-            kind=MEASURED,
-            source=f"unhaze, {protocol}",
-            count=str(max((summary.count for summary in summaries.values()), default=0)),
-            cells=tuple(_measured_cell(name, summaries.get(name), best[name]) for name in metrics),
-        )
-        for label, summaries in measured.items()
-    ]
+    best = {}  # as printed, where there is something to compare
+    for name in metrics:
+        means = [summaries[name].mean for summaries in measured.values() if name in summaries]
+        if len(means) >= 2:
+            best[name] = format_score(name, max(means) if higher_is_better[name] else min(means))
+    rows = []
+    for label, summaries in measured.items():
+        cells = []
+        for name in metrics:
+            text, interval = "–", ""
+            if name in summaries:
+                text, bounds = format_score(name, summaries[name].mean), summaries[name].interval
+                if not math.isnan(bounds.low):
+                    interval = f"[{format_score(name, bounds.low)}, {format_score(name, bounds.high)}]"
+            cells.append(Cell(text, interval, best=name in summaries and text == best.get(name)))
+        count = str(max((summary.count for summary in summaries.values()), default=0))
+        rows.append(TableRow(label, MEASURED, f"unhaze, {protocol}", count, tuple(cells)))
     headings = tuple(f"{metric_label(name)} {'↑' if higher_is_better[name] else '↓'}" for name in metrics)
     return ScoreTable(headings, (*rows, *_reported_rows(reported, metrics)))
 
@@ -166,22 +173,6 @@ def format_score(name: str, value: float) -> str:
     return f"{value:.{_DECIMALS.get(name, 4)}f}"
 
 
-def _best(name: str, measured: Mapping[str, Mapping[str, Summary]], higher: bool) -> str | None:
-    means = [summaries[name].mean for summaries in measured.values() if name in summaries]
-    if len(means) < 2:
-        return None
-    return format_score(name, max(means) if higher else min(means))
-
-
-def _measured_cell(name: str, summary: Summary | None, best: str | None) -> Cell:
-    if summary is None:
-        return Cell("–")
-    text, interval = format_score(name, summary.mean), ""
-    if not math.isnan(summary.interval.low):
-        interval = f"[{format_score(name, summary.interval.low)}, {format_score(name, summary.interval.high)}]"
-    return Cell(text, interval, best=text == best)
-
-
 def _reported_rows(reported: Sequence[ReportedFigure], metrics: Sequence[str]) -> list[TableRow]:
     columns = {("ssim" if name.startswith("ssim_") else name): index for index, name in enumerate(metrics)}
     found: dict[tuple[str, str], list[str]] = {}
@@ -196,11 +187,6 @@ def _reported_rows(reported: Sequence[ReportedFigure], metrics: Sequence[str]) -
         TableRow(name, REPORTED, f"reported: {source}", "", tuple(Cell(text) for text in cells))
         for (name, source), cells in found.items()
     ]
-
-
-def _markdown_cell(cell: Cell) -> str:
-    text = f"**{cell.text}**" if cell.best else cell.text
-    return f"{text} {cell.interval}".rstrip()
 
 
 def _markdown_text(text: str) -> str:

@@ -117,13 +117,15 @@ def _scale_by_alpha(pixels: Pixels, alpha: Pixels, *, divide: bool) -> tuple[Pix
         strip = pixels[row : row + rows]
         shown = weight > (0 if integer else FAINT_ALPHA)  # below, noise would be divided by next to nothing
         scale = np.divide if divide else np.multiply
-        scaled = scale(strip, weight, out=strip.astype(np.float64), where=shown)
+        with np.errstate(invalid="ignore"):  # infinite colours and weights give NaN, which are counted in a note
+            scaled = scale(strip, weight, out=strip.astype(np.float64), where=shown)
         if integer:
             scaled = np.rint(scaled, out=scaled)
             above = scaled > top
             clipped += int(np.count_nonzero(above.any(axis=2) if above.ndim == 3 else above))
             np.minimum(scaled, top, out=scaled)
-        result[row : row + rows] = scaled
+        with np.errstate(over="ignore"):  # as is what is beyond float32
+            result[row : row + rows] = scaled
     return result, clipped
 
 

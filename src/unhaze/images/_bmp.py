@@ -68,18 +68,13 @@ def _parse(source: Source) -> _BitFields | None:
     masks = struct.unpack_from("<4I", data.ljust(70, b"\0"), 54)
     if header < 56 and compression == _BITFIELDS:
         masks = (*masks[:3], 0)
-    if bits not in (16, 32) or not all(masks[:3]) or not all(map(_is_run, masks)):
+    # the bits of a mask stand side by side
+    if bits not in (16, 32) or not all(masks[:3]) or any(mask & (mask + (mask & -mask)) for mask in masks):
         raise source.damaged("its bit fields make no sense")
     if width <= 0 or height == 0:
         raise source.damaged(f"its header claims {width} x {abs(height)} pixels")
     dpi = (across / _METRE, down / _METRE) if across > 0 and down > 0 else None
     return _BitFields(width, abs(height), height > 0, bits, masks, start, dpi)
-
-
-def _is_run(mask: int) -> bool:
-    """Whether the bits of a mask stand side by side."""
-    low = mask & -mask
-    return mask & (mask + low) == 0
 
 
 def identify(source: Source) -> ImageInfo:
@@ -97,41 +92,29 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         decoded = decode_simple(source, open_simple(source, BmpImagePlugin.BmpImageFile), max_pixels)
     else:
         decoded = _decode_bit_fields(source, header, max_pixels)
-    decoded.metadata = replace(decoded.metadata, icc=_profile(source))
-    end = _end(source)
-    if end is not None:
-        short = source.size < end  # by filling bytes alone: the pixels are there
-        decoded.notes += (
-            ["The BMP has lost its last bytes; no pixel needs them."] if short else source.note_on_tail(end)
-        )
-    return decoded
-
-
-def _end(source: Source) -> int | None:
-    """Where pixels and profile end; ``None`` for compressed pixels that do not say their size."""
-    data = source.start(14 + 124).ljust(138, b"\0")
-    start, header = struct.unpack_from("<II", data, 10)
-    if header < 40:  # OS/2
+    data = source.start(14 + 124)
+    at_profile, length = struct.unpack_from("<II", data.ljust(138, b"\0"), 14 + 112)
+    profile = None  # the fifth version of the header can point to one
+    if len(data) == 138 and data[14:18] == b"\x7c\0\0\0" and data[70:74] == b"DEBM":
+        profile = source.read_at(14 + at_profile, min(length, source.size))
+        profile = profile if len(profile) == length > 128 else None
+    decoded.metadata = replace(decoded.metadata, icc=profile)
+    data = data.ljust(138, b"\0")
+    start, header_bytes = struct.unpack_from("<II", data, 10)
+    if header_bytes < 40:  # OS/2
         width, height, _, bits = struct.unpack_from("<4H", data, 18)
         compression = size = 0
     else:
         width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
     if compression in (0, _BITFIELDS, _ALPHA_BITFIELDS):
         size = (width * bits + 31) // 32 * 4 * abs(height)
-    if not size:
-        return None
-    at_profile, length = struct.unpack_from("<II", data, 14 + 112)
-    return int(max(start + size, 14 + at_profile + length if _profile(source) else 0))
-
-
-def _profile(source: Source) -> bytes | None:
-    """The ICC profile that the fifth version of the header can point to."""
-    data = source.start(14 + 124)
-    if len(data) < 138 or data[14:18] != b"\x7c\0\0\0" or data[70:74] != b"DEBM":
-        return None
-    offset, size = struct.unpack_from("<II", data, 14 + 112)
-    profile = source.read_at(14 + offset, min(size, source.size))
-    return profile if len(profile) == size > 128 else None
+    if size:  # compressed pixels may not say theirs
+        end = max(start + size, 14 + at_profile + length if profile else 0)
+        short = source.size < end  # by filling bytes alone: the pixels are there
+        decoded.notes += (
+            ["The BMP has lost its last bytes; no pixel needs them."] if short else source.note_on_tail(end)
+        )
+    return decoded
 
 
 def _decode_bit_fields(source: Source, header: _BitFields, max_pixels: int | None) -> Decoded:

@@ -6,6 +6,7 @@ A matrix profile holds the primaries adapted to D50 and a tone curve (ICC.1:2022
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -120,17 +121,30 @@ def _is_sound(chromaticities: Chromaticities) -> bool:
 
 @lru_cache(maxsize=16)
 def _profile(chromaticities: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> bytes:
-    parameters = b"".join(_fixed(value) for value in curve)
-    tone = b"para\0\0\0\0" + struct.pack(">HH", 3 if len(curve) == 5 else 0, 0) + parameters
-    tags = {b"desc": _text("unhaze"), b"cprt": _text("CC0"), b"wtpt": _xyz(_D50)}
+    tone = b"para\0\0\0\0" + struct.pack(">HH", 3 if len(curve) == 5 else 0, 0) + _fixed(curve)
+    tags = {}
+    for name, words in ((b"desc", "unhaze"), (b"cprt", "CC0")):
+        text = words.encode("utf-16-be")
+        tags[name] = b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(text), 28) + text
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + _fixed(_D50)
     if grey:
-        tags |= {b"kTRC": tone}
+        tags[b"kTRC"] = tone
     else:
         adaptation, colorants = _adapted(chromaticities)
-        tags |= {b"chad": b"sf32\0\0\0\0" + b"".join(map(_fixed, adaptation.ravel()))}
-        tags |= {b"rXYZ": _xyz(colorants[:, 0]), b"gXYZ": _xyz(colorants[:, 1]), b"bXYZ": _xyz(colorants[:, 2])}
-        tags |= {b"rTRC": tone, b"gTRC": tone, b"bTRC": tone}
-    return _assembled(tags, b"GRAY" if grey else b"RGB ")
+        tags[b"chad"] = b"sf32\0\0\0\0" + _fixed(adaptation.ravel())
+        tags |= {b"%cXYZ" % name: b"XYZ \0\0\0\0" + _fixed(xyz) for name, xyz in zip(b"rgb", colorants.T, strict=True)}
+        tags |= {b"%cTRC" % name: tone for name in b"rgb"}
+    # header (7.2), tag table (7.3) and data; equal data is stored once
+    table, body, places = b"", b"", {}
+    for name, data in tags.items():
+        if data not in places:
+            places[data] = 132 + 12 * len(tags) + len(body)
+            body += data + b"\0" * (-len(data) % 4)
+        table += name + struct.pack(">II", places[data], len(data))
+    size, space = 132 + len(table) + len(body), b"GRAY" if grey else b"RGB "
+    header = struct.pack(">I4xI4s4s4s6H4s", size, 0x04300000, b"mntr", space, b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp")
+    header += bytes(28) + _fixed(_D50)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 def _adapted(chromaticities: Chromaticities) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -146,28 +160,6 @@ def _adapted(chromaticities: Chromaticities) -> tuple[NDArray[np.float64], NDArr
     return adaptation, adaptation @ matrix
 
 
-def _fixed(value: float) -> bytes:
-    return struct.pack(">i", round(float(value) * 65536))
-
-
-def _xyz(values: NDArray[np.float64]) -> bytes:
-    return b"XYZ \0\0\0\0" + b"".join(map(_fixed, values))
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode("utf-16-be")
-    return b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(encoded), 28) + encoded
-
-
-def _assembled(tags: dict[bytes, bytes], space: bytes) -> bytes:
-    """Header (7.2), tag table (7.3) and data; equal data is stored once."""
-    table, body, places = b"", b"", {}
-    for name, data in tags.items():
-        if data not in places:
-            places[data] = 132 + 12 * len(tags) + len(body)
-            body += data + b"\0" * (-len(data) % 4)
-        table += name + struct.pack(">II", places[data], len(data))
-    size = 132 + len(table) + len(body)
-    header = struct.pack(">I4xI4s4s4s6H4s", size, 0x04300000, b"mntr", space, b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp")
-    header += bytes(28) + b"".join(map(_fixed, _D50))
-    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+def _fixed(values: Iterable[float]) -> bytes:
+    """Numbers with 16 bits behind the point (ICC.1:2022, 4.6)."""
+    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)

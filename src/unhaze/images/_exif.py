@@ -157,10 +157,6 @@ def _unpack(read_at: ReadAt, offset: int, code: str) -> tuple[int, ...]:
     return struct.unpack(code, data)
 
 
-def _reader(blob: bytes | bytearray) -> ReadAt:
-    return lambda offset, count: bytes(blob[offset : offset + count])
-
-
 def parse_blob(blob: bytes | bytearray) -> Directory:
     """The first directory of EXIF data (which begins with its byte order).
 
@@ -172,7 +168,7 @@ def parse_blob(blob: bytes | bytearray) -> Directory:
         raise ExifError("the header is missing")
     (offset,) = struct.unpack_from(order + "I", blob, 4)
     try:
-        return read_directory(_reader(blob), offset, order)
+        return read_directory(lambda place, count: bytes(blob[place : place + count]), offset, order)
     except TooMuchError as error:
         raise ExifError("its values are too large") from error
 
@@ -207,71 +203,56 @@ def mend(blob: bytes) -> tuple[bytes, list[str]]:
     mended = bytearray(blob)
     struct.pack_into(order + "H", mended, 2, 42)
     (start,) = struct.unpack_from(order + "I", mended, 4)
-    mender = _Mender(mended, order)
-    if not mender.mend(start, depth=0):
+    dropped: list[str] = []
+    if not _mend_table(mended, order, start, dropped, set(), depth=0):
         raise ExifError("a directory lies outside")
-    return bytes(mended), mender.dropped
+    return bytes(mended), dropped
 
 
-class _Mender:
-    """Takes the bad entries out of the tables of EXIF data, in place."""
+def _mend_table(blob: bytearray, order: str, start: int, dropped: list[str], visited: set[int], *, depth: int) -> bool:
+    """Take the bad entries out of the table at ``start`` and of those below it, in place, and name them in ``dropped``.
 
-    def __init__(self, blob: bytearray, order: str) -> None:
-        self.blob, self.order = blob, order
-        self.dropped: list[str] = []
-        self._visited: set[int] = set()
-
-    def mend(self, start: int, *, depth: int) -> bool:
-        """Rewrite the table at ``start`` if it needs it; ``False`` where there is no table."""
-        blob, order = self.blob, self.order
-        if start < 8 or start + 2 > len(blob) or start in self._visited:
-            return False
-        self._visited.add(start)
-        (count,) = struct.unpack_from(order + "H", blob, start)
-        whole = min(count, (len(blob) - start - 2) // 12)
-        before = bytes(blob[start + 2 : start + 2 + 12 * whole])
-        kept, bad = self._sort(start + 2, whole, depth)
-        # what a stray pointer leads to is no directory: it must not be written over
-        if len(kept) < (1 if depth == 0 else max(whole / 2, 1)):
-            return False
-        if whole < count:
-            bad.append(f"{count - whole} tags behind the end")
-        end = start + 2 + 12 * count
-        if b"".join(kept) != before or end + 4 > len(blob):
-            following = bytes(blob[end : end + 4]).ljust(4, b"\0")
-            table = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
-            table += bytes(12 * (whole - len(kept))) if whole == count else b""
-            blob[start : start + len(table)] = table
-        self.dropped += bad
-        return True
-
-    def _sort(self, place: int, count: int, depth: int) -> tuple[list[bytes], list[str]]:
-        """The good entries of a table, and the names of the others."""
-        kept, bad, seen, budget = [], [], set(), METADATA_LIMIT
-        for _ in range(count):
-            entry = bytes(self.blob[place : place + 12])
-            tag, kind, number, pointer = struct.unpack(self.order + "HHII", entry)
-            size = _SIZES.get(kind, 0) * number
-            inside = kind in _SIZES and size <= budget and (size <= 4 or pointer + size <= len(self.blob))
-            good = inside and tag not in seen
-            budget -= size if inside else 0
-            if good and tag in _DIRECTORY_TAGS and depth < _MAX_DEPTH:
-                if kind == _SHORT and number == 1:  # a short pointer; readers expect a long one
-                    (pointer,) = struct.unpack_from(self.order + "H", entry, 8)
-                    kind, entry = _LONG, struct.pack(self.order + "HHII", tag, _LONG, 1, pointer)
-                good = number == 1 and self._mend_child(kind, pointer, depth)
-            seen.add(tag)
-            kept += [entry] if good else []
-            bad += [] if good else [_NAMES.get(tag, f"tag {tag}")]
-            place += 12
-        return kept, bad
-
-    def _mend_child(self, kind: int, pointer: int, depth: int) -> bool:
-        if kind in _WIDE_POINTERS:
-            (pointer,) = struct.unpack_from(self.order + "Q", self.blob, pointer)
-        elif kind not in _POINTERS:
-            return False
-        return self.mend(pointer, depth=depth + 1)
+    Returns:
+        Whether there is a table.
+    """
+    if start < 8 or start + 2 > len(blob) or start in visited:
+        return False
+    visited.add(start)
+    (count,) = struct.unpack_from(order + "H", blob, start)
+    whole = min(count, (len(blob) - start - 2) // 12)
+    before = bytes(blob[start + 2 : start + 2 + 12 * whole])
+    kept, bad, seen, budget = [], [], set(), METADATA_LIMIT
+    for place in range(start + 2, start + 2 + 12 * whole, 12):
+        entry = bytes(blob[place : place + 12])
+        tag, kind, number, pointer = struct.unpack(order + "HHII", entry)
+        size = _SIZES.get(kind, 0) * number
+        inside = kind in _SIZES and size <= budget and (size <= 4 or pointer + size <= len(blob))
+        good = inside and tag not in seen
+        budget -= size if inside else 0
+        if good and tag in _DIRECTORY_TAGS and depth < _MAX_DEPTH:
+            if kind == _SHORT and number == 1:  # a short pointer; readers expect a long one
+                (pointer,) = struct.unpack_from(order + "H", entry, 8)
+                kind, entry = _LONG, struct.pack(order + "HHII", tag, _LONG, 1, pointer)
+            good = number == 1 and (kind in _POINTERS or kind in _WIDE_POINTERS)
+            if good and kind in _WIDE_POINTERS:
+                (pointer,) = struct.unpack_from(order + "Q", blob, pointer)
+            good = good and _mend_table(blob, order, pointer, dropped, visited, depth=depth + 1)
+        seen.add(tag)
+        kept += [entry] if good else []
+        bad += [] if good else [_NAMES.get(tag, f"tag {tag}")]
+    # what a stray pointer leads to is no directory: it must not be written over
+    if len(kept) < (1 if depth == 0 else max(whole / 2, 1)):
+        return False
+    if whole < count:
+        bad.append(f"{count - whole} tags behind the end")
+    end = start + 2 + 12 * count
+    if b"".join(kept) != before or end + 4 > len(blob):
+        following = bytes(blob[end : end + 4]).ljust(4, b"\0")
+        table = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
+        table += bytes(12 * (whole - len(kept))) if whole == count else b""
+        blob[start : start + len(table)] = table
+    dropped += bad
+    return True
 
 
 def make_upright(blob: bytes, *, swap_sides: bool) -> bytes:
@@ -330,8 +311,10 @@ def _drop_thumbnail(patched: bytearray, directory: Directory) -> None:
     if not second:
         return
     try:
-        _Mender(patched, order).mend(second, depth=_MAX_DEPTH)
-        thumbnail = read_directory(_reader(patched), second, order, depth=_MAX_DEPTH)
+        _mend_table(patched, order, second, [], set(), depth=_MAX_DEPTH)
+        thumbnail = read_directory(
+            lambda place, count: bytes(patched[place : place + count]), second, order, depth=_MAX_DEPTH
+        )
     except (ExifError, TooMuchError):
         return
     start, length = thumbnail.number(_THUMBNAIL_OFFSET), thumbnail.number(_THUMBNAIL_LENGTH)
@@ -350,22 +333,17 @@ def serialise(directory: Directory, order: str, start: int, *, big: bool = False
     for tag, entry in sorted(directory.entries.items()):
         place = start + values_at + len(values)
         if entry.directory is not None:
-            values += _even(serialise(entry.directory, order, place, big=big))
-            table += struct.pack(order + layout.entry + layout.pointer, tag, layout.pointer_type, 1, place)
-            continue
-        value = _swapped(entry, directory.order, order)
-        table += struct.pack(order + layout.entry, tag, entry.type, entry.count)
-        if len(value) <= inline:
+            value, kind, number = serialise(entry.directory, order, place, big=big), layout.pointer_type, 1
+        else:
+            value, kind, number = _swapped(entry, directory.order, order), entry.type, entry.count
+        table += struct.pack(order + layout.entry, tag, kind, number)
+        if entry.directory is None and len(value) <= inline:
             table += value.ljust(inline, b"\0")
         else:
             table += struct.pack(order + layout.pointer, place)
-            values += _even(value)
+            values += value + b"\0" * (len(value) % 2)
     count = struct.pack(order + layout.count, len(directory.entries))
     return count + bytes(table) + bytes(inline) + bytes(values)
-
-
-def _even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
 
 
 def in_order(directory: Directory, order: str) -> Directory:

@@ -16,6 +16,7 @@ from unhaze.images._exif import Directory, Entry
 __all__ = ["turn_georeference"]
 
 _SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, _RPC = 33550, 33922, 34264, 34735, 50844
+_PLACES = (_SCALE, _TIE_POINTS, _TRANSFORMATION)
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 _DOUBLE = 12
 
@@ -31,7 +32,29 @@ def turn_georeference(tags: Directory, orientation: int, width: int, height: int
     """
     if orientation not in range(2, 9):
         return []
-    turn = _turn(orientation, *((width - 1, height - 1) if _pixels_are_points(tags) else (width, height)))
+    entry = tags.entries.get(_KEYS)
+    if entry is not None and entry.type == 3:
+        keys = struct.unpack(f"{tags.order}{entry.count}H", entry.value)
+        # whole numbers are the middles of pixels, not their corners
+        if any(keys[i] == _RASTER_TYPE and keys[i + 3] == _PIXEL_IS_POINT for i in range(4, len(keys) - 3, 4)):
+            width, height = width - 1, height - 1
+    with np.errstate(all="ignore"):  # of numbers that are not finite, or are so no longer
+        _turn_places(tags, _turn(orientation, width, height))
+    notes, entries = [], tags.entries
+    if not all(np.isfinite(_doubles(tags, tag)).all() for tag in _PLACES):
+        for tag in _PLACES:
+            entries.pop(tag, None)
+        notes.append("The georeference is not finite and was left out.")
+    if _RPC in entries:
+        del entries[_RPC]
+        notes.append(
+            "The rational polynomials (RPC) of the georeference were dropped; they hold for the picture unturned."
+        )
+    return notes
+
+
+def _turn_places(tags: Directory, turn: NDArray[np.float64]) -> None:
+    """Turn scale, tie points and matrix, in place."""
     entries, scale, points = tags.entries, _doubles(tags, _SCALE), _doubles(tags, _TIE_POINTS)
     model = _doubles(tags, _TRANSFORMATION)
     if model.size != 16 and scale.size == 3 and points.size == 6:
@@ -50,10 +73,6 @@ def turn_georeference(tags: Directory, orientation: int, width: int, height: int
         points = points.reshape(-1, 6).copy()
         points[:, :2] = points[:, :2] @ turn[:2, :2].T + turn[:2, 2]
         _set(tags, _TIE_POINTS, points)
-    if _RPC not in entries:
-        return []
-    del entries[_RPC]
-    return ["The rational polynomials (RPC) of the georeference were dropped; they hold for the picture unturned."]
 
 
 def _turn(orientation: int, right: float, bottom: float) -> NDArray[np.float64]:
@@ -66,15 +85,6 @@ def _turn(orientation: int, right: float, bottom: float) -> NDArray[np.float64]:
         np.float64,
     )
     return mirror[[1, 0, 2]] if swapped else mirror
-
-
-def _pixels_are_points(tags: Directory) -> bool:
-    """Whether whole numbers are the middles of pixels, not their corners."""
-    entry = tags.entries.get(_KEYS)
-    if entry is None or entry.type != 3:
-        return False
-    keys = struct.unpack(f"{tags.order}{entry.count}H", entry.value)
-    return any(keys[i] == _RASTER_TYPE and keys[i + 3] == _PIXEL_IS_POINT for i in range(4, len(keys) - 3, 4))
 
 
 def _doubles(tags: Directory, tag: int) -> NDArray[np.float64]:

@@ -76,38 +76,39 @@ def finish(decoded: Decoded, *, turned: bool) -> Metadata:
         turned: Whether width and height have changed places.
     """
     metadata = decoded.metadata
+    exif, icc = metadata.exif or None, metadata.icc or None
+    if exif:
+        try:
+            exif, dropped = _exif.mend(exif)
+            exif = _exif.make_upright(exif, swap_sides=turned)
+        except _exif.ExifError:
+            exif, dropped = None, []
+            decoded.notes.append("The EXIF data is damaged and was dropped.")
+        if dropped:
+            names = ", ".join(dict.fromkeys(dropped[:_NAMED])) + (", ..." if len(dropped) > _NAMED else "")
+            decoded.notes.append(f"Parts of the EXIF data are damaged and were dropped ({names}); the rest was kept.")
+    if icc and icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
+        icc = None
+        decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
+    elif icc and int.from_bytes(icc[:4], "big") > len(icc):
+        icc = None
+        decoded.notes.append("The embedded colour profile is cut off and was dropped.")
     return replace(
         metadata,
-        exif=_finish_exif(metadata.exif, decoded.notes, turned=turned) if metadata.exif else None,
+        exif=exif,
         xmp=_finish_xmp(metadata.xmp, turned=turned) if metadata.xmp else None,
-        icc=_finish_icc(metadata.icc, decoded) if metadata.icc else None,
+        icc=icc,
         photoshop=_finish_photoshop(metadata.photoshop, decoded.notes) if metadata.photoshop else None,
         dpi=metadata.dpi[::-1] if metadata.dpi and turned else metadata.dpi,
         aspect=metadata.aspect[::-1] if metadata.aspect and turned else metadata.aspect,
     )
 
 
-def _finish_exif(exif: bytes, notes: list[str], *, turned: bool) -> bytes | None:
-    try:
-        mended, dropped = _exif.mend(exif)
-        upright = _exif.make_upright(mended, swap_sides=turned)
-    except _exif.ExifError:
-        notes.append("The EXIF data is damaged and was dropped.")
-        return None
-    if dropped:
-        names = ", ".join(dict.fromkeys(dropped[:_NAMED])) + (", ..." if len(dropped) > _NAMED else "")
-        notes.append(f"Parts of the EXIF data are damaged and were dropped ({names}); the rest was kept.")
-    return upright
-
-
 def _finish_xmp(xmp: bytes, *, turned: bool) -> bytes:
+    """XMP of the upright picture, less the attributes, and the elements with all they hold, of parts that are gone."""
     if turned:
         xmp = _XMP_SIDE.sub(lambda found: _OTHER_SIDE[found[0]], xmp)
-    return _without_stale_elements(_STALE_ATTRIBUTE.sub(b"", _xmp_orientation(xmp).sub(rb"\g<1>1", xmp)))
-
-
-def _without_stale_elements(xmp: bytes) -> bytes:
-    """XMP less the elements, with all they hold, that speak of parts which are gone."""
+    xmp = _STALE_ATTRIBUTE.sub(b"", _xmp_orientation(xmp).sub(rb"\g<1>1", xmp))
     ends: dict[bytes, list[int]] = {}  # of each name, the last first: the text may hold millions, closed or not
     for closed in _STALE_END.finditer(xmp):
         ends.setdefault(closed[1], []).append(closed.end())
@@ -128,16 +129,6 @@ def _without_stale_elements(xmp: bytes) -> bytes:
         kept.append(xmp[position : found.start()])
         position = end
     return b"".join(kept) + xmp[position:]
-
-
-def _finish_icc(icc: bytes, decoded: Decoded) -> bytes | None:
-    if icc_space(icc) != ("GRAY" if decoded.pixels.ndim == 2 else "RGB"):
-        decoded.notes.append("The embedded colour profile does not fit the kind of picture and was dropped.")
-        return None
-    if int.from_bytes(icc[:4], "big") > len(icc):
-        decoded.notes.append("The embedded colour profile is cut off and was dropped.")
-        return None
-    return icc
 
 
 def _finish_photoshop(data: bytes, notes: list[str]) -> bytes | None:

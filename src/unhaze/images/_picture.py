@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from unhaze.errors import ImageDecodeError, ImageTooLargeError
-from unhaze.images.budget import METADATA_LIMIT, Budget
+from unhaze.errors import ImageDecodeError
+from unhaze.images.budget import METADATA_LIMIT, Budget, check_pixels
 from unhaze.images.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
@@ -211,31 +211,8 @@ class Source:
         """Refuse sizes of zero and pictures over the limit."""
         if width <= 0 or height <= 0:
             raise self.damaged(f"its header claims {width} x {height} pixels")
-        if max_pixels is not None and width * height > max_pixels:
-            raise ImageTooLargeError(
-                f"{self.name} has {width} x {height} pixels, more than the limit of {max_pixels}; raise max_pixels "
-                "if you trust the file."
-            )
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file, but nothing that could keep us waiting or never end."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError
-    if not stat.S_ISREG(mode):
-        raise _NotRegularError
-    # it may have become a pipe meanwhile, which must not block either
-    waitless = getattr(os, "O_NONBLOCK", 0)
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - the caller closes it
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise _NotRegularError
-
-
-class _NotRegularError(Exception):
-    """A pipe, a device or a socket."""
+        if max_pixels is not None:
+            check_pixels(self.name, width, height, max_pixels)
 
 
 @contextmanager
@@ -246,11 +223,16 @@ def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) 
         return
     path = Path(source)
     try:
-        file = _open_regular(path)
-    except _NotRegularError as error:
-        raise ImageDecodeError(
-            f"{path} is a pipe or a device, not a file; save the picture to a file first."
-        ) from error
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            # it may have become a pipe meanwhile, which must not keep us waiting
+            waitless = getattr(os, "O_NONBLOCK", 0)
+            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - closed below
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                file.close()
+        elif stat.S_ISDIR(mode):
+            raise IsADirectoryError
     except FileNotFoundError as error:
         raise ImageDecodeError(f"{path} does not exist; check the path.") from error
     except IsADirectoryError as error:
@@ -259,6 +241,8 @@ def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) 
         raise ImageDecodeError(f"{path} cannot be read: permission denied; change its permissions.") from error
     except (OSError, ValueError) as error:
         raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
+    if not stat.S_ISREG(mode):  # it might never end
+        raise ImageDecodeError(f"{path} is a pipe or a device, not a file; save the picture to a file first.")
     with file:
         try:
             opened = Source(file, str(path), path.suffix.lower(), max_metadata)

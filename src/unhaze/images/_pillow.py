@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -14,50 +14,48 @@ from unhaze.images._picture import Decoded, ImageInfo, Metadata, Source
 __all__ = ["decode_simple", "open_simple", "simple_info"]
 
 
-def open_simple(source: Source, factory: type[ImageFile.ImageFile]) -> ImageFile.ImageFile:
-    """Parse the header.
+def open_simple(
+    source: Source, factory: type[ImageFile.ImageFile], file: BinaryIO | None = None
+) -> ImageFile.ImageFile:
+    """Parse the header, that of ``file`` where it takes the place of the source.
 
     The reader of the format is called directly: ``Image.open`` would apply the pixel limit that belongs to the host
     program.
     """
-    source.file.seek(0)
+    file = source.file if file is None else file
+    file.seek(0)
     try:
-        return factory(source.file)
+        return factory(file)
     except Image.DecompressionBombError as error:  # a few readers apply the limit themselves
         raise UnsupportedImageError(f"{source.name} is too large for a file of its kind; convert it to PNG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError) as error:
         raise source.damaged("its header cannot be read, or it is truncated") from error
 
 
-def _is_grey(image: Image.Image) -> bool:
-    if image.mode != "P":
-        return image.mode in ("1", "L", "LA")
-    assert image.palette is not None
-    colours = np.frombuffer(bytes(image.palette.palette), np.uint8)
-    size = len(image.palette.mode)
-    entries = colours[: len(colours) // size * size].reshape(-1, size)[:, :3]
-    return bool((entries == entries[:, :1]).all())
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
-
-
 def simple_info(format: str, image: Image.Image) -> ImageInfo:
     """Size and type of an opened picture."""
-    return ImageInfo(format, *image.size, 1 if _is_grey(image) else 3, _has_alpha(image), "uint8")
+    grey = image.mode in ("1", "L", "LA")
+    if image.mode == "P":
+        assert image.palette is not None
+        colours = np.frombuffer(bytes(image.palette.palette), np.uint8)
+        size = len(image.palette.mode)
+        entries = colours[: len(colours) // size * size].reshape(-1, size)[:, :3]
+        grey = bool((entries == entries[:, :1]).all())
+    has_alpha = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
+    return ImageInfo(format, *image.size, 1 if grey else 3, has_alpha, "uint8")
 
 
 def decode_simple(source: Source, image: Image.Image, max_pixels: int | None) -> Decoded:
     """Decode to 8-bit grey or RGB with alpha where there is one."""
     source.check_size(*image.size, max_pixels)
-    grey, alpha = _is_grey(image), _has_alpha(image)
-    dpi, comment = image.info.get("dpi"), image.info.get("comment")
+    info = simple_info("", image)
+    mode = ("L" if info.channels == 1 else "RGB") + ("A" if info.has_alpha else "")
+    dpi = image.info.get("dpi")
     try:
-        stored: np.ndarray[Any, Any] = np.array(image.convert(("L" if grey else "RGB") + ("A" if alpha else "")))
+        stored: np.ndarray[Any, Any] = np.array(image.convert(mode))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if "truncated" in str(error):
             raise source.truncated() from error
         raise source.damaged() from error
-    metadata = Metadata(dpi=dpi if dpi and all(dpi) else None, comment=comment if isinstance(comment, bytes) else None)
-    return Decoded(*split_channels(stored, grey=grey), metadata=metadata)
+    metadata = Metadata(dpi=dpi if dpi and all(dpi) else None)
+    return Decoded(*split_channels(stored, grey=info.channels == 1), metadata=metadata)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +24,7 @@ from unhaze.images.budget import TooMuchError
 __all__ = ["identify", "read"]
 
 _ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
+_EARLY_END = b"nexpected end"
 _VERDICT = re.compile(rb"[Uu]nexpected end of file|[Dd]ata corrupted")  # as LibRaw's default callback says it
 # maker, model, orientation, software, date, author, copyright, EXIF and GPS; the rest is about the sensor
 _DESCRIPTIVE = {270, 271, 272, 274, 305, 306, 315, 33432, _exif.EXIF_IFD, _exif.GPS_IFD}
@@ -48,26 +49,20 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
         except Exception as error:
             if isinstance(error, MemoryError | UnhazeError):
                 raise
-            raise (source.truncated() if _ended_early(words) else source.damaged()) from error
+            raise (source.truncated() if _EARLY_END in b"".join(words) else source.damaged()) from error
     icc = _metadata.srgb_profile() if pixels.ndim == 3 else None
-    metadata = Metadata(exif=_read_exif(source), icc=icc)
+    exif = None
+    order = {b"II": "<", b"MM": ">"}.get(source.start(2))
+    if order is not None:  # the kinds of raw file that are built like a TIFF (DNG, NEF, CR2, ARW, ...)
+        with suppress(_exif.ExifError, TooMuchError, struct.error):
+            (offset,) = struct.unpack(order + "I", source.read_at(4, 4))
+            entries = _exif.read_directory(source.read_at, offset, order).entries
+            kept = {tag: entry for tag, entry in entries.items() if tag in _DESCRIPTIVE}
+            exif = _exif.blob_from_directory(_exif.Directory(order, kept)) if kept else None
+    metadata = Metadata(exif=exif, icc=icc)
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels  # cameras without a colour filter
     notes = ["LibRaw says that data of the picture is corrupted; look at the result."] if words else []
     return Decoded(np.ascontiguousarray(pixels), orientation=1, metadata=metadata, notes=notes)
-
-
-def _read_exif(source: Source) -> bytes | None:
-    """EXIF data of the kinds of raw file that are built like a TIFF (DNG, NEF, CR2, ARW, ...)."""
-    order = {b"II": "<", b"MM": ">"}.get(source.start(2))
-    if order is None:
-        return None
-    try:
-        (offset,) = struct.unpack(order + "I", source.read_at(4, 4))
-        directory = _exif.read_directory(source.read_at, offset, order)
-    except (_exif.ExifError, TooMuchError, struct.error):
-        return None
-    kept = {tag: entry for tag, entry in directory.entries.items() if tag in _DESCRIPTIVE}
-    return _exif.blob_from_directory(_exif.Directory(order, kept)) if kept else None
 
 
 @contextmanager
@@ -102,12 +97,8 @@ def _words_of_libraw(source: Source) -> Iterator[list[bytes]]:
                 (words if _VERDICT.search(line) else others).append(line)
             if others and terminal >= 0:
                 os.write(2, b"".join(others))
-    if _ended_early(words):
+    if _EARLY_END in b"".join(words):
         raise source.truncated()
-
-
-def _ended_early(words: list[bytes]) -> bool:
-    return any(b"nexpected end" in word for word in words)
 
 
 def _size(raw: Any) -> tuple[int, int]:

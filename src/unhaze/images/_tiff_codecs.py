@@ -307,41 +307,32 @@ def _imagecodecs() -> Any:
 def decode_picture(compression: int, data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """A strip or tile as (H, W, S), by one of ``PICTURE_CODECS``, which refuses another shape or type."""
     name = PICTURE_CODECS[compression]
-    if name == "png":
-        return _decode_png(data, shape, dtype)
+    if name == "png":  # by the reader of PNG files, which knows what libpng tells the terminal alone
+        try:
+            decoded = _png.read(Source(io.BytesIO(data), "The PNG", ""), shape[0] * shape[1])
+            samples = merge_alpha(decoded.pixels, decoded.alpha)
+        except (ImageDecodeError, UnsupportedImageError, ImageTooLargeError) as error:
+            raise DamagedSegmentError(str(error)) from error
+        if samples.reshape(*samples.shape[:2], -1).shape != shape or samples.dtype != dtype:
+            raise DamagedSegmentError(f"{samples.shape} {samples.dtype}")
+        return samples.reshape(shape)
     codecs = _imagecodecs()
     if not getattr(codecs, name.upper()).available:
         raise MissingCodecError
     if name == "jpeg2k":
-        _check_jpeg2k_size(data, shape)
-    decoded = np.empty(shape if shape[2] > 1 else shape[:2], dtype)
+        # its decoder fills memory of its own with as much as the header claims (ISO/IEC 15444-1, A.5.1)
+        place = data.find(b"\xff\x4f\xff\x51")
+        if place < 0 or len(data) < place + 24:
+            raise DamagedSegmentError("no header")
+        right, bottom, left, top = struct.unpack_from(">4I", data, place + 8)
+        if (bottom - top, right - left) != shape[:2]:
+            raise DamagedSegmentError(f"{right - left} x {bottom - top}")
+    array = np.empty(shape if shape[2] > 1 else shape[:2], dtype)
     try:
-        getattr(codecs, f"{name}_decode")(data, out=decoded)
+        getattr(codecs, f"{name}_decode")(data, out=array)
     except Exception as error:  # each codec has an error class of its own, and raises others too
         raise DamagedSegmentError(str(error)) from error
-    return decoded.reshape(shape)
-
-
-def _decode_png(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """By the reader of PNG files, which knows what libpng tells the terminal alone."""
-    try:
-        decoded = _png.read(Source(io.BytesIO(data), "The PNG", ""), shape[0] * shape[1])
-        samples = merge_alpha(decoded.pixels, decoded.alpha)
-    except (ImageDecodeError, UnsupportedImageError, ImageTooLargeError) as error:
-        raise DamagedSegmentError(str(error)) from error
-    if samples.reshape(*samples.shape[:2], -1).shape != shape or samples.dtype != dtype:
-        raise DamagedSegmentError(f"{samples.shape} {samples.dtype}")
-    return samples.reshape(shape)
-
-
-def _check_jpeg2k_size(data: bytes, shape: tuple[int, int, int]) -> None:
-    """Its decoder fills memory of its own with as much as the header claims (ISO/IEC 15444-1, A.5.1)."""
-    place = data.find(b"\xff\x4f\xff\x51")
-    if place < 0 or len(data) < place + 24:
-        raise DamagedSegmentError("no header")
-    right, bottom, left, top = struct.unpack_from(">4I", data, place + 8)
-    if (bottom - top, right - left) != shape[:2]:
-        raise DamagedSegmentError(f"{right - left} x {bottom - top}")
+    return array.reshape(shape)
 
 
 def decode_jpeg(
@@ -369,20 +360,17 @@ def decode_jpeg(
         pixels = np.array(image).reshape(height, *shape[1:])
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, KeyError, IndexError) as error:
         raise DamagedSegmentError(str(error)) from error
-    return pixels, _verdict(whole, "CMYK" if shape[2] == 4 else "GRAY")  # of others brightness says enough
-
-
-def _verdict(jpeg: bytes, kind: str) -> str | None:
-    """What Pillow keeps to itself: the warning of libjpeg about data that it decodes all the same."""
+    # what Pillow keeps to itself: the warning of libjpeg about data that it decodes all the same
+    kind = "CMYK" if shape[2] == 4 else "GRAY"  # of others brightness says enough
     try:
-        simplejpeg.decode_jpeg(jpeg, kind)
+        simplejpeg.decode_jpeg(whole, kind)
     except ValueError as warning:
         with suppress(ValueError):  # a kind of JPEG that TurboJPEG does not read
-            simplejpeg.decode_jpeg(jpeg, kind, strict=False)
+            simplejpeg.decode_jpeg(whole, kind, strict=False)
             if "remature end" in str(warning):
                 raise DamagedSegmentError(str(warning)) from warning
-            return str(warning)
-    return None
+            return pixels, str(warning)
+    return pixels, None
 
 
 def _jpeg_segments(data: bytes) -> tuple[bytes, int]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unhaze.errors import ImageDecodeError, UnsupportedImageError
+from unhaze.errors import UnsupportedImageError
 from unhaze.images import _tiff_codecs as codecs
 from unhaze.images._picture import Source
 
@@ -108,7 +108,11 @@ def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str
     known = compression in codecs.BYTE_CODECS or compression in codecs.PICTURE_CODECS or compression == codecs.JPEG
     if not known:
         raise UnsupportedImageError(f"{source.name} is compressed with {name}, which is not read; save it with LZW.")
-    _refuse_endless(source, layout)
+    # segments that share so many bytes that decompressing them takes hours
+    picture = layout.width * layout.height * layout.samples * layout.dtype.itemsize
+    most = _MOST_COPIES * max(source.size, picture) + _SEGMENT_HEAD * layout.count
+    if compression != 1 and sum(layout.lengths[: layout.count]) > most:
+        raise source.damaged("its parts share their bytes so often that they cannot be those of a picture")
     result = np.empty((layout.height, layout.width, layout.samples), layout.dtype)
     faults: Counter[str] = Counter()
     for index in range(layout.count):
@@ -134,7 +138,8 @@ def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str
                 "install 'unhaze[tiff]'"
             ) from error
         except codecs.DamagedSegmentError as error:
-            raise _damaged(source, layout, index) from error
+            part = f"{'tile' if layout.tiled else 'strip'} {index + 1} of {layout.count}"
+            raise source.damaged(f"{part} cannot be decoded") from error
         target[...] = segment[:rows, :columns]
         if fault:
             faults[fault] += 1
@@ -143,16 +148,6 @@ def read_samples(source: Source, layout: Layout) -> tuple[NDArray[Any], list[str
     if _overlap(layout):
         notes.append(f"The {kind} of the picture overlap in the file; look at the result.")
     return result, notes
-
-
-def _refuse_endless(source: Source, layout: Layout) -> None:
-    """Refuse segments that share so many bytes that decompressing them takes hours."""
-    if layout.compression == 1:
-        return
-    picture = layout.width * layout.height * layout.samples * layout.dtype.itemsize
-    most = _MOST_COPIES * max(source.size, picture) + _SEGMENT_HEAD * layout.count
-    if sum(layout.lengths[: layout.count]) > most:
-        raise source.damaged("its parts share their bytes so often that they cannot be those of a picture")
 
 
 def _overlap(layout: Layout) -> bool:
@@ -170,11 +165,6 @@ def _overlap(layout: Layout) -> bool:
     pairs = np.unique(np.stack([starts, lengths], axis=1)[lengths > 0], axis=0)
     starts, ends = pairs[:, 0], pairs.sum(axis=1)
     return bool((starts[1:] < ends[:-1]).any() or ((starts < _HEADER) & (starts > 0)).any())
-
-
-def _damaged(source: Source, layout: Layout, index: int) -> ImageDecodeError:
-    kind = "tile" if layout.tiled else "strip"
-    return source.damaged(f"{kind} {index + 1} of {layout.count} cannot be decoded")
 
 
 def _read_segment(source: Source, layout: Layout, index: int, height: int) -> tuple[NDArray[Any], str]:
@@ -205,8 +195,12 @@ def _read_segment(source: Source, layout: Layout, index: int, height: int) -> tu
     fault = "" if ended else _NO_END
     if layout.ycc and layout.subsampling != (1, 1):
         return _without_subsampling(np.frombuffer(plain, np.uint8), layout, height), fault
-    if layout.bits < 8:
-        return _unpack(np.frombuffer(plain, np.uint8), layout.bits, shape), fault
+    if layout.bits < 8:  # values of 1, 2 or 4 bits, one in each byte; rows begin at a byte
+        rows = np.unpackbits(np.frombuffer(plain, np.uint8).reshape(height, -1), axis=1)
+        weights = (1 << np.arange(layout.bits - 1, -1, -1)).astype(np.uint8)
+        return np.asarray(
+            rows[:, : width * depth * layout.bits].reshape(*shape, layout.bits) @ weights, np.uint8
+        ), fault
     return _samples(plain, layout, shape), fault
 
 
@@ -216,14 +210,6 @@ def _size(layout: Layout, height: int) -> int:
         across, down = layout.subsampling
         return -(-height // down) * -(-layout.segment_width // across) * (across * down + 2)
     return height * (-(-layout.segment_width * layout.depth * layout.bits // 8))
-
-
-def _unpack(plain: NDArray[np.uint8], bits: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Values of 1, 2 or 4 bits, one in each byte; rows begin at a byte."""
-    height, width, depth = shape
-    rows = np.unpackbits(plain.reshape(height, -1), axis=1)[:, : width * depth * bits]
-    weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint8)
-    return np.asarray(rows.reshape(height, width, depth, bits) @ weights, np.uint8)
 
 
 def _samples(plain: Any, layout: Layout, shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -27,6 +27,7 @@ _PIXEL_CHUNKS = {b"VP8 ", b"VP8L"}
 _KNOWN_CHUNKS = {*_PIXEL_CHUNKS, b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP"}
 _ANIMATION_FLAG, _ALPHA_FLAG = 0x02, 0x10
 
+_NAMED = 20  # unknown chunks that a note names
 _SHORTEST = 32  # [bytes] of a header; of less OpenCV complains to the terminal
 
 
@@ -38,7 +39,7 @@ class _Layout:
     lossless: bool = False
     frames: int = 0
     end: int = 0
-    unknown: list[bytes] = field(default_factory=list)
+    unknown: list[bytes] = field(default_factory=list)  # their names, each once
     metadata: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
@@ -71,7 +72,8 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     metadata = Metadata(exif=layout.exif, xmp=layout.metadata.get(b"XMP "), icc=layout.metadata.get(b"ICCP"))
     notes = []
     if layout.unknown:
-        names = ", ".join(dict.fromkeys(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown))
+        names = ", ".join(name.decode("ascii", "backslashreplace").strip() for name in layout.unknown[:_NAMED])
+        names += ", ..." if len(layout.unknown) > _NAMED else ""
         notes.append(f"Chunks of the WebP that nothing is known of were dropped ({names}).")
     notes += source.note_on_tail(layout.end)
     return Decoded(pixels, alpha, metadata=metadata, encoding=Encoding(lossless=layout.lossless), notes=notes)
@@ -87,33 +89,31 @@ def _read_layout(source: Source) -> _Layout:
         name, size = struct.unpack("<4sI", source.read_at(position, 8))
         if position + 8 + size > source.size:
             raise source.truncated()
-        _parse_chunk(layout, name, source, position + 8, size)
+        place = position + 8
+        start = source.read_at(place, min(size, 16))
+        if name == b"VP8X" and size >= 10:
+            layout.width = int.from_bytes(start[4:7], "little") + 1
+            layout.height = int.from_bytes(start[7:10], "little") + 1
+            layout.alpha = bool(start[0] & _ALPHA_FLAG)
+            layout.frames += bool(start[0] & _ANIMATION_FLAG)
+        elif name == b"VP8L" and size >= 5:
+            (bits,) = struct.unpack_from("<I", start, 1)
+            layout.lossless = True
+            layout.alpha = layout.alpha or (not layout.width and bool(bits >> 28 & 1))
+            layout.width = layout.width or (bits & 0x3FFF) + 1
+            layout.height = layout.height or (bits >> 14 & 0x3FFF) + 1
+        elif name == b"VP8 " and size >= 10 and not layout.width:
+            width, height = struct.unpack_from("<HH", start, 6)
+            layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
+        elif name in (b"EXIF", b"XMP ", b"ICCP"):
+            if source.budget.admits(size):
+                layout.metadata.setdefault(name, source.read_at(place, size))
+        elif name not in _KNOWN_CHUNKS and len(layout.unknown) <= _NAMED and name not in layout.unknown:
+            layout.unknown.append(name)
         position += 8 + size + size % 2
     if not layout.width:
         raise source.damaged("it holds no picture")
     return layout
-
-
-def _parse_chunk(layout: _Layout, name: bytes, source: Source, place: int, size: int) -> None:
-    start = source.read_at(place, min(size, 16))
-    if name == b"VP8X" and size >= 10:
-        layout.width = int.from_bytes(start[4:7], "little") + 1
-        layout.height = int.from_bytes(start[7:10], "little") + 1
-        layout.alpha = bool(start[0] & _ALPHA_FLAG)
-        layout.frames += bool(start[0] & _ANIMATION_FLAG)
-    elif name == b"VP8L" and size >= 5:
-        (bits,) = struct.unpack_from("<I", start, 1)
-        layout.lossless = True
-        layout.alpha = layout.alpha or (not layout.width and bool(bits >> 28 & 1))
-        layout.width, layout.height = layout.width or (bits & 0x3FFF) + 1, layout.height or (bits >> 14 & 0x3FFF) + 1
-    elif name == b"VP8 " and size >= 10 and not layout.width:
-        width, height = struct.unpack_from("<HH", start, 6)
-        layout.width, layout.height = width & 0x3FFF, height & 0x3FFF
-    elif name in (b"EXIF", b"XMP ", b"ICCP"):
-        if source.budget.admits(size):
-            layout.metadata.setdefault(name, source.read_at(place, size))
-    elif name not in _KNOWN_CHUNKS:
-        layout.unknown.append(name)
 
 
 def notes(picture: Picture, metadata: Metadata) -> list[str]:

@@ -120,7 +120,18 @@ def atomic_output(path: str | Path, *, overwrite: bool | Signature) -> Iterator[
     """
     shown, target = Path(path), Path(os.path.realpath(path))
     try:
-        _refuse_bad_target(shown, target, overwrite)
+        if target.is_dir():
+            raise OutputError(f"{shown} is a folder; name a file in it instead.")
+        if not target.parent.is_dir():
+            raise OutputError(f"The folder {shown.parent} does not exist; create it first.")
+        if target.exists():
+            if not overwrite:
+                raise _exists(shown)
+            if not target.is_file():
+                raise OutputError(
+                    f"{shown} is a device or a pipe, not a file that can be replaced; name another output."
+                )
+            _refuse_changed(shown, target, overwrite)
         temporary = temporary_path(target)
     except OSError as error:
         raise _explain(error, shown) from error
@@ -133,19 +144,6 @@ def atomic_output(path: str | Path, *, overwrite: bool | Signature) -> Iterator[
         raise _explain(error, shown) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _refuse_bad_target(shown: Path, target: Path, overwrite: bool | Signature) -> None:
-    if target.is_dir():
-        raise OutputError(f"{shown} is a folder; name a file in it instead.")
-    if not target.parent.is_dir():
-        raise OutputError(f"The folder {shown.parent} does not exist; create it first.")
-    if target.exists():
-        if not overwrite:
-            raise _exists(shown)
-        if not target.is_file():
-            raise OutputError(f"{shown} is a device or a pipe, not a file that can be replaced; name another output.")
-        _refuse_changed(shown, target, overwrite)
 
 
 def _refuse_changed(shown: Path, target: Path, overwrite: bool | Signature) -> None:

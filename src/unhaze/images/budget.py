@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import zlib
 
+from unhaze.errors import ImageTooLargeError
+
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "METADATA_COPIES",
@@ -25,6 +27,7 @@ __all__ = [
     "Budget",
     "TooMuchError",
     "archive_limit",
+    "check_pixels",
 ]
 
 DEFAULT_MAX_PIXELS = 500_000_000
@@ -40,6 +43,7 @@ METADATA_LIMIT = 64 << 20
 METADATA_COPIES = 6
 """Bytes of memory set aside for a byte of metadata; 3.5 were measured from reading texts of a PNG to writing them."""
 
+_UNHEARD_OF = 100_000_000_000  # pixels that no memory holds
 _ARCHIVE_RATIO = 8  # trained numbers hardly compress; what shrinks further is mostly zeros
 
 
@@ -105,3 +109,24 @@ class Budget:
 def archive_limit(size: int) -> int:
     """Bytes that an archive of ``size`` bytes may unpack to."""
     return METADATA_LIMIT + _ARCHIVE_RATIO * size
+
+
+def check_pixels(name: str, width: int, height: int, max_pixels: int | None) -> None:
+    """Refuse pictures of too many pixels, and without a limit those that no memory holds.
+
+    Args:
+        name: How to call the picture.
+        width: Columns [px].
+        height: Rows [px].
+        max_pixels: Most pixels; ``None`` for no limit.
+
+    Raises:
+        ImageTooLargeError: There are more.
+    """
+    size = f"{name} has {width} x {height} pixels"
+    if max_pixels is not None and width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"{size}, more than the limit of {max_pixels}; raise max_pixels if you trust the file."
+        )
+    if width * height > _UNHEARD_OF:
+        raise ImageTooLargeError(f"{size}, more than any memory holds; its header is damaged, or the file hostile.")

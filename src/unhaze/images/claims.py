@@ -110,7 +110,10 @@ class Claims:
             try:
                 claim = self._create(output, tuple(made))
             except OSError as error:
-                raise _cannot_write(output.parent, error) from error
+                reason = error.strerror or error
+                raise OutputError(
+                    f"The folder {output.parent} cannot be written to ({reason}); choose another, or free some space."
+                ) from error
             if claim is None:
                 return None
             with self._lock:
@@ -191,27 +194,21 @@ class Claims:
                 continue
             with os.fdopen(handle, "wb", buffering=0) as file:
                 file.write(content)
-            if any(_token(claim_path(output, older)) != seen for older, seen in enumerate(dead)):
+            below = [_read(claim_path(output, older)) for older in range(generation)]
+            if [holder.token if holder else None for holder in below] != dead:
                 path.unlink(missing_ok=True)  # the dead were cleared away while we looked: begin again
                 dead.clear()
                 continue
-            if not self._is_top(output, generation):
+            later = claim_path(output, generation + 1)
+            above = _read(later)
+            if above is not None and above.is_alive(output):
                 path.unlink(missing_ok=True)
                 return None
+            later.unlink(missing_ok=True)  # what a dead one left: nobody can build on it, its foundation is ours
             return Claim(output, generation, token, made, self)
         if failure is not None:  # no file can be made there, whatever the folder says
             raise failure
         return None
-
-    @staticmethod
-    def _is_top(output: Path, generation: int) -> bool:
-        """Whether no living process holds a later generation; what a dead one left there is deleted."""
-        path = claim_path(output, generation + 1)
-        above = _read(path)
-        if above is not None and above.is_alive(output):
-            return False
-        path.unlink(missing_ok=True)  # nobody can build on it: its foundation is ours
-        return True
 
     def _beat(self) -> None:
         while not self._end.wait(_BEAT):
@@ -237,8 +234,14 @@ class _Holder:
         mine = _self_description()
         if mine["place"] is not None and self.facts.get("place") == mine["place"]:
             pid = self.facts.get("pid")
-            return isinstance(pid, int) and _is_running(pid, self.facts.get("started"))
-        return _clock_beside(output) - self.touched < STALE_AFTER
+            began = _start_time(pid) if isinstance(pid, int) else None
+            return began is not None and began == self.facts.get("started")
+        # the clock that stamps files in the folder of the output may be another machine's
+        probe = temporary_path(output)
+        try:
+            return probe.stat().st_mtime - self.touched < STALE_AFTER
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> _Holder | None:
@@ -252,20 +255,6 @@ def _read(path: Path) -> _Holder | None:
     except ValueError:
         found = {}
     return _Holder(found if isinstance(found, dict) else {}, touched)
-
-
-def _token(path: Path) -> str | None:
-    holder = _read(path)
-    return None if holder is None else holder.token
-
-
-def _clock_beside(output: Path) -> float:
-    """The time by the clock that stamps files in the folder of ``output``, which may be another machine's."""
-    probe = temporary_path(output)
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def _self_description() -> dict[str, Any]:
@@ -283,13 +272,3 @@ def _start_time(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _is_running(pid: int, started: Any) -> bool:
-    now = _start_time(pid)
-    return now is not None and now == started
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    reason = error.strerror or error
-    return OutputError(f"The folder {folder} cannot be written to ({reason}); choose another, or free some space.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,23 +66,20 @@ def _apply(tables: FloatArray, values: NDArray[Any], spacing: Callable[..., Any]
     if values.dtype.kind == "u":
         step = (_SAMPLES - 1) // np.iinfo(values.dtype).max  # 257 for uint8, 1 for uint16
         tables = np.ascontiguousarray(tables[:, ::step])
-    look_up = np.take if values.dtype.kind == "u" else partial(_interpolate, spacing=spacing)
     for row in range(0, len(values), _ROWS):  # in strips: indices take 8 bytes a value
         strip, target = values[row : row + _ROWS], result[row : row + _ROWS]
-        if len(tables) == 1:
-            target[...] = look_up(tables[0], strip)
-            continue
         for channel, table in enumerate(tables):
-            target[..., channel] = look_up(table, strip[..., channel])
+            channels: Any = ... if len(tables) == 1 else (..., channel)
+            file_values, looked_up = strip[channels], target[channels]
+            if values.dtype.kind == "u":
+                looked_up[...] = np.take(table, file_values)
+                continue
+            position = spacing(np.clip(file_values, 0.0, 1.0)).astype(np.float32) * np.float32(_SAMPLES - 1)
+            below = np.minimum(position.astype(np.int32), _SAMPLES - 2)
+            weight = position - below
+            low = table[below]
+            looked_up[...] = low + weight * (table[below + 1] - low)
     return result
-
-
-def _interpolate(table: FloatArray, values: NDArray[Any], spacing: Callable[..., Any]) -> FloatArray:
-    position = spacing(np.clip(values, 0.0, 1.0)).astype(np.float32) * np.float32(_SAMPLES - 1)
-    below = np.minimum(position.astype(np.int32), _SAMPLES - 2)
-    weight = position - below
-    low = table[below]
-    return np.asarray(low + weight * (table[below + 1] - low), np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -106,19 +103,19 @@ def tone_curve(icc: bytes | None) -> ToneCurve | None:
     rising = np.maximum.accumulate(forward, axis=1)
     if (rising - forward).max() > _DIP or (forward[:, -1] - forward[:, 0] < 0.5).any():
         return None  # without an inverse
-    backward = np.stack([_inverse(curve, grid) for curve in rising])
+    # where a curve is flat, its first value stands for all
+    steps = [np.concatenate([[True], np.diff(curve) > 0]) for curve in rising]
+    backward = np.stack([np.interp(grid**2, curve[up], grid[up]) for curve, up in zip(rising, steps, strict=True)])
     return ToneCurve(forward.astype(np.float32), backward.astype(np.float32))
-
-
-def _inverse(curve: NDArray[Any], grid: NDArray[Any]) -> NDArray[Any]:
-    rising = np.concatenate([[True], np.diff(curve) > 0])  # where a curve is flat, its first value stands for all
-    return np.asarray(np.interp(grid**2, curve[rising], grid[rising]))
 
 
 def _curves(icc: bytes) -> NDArray[Any] | None:
     """(C, 65536) light of each file value; C is 1 where all channels have one curve."""
     names = {b"GRAY": (b"kTRC",), b"RGB ": (b"rTRC", b"gTRC", b"bTRC")}.get(icc[16:20])
-    tags = _tags(icc)
+    count = min(int.from_bytes(icc[128:132], "big"), 100)  # table of the content of each tag (7.3)
+    rows = (icc[132 + 12 * i : 144 + 12 * i] for i in range(count))
+    entries = (struct.unpack(">4sII", row) for row in rows if len(row) == 12)
+    tags = {name: icc[offset : offset + size] for name, offset, size in entries}
     if names is None or any(name not in tags for name in names) or b"A2B0" in tags:
         return None
     distinct = list(dict.fromkeys(tags[name] for name in names))
@@ -129,14 +126,6 @@ def _curves(icc: bytes) -> NDArray[Any] | None:
     except (struct.error, ValueError, IndexError):
         return None
     return np.stack(curves) if all(np.isfinite(curve).all() for curve in curves) else None
-
-
-def _tags(icc: bytes) -> dict[bytes, bytes]:
-    """Content of each tag by signature (7.3)."""
-    count = min(int.from_bytes(icc[128:132], "big"), 100)
-    rows = (icc[132 + 12 * i : 144 + 12 * i] for i in range(count))
-    entries = (struct.unpack(">4sII", row) for row in rows if len(row) == 12)
-    return {name: icc[offset : offset + size] for name, offset, size in entries}
 
 
 def _evaluate(tag: bytes) -> NDArray[Any]:

@@ -39,7 +39,11 @@ def gray_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
     Metric maps get a scale that is a power of ten (0.001 for up to 65 m); relative maps use all levels; inverse
     relative maps are flipped and stretched.
     """
-    scale = _scale(depth)
+    farthest, scale = float(depth.map.max()), None
+    if depth.kind == "relative":
+        scale = (farthest or 1.0) / _TOP
+    elif depth.kind == "metric":
+        scale = 10.0 ** max(-3, int(np.ceil(np.log10(max(farthest, 1e-9) / _TOP))))
     levels = depth.map / np.float64(scale) if scale else _far_to_near(depth) * _TOP
     pixels = np.rint(np.clip(levels, 0, _TOP)).astype(np.uint16)
     unit = {"metric": "m", "relative": "relative", "inverse_relative": "order only"}[depth.kind]
@@ -53,15 +57,6 @@ def color_depth(depth: DepthMap[NDArray[np.float32]]) -> DepthPicture:
     rgb = cv2.cvtColor(cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     text = (("unhaze depth", "near is red, far is blue"),)
     return DepthPicture(encode_image(Picture(rgb, None, "png", Metadata(text=text)), "png"), None)
-
-
-def _scale(depth: DepthMap[NDArray[np.float32]]) -> float | None:
-    farthest = float(depth.map.max())
-    if depth.kind == "inverse_relative":
-        return None
-    if depth.kind == "relative":
-        return (farthest or 1.0) / _TOP
-    return 10.0 ** max(-3, int(np.ceil(np.log10(max(farthest, 1e-9) / _TOP))))
 
 
 def _far_to_near(depth: DepthMap[NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -27,22 +27,20 @@ from typing import Any, Literal
 import numpy as np
 
 from unhaze.errors import (
-    ImageDecodeError,
     ImageEncodeError,
     ImageTooLargeError,
     ImageValueError,
     UnhazeError,
     UnknownNameError,
-    UnsupportedImageError,
     UsageError,
 )
 from unhaze.images import _arrays, _metadata
 from unhaze.images._colourspace import HDR_TRANSFERS
-from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Pixels, Source, open_source
+from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Source, open_source
+from unhaze.images._signatures import format_of
 from unhaze.images.atomic import atomic_output
 from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
 from unhaze.images.levels import find_white, nominal_white
-from unhaze.images.video_files import VIDEO_HEAD, is_video, video_sentence
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -111,23 +109,6 @@ _OUTPUT_OF_UNWRITABLE = {"gif": "png", "ppm": "png", "heif": "jpeg", "raw": "tif
 _SCREENS = {72, 96}  # [1/inch] what programs write that know no resolution
 _HDR_FORMATS = {"png", "avif"}  # those that can say that the values are coded for HDR
 
-_OTHER_KINDS = {
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
-    b"8BPS": "Photoshop",
-    b"\x76\x2f\x31\x01": "OpenEXR",
-    b"#?RADIANCE": "Radiance HDR",
-    b"gimp xcf": "GIMP",
-    b"%PDF": "PDF",
-    b"<svg": "SVG",
-    b"SIMPLE  =": "FITS",
-    b"PF": "float map (PFM)",
-    b"Pf": "float map (PFM)",
-    b"P7": "PAM",
-}
-
 
 def format_for_suffix(suffix: str) -> str | None:
     """Name of the format that is written for a suffix such as ``".jpg"``; ``None`` if there is none.
@@ -161,7 +142,7 @@ def identify(source: str | Path | bytes) -> ImageInfo:
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
     with open_source(source) as opened, _decoding(opened):
-        info: ImageInfo = _codec(_sniff(opened)).identify(opened)
+        info: ImageInfo = _codec(format_of(opened)).identify(opened)
         opened.check_size(info.width, info.height, None)
         return replace(info, file_bytes=opened.size)
 
@@ -194,17 +175,18 @@ def read_image(
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
     with open_source(source, max_metadata) as opened, _decoding(opened):
-        name = _sniff(opened)
+        name = format_of(opened)
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
-        for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
-            if values is not None and values.dtype.kind == "f":
-                _check_finite(values, what, decoded, opened, finite=finite)
-        _check_metadata(decoded, opened)
-        picture = _finish(decoded, name)
+        _check_finite(decoded, opened, finite=finite)
+        picture = _finish(decoded, opened, name)
         if picture.info != info:
-            raise opened.damaged(f"its header says {_describe(info)}, its contents are {_describe(picture.info)}")
+            said, found = (
+                f"{each.width} x {each.height} {each.dtype} x {each.channels}{' and alpha' if each.has_alpha else ''}"
+                for each in (info, picture.info)
+            )
+            raise opened.damaged(f"its header says {said}, its contents are {found}")
         return picture
 
 
@@ -262,20 +244,29 @@ def encode_image(
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"The quality must lie between 1 and 100, not {quality}.")
     format = _output_format(picture, format)
-    _check_arrays(picture)
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
+        raise ImageValueError(f"Pixels must have the shape (H, W) or (H, W, 3), not {pixels.shape}.")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise ImageValueError(f"Pixels must be uint8, uint16 or float32, not {pixels.dtype}.")
+    if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+        raise ImageValueError(
+            f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
+            f"{alpha.dtype}."
+        )
     kept = _metadata_to_write(picture, metadata)
     if kept.cicp and format not in _HDR_FORMATS:
         name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
         raise ImageEncodeError(
             f"{format.upper()} cannot say that the colours are coded for HDR ({name}); choose PNG or AVIF."
         )
-    convert = _arrays.to_uint8 if format in _EIGHT_BIT_ONLY else _arrays.to_uint16 if format == "png" else _as_it_is
-    alpha = picture.alpha
     if alpha is not None and format == "jpeg":  # where it says nothing it needs no place
         opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1.0
         alpha = None if (alpha == opaque).all() else alpha
-    alpha = None if alpha is None else convert(alpha, white=None)
-    pixels = convert(picture.pixels, white=picture.white)
+    if format in _EIGHT_BIT_ONLY or format == "png":
+        convert = _arrays.to_uint16 if format == "png" else _arrays.to_uint8
+        alpha = None if alpha is None else convert(alpha, white=None)
+        pixels = convert(pixels, white=picture.white)
     encoded: bytes = _codec(format).encode(pixels, alpha, picture.encoding, kept, quality)
     return encoded
 
@@ -308,8 +299,11 @@ def write_image(
         UsageError, ImageValueError, ImageEncodeError: As for :func:`encode_image`.
     """
     path = Path(path)
+    suffix = path.suffix.lower()
     if format is None:
-        format = _format_of_path(path)
+        format = format_for_suffix(suffix)
+        if format is None and suffix in READ_SUFFIXES:
+            raise ImageEncodeError(f"{path}: {suffix} files can be read but not written; choose .jpg, .png or .tif.")
     with atomic_output(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(encode_image(picture, format, metadata=metadata, quality=quality))
     return path
@@ -335,102 +329,38 @@ def _codec(name: str) -> Any:
     return import_module(f"unhaze.images.{_CODECS[name]}")
 
 
-def _sniff(source: Source) -> str:
-    """Format of a file from its first bytes (and for camera raw, which is mostly a TIFF, from its directories)."""
-    start = source.start()
-    if not start:
-        raise ImageDecodeError(f"{source.name} is empty; copy it again.")
-    if start[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if start[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "raw" if _codec("tiff").is_raw(source) else "tiff"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "webp"
-    if start[:2] == b"BM" and len(start) > 14:
-        return "bmp"
-    if start[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
-        return "ppm"
-    if start[4:8] == b"ftyp":
-        return _sniff_brand(source, start)
-    if _is_raw_signature(start):
-        return "raw"
-    if start.lstrip(b"\0\r\n\t ").startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    raise _not_a_picture(source, start)
-
-
-def _sniff_brand(source: Source, start: bytes) -> str:
-    """ISO base media file format: the brands say what is inside (ISO/IEC 23008-12, AV1 Image File Format)."""
-    length = int.from_bytes(start[:4], "big")
-    box = source.start(min(max(length, 16), 4096))
-    brands = {box[8:12], *(box[i : i + 4] for i in range(16, len(box) - 3, 4))}
-    if b"avis" in (box[8:12],):
-        raise UnsupportedImageError(f"{source.name} is an animated AVIF; extract the frames first.")
-    if b"avif" in brands:
-        return "avif"
-    if box[8:12] == b"crx ":
-        return "raw"
-    if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
-        return "heif"
-    raise _not_a_picture(source, start)
-
-
-def _is_raw_signature(start: bytes) -> bool:
-    signatures = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb", b"IIII", b"HEAPCCDR")
-    return start.startswith(signatures) or start[6:14] == b"HEAPCCDR"
-
-
-def _not_a_picture(source: Source, start: bytes) -> ImageDecodeError | UnsupportedImageError:
-    for signature, kind in _OTHER_KINDS.items():
-        if start.startswith(signature):
-            return UnsupportedImageError(
-                f"{source.name} is a {kind} file, which is not read; convert it to PNG or TIFF."
+def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
+    """Refuse floats that mean nothing, or tell how many there are."""
+    for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
+        if values is None or values.dtype.kind != "f":
+            continue
+        if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
+            continue
+        bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
+        count = int(bad.sum())
+        if finite or count == bad.size or values is decoded.alpha:
+            raise ImageValueError(
+                f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
             )
-    if is_video(source.start(VIDEO_HEAD), source.suffix):
-        return UnsupportedImageError(video_sentence(source.name, source.suffix))
-    return ImageDecodeError(f"{source.name} is not a picture of a known format; check what it is.")
+        decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
 
 
-def _describe(info: ImageInfo) -> str:
-    return f"{info.width} x {info.height} {info.dtype} x {info.channels}{' and alpha' if info.has_alpha else ''}"
-
-
-def _check_finite(values: Pixels, what: str, decoded: Decoded, source: Source, *, finite: bool) -> None:
-    if np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN shows in both; no array of flags is needed
-        return
-    bad = np.asarray(~np.isfinite(values)).reshape(*values.shape[:2], -1).any(axis=2)
-    count = int(bad.sum())
-    if finite or count == bad.size or values is decoded.alpha:
-        raise ImageValueError(
-            f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
-        )
-    decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
-
-
-def _check_metadata(decoded: Decoded, source: Source) -> None:
-    """Drop what goes beyond the budget, and say so; readers that inflate have kept to it before."""
-    limit = source.budget.limit
-    kept: dict[str, Any] = {}
-    for name in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
-        value = getattr(decoded.metadata, name)
-        limit -= len(value or b"")
-        if limit < 0:
-            limit += len(value)
-            kept[name] = None
-    if kept:
-        decoded.metadata = replace(decoded.metadata, **kept)
-    if kept or source.budget.exceeded:
+def _finish(decoded: Decoded, source: Source, name: str) -> Picture:
+    """Drop metadata that goes beyond the budget, turn the picture upright, and make the metadata say so."""
+    limit = source.budget.limit  # readers that inflate have kept to it before
+    dropped: dict[str, Any] = {}
+    for part in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
+        size = len(getattr(decoded.metadata, part) or b"")
+        if size > limit:
+            dropped[part] = None
+        else:
+            limit -= size
+    if dropped:
+        decoded.metadata = replace(decoded.metadata, **dropped)
+    if dropped or source.budget.exceeded:
         decoded.notes.append(
             f"Metadata beyond {PART_LIMIT / 1e6:.0f} MB a piece or {source.budget.limit >> 20} MB in all was dropped."
         )
-
-
-def _finish(decoded: Decoded, name: str) -> Picture:
-    """Turn upright, and make the metadata say so."""
     orientation = decoded.orientation
     if orientation is None:
         orientation = _metadata.orientation(decoded.metadata.exif, decoded.metadata.xmp)
@@ -457,14 +387,6 @@ def _output_format(picture: Picture, format: str | None) -> str:
     return format
 
 
-def _format_of_path(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    format = format_for_suffix(suffix)
-    if format is None and suffix in READ_SUFFIXES:
-        raise ImageEncodeError(f"{path}: {suffix} files can be read but not written; choose .jpg, .png or .tif.")
-    return format
-
-
 def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
     """Metadata that fits the pixels as they are now, which may no longer be those that were read."""
     if metadata not in ("keep", "strip"):
@@ -475,20 +397,3 @@ def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
     if metadata == "strip":
         return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
     return replace(kept, icc=icc)
-
-
-def _check_arrays(picture: Picture) -> None:
-    pixels, alpha = picture.pixels, picture.alpha
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
-        raise ImageValueError(f"Pixels must have the shape (H, W) or (H, W, 3), not {pixels.shape}.")
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise ImageValueError(f"Pixels must be uint8, uint16 or float32, not {pixels.dtype}.")
-    if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
-        raise ImageValueError(
-            f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
-            f"{alpha.dtype}."
-        )
-
-
-def _as_it_is(values: Pixels, white: float | None) -> Pixels:
-    return np.asarray(values)

@@ -54,22 +54,19 @@ def hidden_pixels(pixels: NDArray[Any], alpha: NDArray[Any] | None = None, nodat
     strange = pixels.dtype.kind == "f" and not bool(np.isfinite(pixels.min()) and np.isfinite(pixels.max()))
     if alpha is None and nodata is None and not strange:
         return None
-    hidden = np.zeros(pixels.shape[:2], np.bool_) if alpha is None else alpha <= _faintest(alpha)
+    hidden = (
+        np.zeros(pixels.shape[:2], np.bool_)
+        if alpha is None
+        else alpha <= (FAINT_ALPHA if alpha.dtype.kind == "f" else 0)
+    )
     for start in range(0, len(pixels), _ROWS):  # in strips: no array of flags for all channels
         strip, flags = pixels[start : start + _ROWS], hidden[start : start + _ROWS]
+        channels = () if strip.ndim == 2 else 2  # of a grey picture each flag is one of a pixel already
         if strange:
-            flags |= _of_pixels(~np.isfinite(strip), np.any)
+            flags |= np.any(~np.isfinite(strip), axis=channels)
         if nodata is not None:
-            flags |= _of_pixels(strip == pixels.dtype.type(nodata), np.all)
+            flags |= np.all(strip == pixels.dtype.type(nodata), axis=channels)
     return hidden if hidden.any() else None
-
-
-def _faintest(alpha: NDArray[Any]) -> float:
-    return FAINT_ALPHA if alpha.dtype.kind == "f" else 0
-
-
-def _of_pixels(flags: Any, combine: Any) -> Any:
-    return combine(flags, axis=2) if flags.ndim == 3 else flags
 
 
 def find_white(pixels: NDArray[Any], hidden: Mask | None = None) -> float:
@@ -97,7 +94,10 @@ def find_white(pixels: NDArray[Any], hidden: Mask | None = None) -> float:
     spared = int(largest.size * _OUTLIERS) + min(_FEW_OUTLIERS, largest.size // 64)
     top = float(np.partition(largest, largest.size - 1 - spared)[largest.size - 1 - spared])
     if pixels.dtype.kind == "u":
-        if top > _WHITES[-1] or _fills_its_type(pixels):
+        # dark 16-bit values may be those of fewer bits stretched to 16: then all are multiples of one number
+        step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
+        divisor = int(np.gcd.reduce(pixels[::step, ::step], axis=None)) if top <= _WHITES[-1] else 0
+        if top > _WHITES[-1] or (divisor > 0 and (divisor % 257 == 0 or divisor % 4 == 0)):
             return nominal
         return float(next(white for white in _WHITES if white >= top)) if top else nominal
     if top < _FAINTEST or _DARKEST_WHITE <= top <= _OVERSHOOT:
@@ -120,13 +120,6 @@ def _largest_values(pixels: NDArray[Any], hidden: Mask | None) -> NDArray[Any]:
             largest = np.maximum(largest, grid[..., channel])
     shown = np.isfinite(largest) if largest.dtype.kind == "f" else np.ones(largest.shape, np.bool_)
     return np.asarray(largest[shown if hidden is None else shown & ~hidden[::step, ::step]])
-
-
-def _fills_its_type(pixels: NDArray[Any]) -> bool:
-    """Whether dark 16-bit values are those of fewer bits stretched to 16: then all are multiples of one number."""
-    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
-    divisor = int(np.gcd.reduce(pixels[::step, ::step], axis=None))
-    return divisor > 0 and (divisor % 257 == 0 or divisor % 4 == 0)
 
 
 def _rounded_up(value: float) -> float:

@@ -43,7 +43,14 @@ class ReportWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b", buffering=0)
-            self._continue()
+            if self._file.seek(0, 2) > 0:
+                self._file.seek(0)
+                if self._file.read(1) != b"{":
+                    self._file.close()
+                    raise OutputError(f"{self.path} exists and is not a report; name another file for the report.")
+                self._file.seek(-1, 2)
+                if self._file.read(1) != b"\n":  # a last line that was cut off
+                    self._file.write(b"\n")
         except OSError as error:
             raise self._failure(error) from error
 
@@ -53,7 +60,10 @@ class ReportWriter:
         Raises:
             OutputError: The disk is full, or the file is gone.
         """
-        line = _encode(record) + b"\n"
+        try:
+            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError:  # a file name that is not valid text; escapes bring it back as it was
+            line = json.dumps(record).encode() + b"\n"
         try:
             with self._lock:
                 while line:  # a nearly full disk takes a part and fails at the next try
@@ -72,18 +82,6 @@ class ReportWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _continue(self) -> None:
-        """Check that the file is empty or a report, and close a last line that was cut off."""
-        if self._file.seek(0, 2) == 0:
-            return
-        self._file.seek(0)
-        if self._file.read(1) != b"{":
-            self._file.close()
-            raise OutputError(f"{self.path} exists and is not a report; name another file for the report.")
-        self._file.seek(-1, 2)
-        if self._file.read(1) != b"\n":
-            self._file.write(b"\n")
 
     def _failure(self, error: OSError) -> OutputError:
         reason = error.strerror or error
@@ -104,10 +102,3 @@ def read_report(path: str | Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(record, dict):
                 yield record
-
-
-def _encode(record: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # a file name that is not valid text; escapes bring it back as it was
-        return json.dumps(record).encode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
@@ -122,16 +123,11 @@ def find_videos(folder: Path, enters: Callable[[Path], bool]) -> list[Path]:
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if enters(Path(here, name))]
         likely = (Path(here, name) for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES)  # noqa: PTH122
-        found += [path for path in likely if not path.name.startswith(".") and _is_likely(path)]
+        for path in likely:
+            with suppress(OSError):
+                is_file = not path.name.startswith(".") and path.is_file()
+                if is_file and path.suffix.lower() == ".ts":  # programs are called so, too
+                    with path.open("rb") as file:
+                        is_file = is_video(file.read(VIDEO_HEAD))
+                found += [path] if is_file else []
     return sorted(found)
-
-
-def _is_likely(path: Path) -> bool:
-    """Whether a file with the ending of a video is one; programs are called ``.ts``, too."""
-    try:
-        if path.suffix.lower() != ".ts" or not path.is_file():
-            return path.is_file()
-        with path.open("rb") as file:
-            return is_video(file.read(VIDEO_HEAD))
-    except OSError:
-        return False

@@ -63,16 +63,12 @@ def dark_channel_energy(
         brightest = seen.amax(1).argmax(1)[:, None, None].expand(-1, 3, 1)
         airlight = seen.gather(2, brightest)[..., None].clamp(min=1e-3)
         prior = 1 - omega * channel_extreme(hazy / airlight, patch)
-    differences = _window_differences(transmission)
+    # squared differences of all pairs of the pixels of each 3x3 window: (B, windows, 9, 9)
+    windows = F.unfold(transmission, 3).mT
+    differences = (windows[..., :, None] - windows[..., None, :]).square()
     weights = _matting_weights(hazy) if matting else torch.full_like(differences, 9.0)
     smoothness = (differences * weights).sum()
     return (smoothness + fidelity * (transmission - prior).square().sum()) / differences.shape[1]
-
-
-def _window_differences(transmission: Tensor) -> Tensor:
-    """Squared differences of all pairs of the pixels of each 3x3 window: (B, windows, 9, 9)."""
-    windows = F.unfold(transmission, 3).mT
-    return (windows[..., :, None] - windows[..., None, :]).square()
 
 
 @torch.no_grad()

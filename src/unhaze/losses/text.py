@@ -98,16 +98,15 @@ def load_clip(folder: str | Path, texts: Sequence[str] = (), prompts: str | Path
             f"{folder} holds no CLIP of transformers; give a folder with config.json, model.safetensors and the "
             "tokeniser's files, as openai/clip-vit-base-patch32 has them."
         ) from error
-    with torch.no_grad():
-        features = _of_words(model, tokenizer, texts) if prompts is None else _of_prompts(model, tokenizer, prompts)
-    return TextLoss(model, features)
-
-
-def _of_words(model: Any, tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    if len(texts) < 2:
+    if prompts is None and len(texts) < 2:
         raise UsageError("A text loss needs at least two texts: the one that is wanted, and others.")
-    tokens = tokenizer(list(texts), padding=True, return_tensors="pt")
-    return _projected(model, tokens["input_ids"], tokens["attention_mask"])
+    with torch.no_grad():
+        if prompts is None:
+            tokens = tokenizer(list(texts), padding=True, return_tensors="pt")
+            features = _projected(model, tokens["input_ids"], tokens["attention_mask"])
+        else:
+            features = _of_prompts(model, tokenizer, prompts)
+    return TextLoss(model, features)
 
 
 def _of_prompts(model: Any, tokenizer: Any, path: str | Path) -> Tensor:

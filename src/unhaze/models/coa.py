@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +19,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
-from unhaze.models.layers.detail_conv import DETAIL_KEYS, DetailConv, fold_detail_convs
+from unhaze.models.layers.detail_conv import DETAIL_KEYS, fold_detail_convs
+from unhaze.models.layers.msbdn import BackProjection, ResidualBlock
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -125,7 +125,7 @@ class CoAStudent(Decoder):
     Args:
         channels: Width at full resolution; it doubles with every level.
         res_blocks: Residual blocks at 1/16.
-        detail: Training form, with :class:`DetailConv`; otherwise the deploy form.
+        detail: Training form, with ``DetailConv``; otherwise the deploy form.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -282,32 +282,6 @@ def enlarge(x: Tensor) -> Tensor:
     return F.interpolate(x, (2 * height, 2 * width), mode="bilinear")
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions around a PReLU, a tenth of which is added.
-
-    Args:
-        channels: C.
-        detail: Which convolution: :class:`DetailConv`, or, if false, a plain one; ``None`` for a plain one that mirrors
-            at the borders.
-    """
-
-    def __init__(self, channels: int, *, detail: bool | None) -> None:
-        super().__init__()
-
-        def conv() -> nn.Module:
-            if detail:
-                return DetailConv(channels)
-            if detail is None:
-                return nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
-            return nn.Conv2d(channels, channels, 3, padding=1)
-
-        self.conv1, self.conv2 = conv(), conv()
-        self.relu = nn.PReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.conv2(self.relu(self.conv1(x))), alpha=0.1)
-
-
 class DenseBlock(nn.Module):
     """Four convolutions, each of which sees the outputs of all before it."""
 
@@ -323,43 +297,6 @@ class DenseBlock(nn.Module):
         for layer in self.layers:
             grown = torch.cat((grown, F.relu_(layer(grown))), 1)
         return self.project(grown) + x
-
-
-class BackProjection(nn.Module):
-    """A map is carried to the size of each earlier one, compared there, and corrected by what comes back.
-
-    Args:
-        channels: C of the map.
-        num_others: How many earlier maps there are, the farthest first.
-        first: Whether the earlier maps are larger (``"up"``) or smaller (``"down"``).
-    """
-
-    def __init__(self, channels: int, num_others: int, first: str) -> None:
-        super().__init__()
-        self.first = first
-        finest = channels >> num_others if first == "up" else channels
-        widths = [finest << i for i in range(num_others + 1)]
-        if first == "up":
-            widths.reverse()
-        ups, downs = [], []
-        for near, far in pairwise(widths):
-            coarse, fine = max(near, far), min(near, far)
-            ups.append(nn.Sequential(nn.ConvTranspose2d(coarse, fine, 4, stride=2, padding=1), nn.PReLU()))
-            downs.append(nn.Sequential(nn.Conv2d(fine, coarse, 4, stride=2, padding=1), nn.PReLU()))
-        self.up, self.down = nn.ModuleList(ups), nn.ModuleList(downs)
-
-    def forward(self, x: Tensor, others: Sequence[Tensor]) -> Tensor:
-        away, back = (self.up, self.down) if self.first == "up" else (self.down, self.up)
-        for i, other in enumerate(others):
-            steps = len(away) - i
-            y = x
-            for j in range(steps):
-                y = away[j](y)
-            y = y - other
-            for j in reversed(range(steps)):
-                y = back[j](y)
-            x = x + y
-        return x
 
 
 class Res2NetEncoder(nn.Module):

@@ -18,8 +18,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
+from unhaze.models.layers.norms import normalised
 from unhaze.models.layers.stage import Runner, run_block
-from unhaze.models.psd import normalised
 from unhaze.types import ImageContract, Restored, Stage
 
 __all__ = ["Dehamer", "MultiScaleBlock", "dehamer", "multi_scale_keys"]
@@ -134,7 +134,15 @@ class Dehamer(Model):
 
     def forward(self, image: Tensor, run: Runner = run_block) -> Restored:
         """See :meth:`Model.forward`; the image is (B, 3, H, W) normalised by the contract's ``mean`` and ``std``."""
-        half, quarter, eighth = self._transform(image, run)
+        half = self.embed(image)
+        half = half + position_embedding(half, dark_channel(image))
+        half = run("enc1", self.enc1, half)
+        quarter = run("enc2", self.enc2, self.merge1(half))
+        eighth = run("enc3", self.enc3, self.merge2(quarter))
+        half, quarter, eighth = (
+            norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for norm, x in ((self.enc_norm1, half), (self.enc_norm2, quarter), (self.enc_norm3, eighth))
+        )
         skip1 = self.pool1(F.max_pool2d(self.down1(image), 2))  # (B, 2C, H/2, W/2)
         skip2 = self.pool2(F.max_pool2d(self.down2(skip1), 2))
         skip3 = self.pool3(F.max_pool2d(self.down3(skip2), 2))
@@ -149,18 +157,6 @@ class Dehamer(Model):
         modulated = normalised(skip1) * self.scale1(half) + self.shift1(half)
         x = double(self.up1(F.relu(self.join1(torch.cat((skip1, modulated, x), 1)))))
         return Restored(self.head(F.relu(self.smooth(x))))
-
-    def _transform(self, image: Tensor, run: Runner) -> list[Tensor]:
-        """Features of the transformer at 1/2, 1/4 and 1/8."""
-        x = self.embed(image)
-        x = x + position_embedding(x, dark_channel(image))
-        enc1 = run("enc1", self.enc1, x)
-        enc2 = run("enc2", self.enc2, self.merge1(enc1))
-        enc3 = run("enc3", self.enc3, self.merge2(enc2))
-        norms = (self.enc_norm1, self.enc_norm2, self.enc_norm3)
-        return [
-            norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(norms, (enc1, enc2, enc3), strict=True)
-        ]
 
 
 def conv(channels: int, out_channels: int) -> nn.Conv2d:
@@ -273,20 +269,18 @@ class SwinBlock(nn.Module):
         windows = x.view(batch, down, WINDOW, across, WINDOW, channels).transpose(2, 3)
         qkv = self.qkv(windows.reshape(batch, down * across, WINDOW**2, channels))
         query, key, value = qkv.unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        bias = self._position_bias() + self._mask(down, across, x)
+        # (1, heads, N, N) for the N pixels of a window, by how far they lie apart
+        place = torch.arange(WINDOW, device=x.device)
+        apart = place[:, None] - place[None] + WINDOW - 1
+        index = apart[:, None, :, None] * (2 * WINDOW - 1) + apart[None, :, None]
+        bias = self.bias_table[index.reshape(WINDOW**2, -1)].permute(2, 0, 1)[None]
+        bias = bias + self._mask(down, across, x)
         out = F.scaled_dot_product_attention(query, key, value, bias.expand(batch, -1, -1, -1, -1))
         out = self.proj(out.transpose(2, 3).flatten(3))
         out = out.view(batch, down, across, WINDOW, WINDOW, channels).transpose(2, 3).reshape(x.shape)
         if self.shift:
             out = out.roll((self.shift, self.shift), (1, 2))
         return out[:, :height, :width]
-
-    def _position_bias(self) -> Tensor:
-        """(1, heads, N, N) for the N pixels of a window, by how far they lie apart."""
-        place = torch.arange(WINDOW, device=self.bias_table.device)
-        apart = place[:, None] - place[None] + WINDOW - 1
-        index = apart[:, None, :, None] * (2 * WINDOW - 1) + apart[None, :, None]
-        return self.bias_table[index.reshape(WINDOW**2, -1)].permute(2, 0, 1)[None]
 
     def _mask(self, down: int, across: int, like: Tensor) -> Tensor:
         """(windows, 1, N, N): -100 between pixels that only the shift brought together."""

@@ -216,16 +216,12 @@ class ExpertMixture(nn.Module):
         weights = self.choose(x.mean((2, 3))).unflatten(1, (self.num_steps, -1)).softmax(-1)
         x = F.relu_(self.enter(x))
         for i, step in enumerate(self.steps):
-            x = in_bands(partial(_step, step, weights[:, i]), x, channels=2 * x.shape[1], halo=6)
+            x = in_bands(partial(step, weights=weights[:, i]), x, channels=2 * x.shape[1], halo=6)
         return x
 
 
-def _step(step: nn.Module, weights: Tensor, x: Tensor) -> Tensor:
-    return F.relu_(step(x, weights) + x)
-
-
 class ExpertStep(nn.Module):
-    """Separable and dilated convolutions of several sizes, and an average, weighed and projected."""
+    """Separable and dilated convolutions of several sizes and an average, weighed and projected, beside what enters."""
 
     NUM_EXPERTS = 8
 
@@ -251,17 +247,15 @@ class ExpertStep(nn.Module):
         averaged = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
         out = F.conv2d(averaged, of_average) * weights[:, -1].view(-1, 1, 1, 1)
         for i, (expert, of_expert) in enumerate(zip(self.experts, of_experts, strict=True)):
-            out = torch.addcmul(out, _projected(expert, of_expert, x), weights[:, i].view(-1, 1, 1, 1))
-        return F.relu_(out)
-
-
-def _projected(expert: nn.Module, projection: Tensor, x: Tensor) -> Tensor:
-    """An expert and a 1x1 projection of its output; the expert's last convolution and the projection become one."""
-    *layers, last = expert.children()
-    for layer in layers:
-        x = layer(x)
-    assert isinstance(last, nn.Conv2d)
-    return F.conv2d(x, (projection.flatten(1) @ last.weight.flatten(1)).view_as(projection))
+            *layers, last = expert.children()
+            seen = x
+            for layer in layers:
+                seen = layer(seen)
+            assert isinstance(last, nn.Conv2d)
+            # the expert's last convolution and the projection of what it gives become one
+            seen = F.conv2d(seen, (of_expert.flatten(1) @ last.weight.flatten(1)).view_as(of_expert))
+            out = torch.addcmul(out, seen, weights[:, i].view(-1, 1, 1, 1))
+        return F.relu_(F.relu_(out) + x)
 
 
 def drsformer_mefc(**overrides: Any) -> DRSFormer:

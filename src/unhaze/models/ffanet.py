@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
+from unhaze.models.layers.feature_attention import AttentionBlock, Gate
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -70,34 +70,6 @@ class FFANet(Model):
         w1, w2, w3 = self.weigh(means).chunk(3, 1)
         x = w1 * x1 + w2 * x2 + w3 * x3
         return x * self.pixel(x)
-
-
-class Gate(nn.Module):
-    """Two 1x1 convolutions to numbers in (0, 1)."""
-
-    def __init__(self, channels: int, hidden: int, out_channels: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(channels, hidden, 1)
-        self.excite = nn.Conv2d(hidden, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.excite(F.relu_(self.squeeze(x))).sigmoid_()
-
-
-class AttentionBlock(nn.Module):
-    """A residual block whose change is weighed per channel, then per pixel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.channel = Gate(channels, channels // 8, channels)
-        self.pixel = Gate(channels, channels // 8, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(F.relu_(self.conv1(x)) + x)
-        y = y * self.channel(y.mean((2, 3), keepdim=True))
-        return torch.addcmul(x, y, self.pixel(y))
 
 
 class Group(nn.Sequential):

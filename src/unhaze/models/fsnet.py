@@ -115,14 +115,12 @@ class ResidualBlock(nn.Module):
         whole, quartered = F.gelu(self.conv1(x)).chunk(2, 1)
         whole, quartered = self.select3(whole), self.select5(quartered)
         whole = weigh_mean(whole, self.global_mean, self.global_detail + 1)
-        return self.conv2(torch.cat((whole, self._in_quarters(quartered)), 1)) + x
-
-    def _in_quarters(self, x: Tensor) -> Tensor:
-        """Every quarter of the map beside the others as channels of their own, and back."""
-        batch, channels, height, width = x.shape
-        x = x.reshape(batch, channels, 2, height // 2, 2, width // 2).transpose(3, 4)
-        x = weigh_mean(x.flatten(1, 3), self.local_mean, self.local_detail)
-        return x.view(batch, channels, 2, 2, height // 2, width // 2).transpose(3, 4).reshape(batch, -1, height, width)
+        # every quarter of the map beside the others as channels of their own, and back
+        batch, channels, height, width = whole.shape
+        quartered = quartered.reshape(batch, channels, 2, height // 2, 2, width // 2).transpose(3, 4)
+        quartered = weigh_mean(quartered.flatten(1, 3), self.local_mean, self.local_detail)
+        quartered = quartered.view(batch, channels, 2, 2, height // 2, width // 2).transpose(3, 4)
+        return self.conv2(torch.cat((whole, quartered.reshape(batch, -1, height, width)), 1)) + x
 
 
 def weigh_mean(x: Tensor, of_mean: Tensor, of_detail: Tensor) -> Tensor:

@@ -204,7 +204,14 @@ class GuidedDehazer(nn.Module):
         if depth is None:
             depth = self.estimate(image)
         view = DepthView.of(depth)
-        self._check(view)
+        if self.spec is not None:
+            given = [x.shape[1] for x in view.features]
+            wanted = [level.channels for level in self.spec.levels]
+            if given != wanted:
+                raise UsageError(
+                    f"{self.spec.name} was built for depth features of {wanted} channels, but the depth has {given}; "
+                    "use the estimator that it was built with, or build it anew."
+                )
         return view
 
     def estimate(self, image: Tensor) -> DepthMap[Tensor]:
@@ -234,17 +241,6 @@ class GuidedDehazer(nn.Module):
         mapped = prepare(image, self.contract)
         whole = view.crop(0, 0, mapped.shape[-2] / size[0], mapped.shape[-1] / size[1])
         return finish(self(mapped, whole, run), self.contract, size)
-
-    def _check(self, view: DepthView) -> None:
-        if self.spec is None:
-            return
-        given = [x.shape[1] for x in view.features]
-        wanted = [level.channels for level in self.spec.levels]
-        if given != wanted:
-            raise UsageError(
-                f"{self.spec.name} was built for depth features of {wanted} channels, but the depth has {given}; "
-                "use the estimator that it was built with, or build it anew."
-            )
 
 
 def is_guided(name: str) -> bool:
@@ -376,11 +372,21 @@ def load_model(
     spec = GuidedSpec.from_json(file.metadata["guided"])
     if name is not None and "+".join(_parse(name)) != spec.name:
         raise WeightsError(f"{path} belongs to {spec.name}, not to {name}.")
+    estimator: DepthEstimator | None = None
     if without_depth:
-        estimator = None
-    else:
-        estimator = depth if isinstance(depth, DepthEstimator) else _estimator_for(spec, depth, depth_weights)
-    _check_levels(spec, estimator)
+        pass
+    elif isinstance(depth, DepthEstimator):
+        estimator = depth
+    elif chosen := depth or spec.depth:
+        options = dict(spec.depth_options) if chosen == spec.depth else {}
+        estimator = create_depth(chosen, **options, **({} if depth_weights is None else {"weights": depth_weights}))
+    if estimator is not None and tuple(estimator.levels) != tuple(spec.levels):
+        wanted, given = ([level.channels for level in levels] for levels in (spec.levels, estimator.levels))
+        made_with = f" It was made with {spec.depth}." if spec.depth else ""
+        raise UsageError(
+            f"{spec.name} takes depth features of {wanted} channels, but this estimator gives {given}; "
+            f"use one that fits.{made_with}"
+        )
     model = with_room(build_unfilled(lambda: _build(spec, estimator, "none", None)))
     if model.spec != spec:
         raise WeightsError(
@@ -411,26 +417,6 @@ def _build(
             raise UnknownNameError(f"stage of {spec.backbone}", site, stages)
     fusion = create_fusion(spec.fusion, [stages[site] for site in spec.sites], spec.levels, **spec.switches)
     return GuidedDehazer(backbone, fusion, estimator, freeze=freeze, spec=replace(spec, form=fusion.form))
-
-
-def _estimator_for(spec: GuidedSpec, name: str | None, weights: str | Path | None) -> DepthEstimator | None:
-    """The estimator of that name, or the one that a model was made with."""
-    name = name or spec.depth
-    if not name:
-        return None
-    options = dict(spec.depth_options) if name == spec.depth else {}
-    return create_depth(name, **options, **({} if weights is None else {"weights": weights}))
-
-
-def _check_levels(spec: GuidedSpec, estimator: DepthEstimator | None) -> None:
-    if estimator is None or tuple(estimator.levels) == tuple(spec.levels):
-        return
-    wanted, given = ([level.channels for level in levels] for levels in (spec.levels, estimator.levels))
-    made_with = f" It was made with {spec.depth}." if spec.depth else ""
-    raise UsageError(
-        f"{spec.name} takes depth features of {wanted} channels, but this estimator gives {given}; "
-        f"use one that fits.{made_with}"
-    )
 
 
 def _fill(model: GuidedDehazer, file: WeightsFile, backbone_weights: str | Path | None) -> None:

@@ -127,7 +127,17 @@ class MAXIM(Model):
         """
         if not any("/" in key for key in state):
             return rename_keys(state, cls.KEY_MAP)
-        renamed = rename_keys({key: _from_flax(key, tensor) for key, tensor in state.items()}, cls.KEY_MAP)
+        turned: dict[str, Tensor] = {}  # kernels of Flax are (down, across, in, out) or (in, out)
+        for key, tensor in state.items():
+            if tensor.ndim == 2:
+                tensor = tensor.T
+            elif tensor.ndim == 4 and "ConvTranspose" in key:
+                # Flax moves the kernel as a convolution does, not as its gradient
+                tensor = tensor.flip(0, 1).permute(2, 3, 0, 1)
+            elif tensor.ndim == 4:
+                tensor = tensor.permute(3, 2, 0, 1)
+            turned[key] = tensor
+        renamed = rename_keys(turned, cls.KEY_MAP)
         full = renamed.get("unet2.heads.0.weight")
         if full is not None and full.ndim == 4:
             for i in range(1, SCALES):
@@ -135,17 +145,6 @@ class MAXIM(Model):
                 renamed.setdefault(f"unet2.heads.{i}.weight", full.new_zeros(outputs, inputs * 2**i, 3, 3))
                 renamed.setdefault(f"unet2.heads.{i}.bias", full.new_zeros(outputs))
         return renamed
-
-
-def _from_flax(key: str, tensor: Tensor) -> Tensor:
-    """A tensor in torch's layout. Kernels of Flax are (down, across, in, out) or (in, out)."""
-    if tensor.ndim == 2:
-        return tensor.T
-    if tensor.ndim == 4:
-        if "ConvTranspose" in key:  # Flax moves the kernel as a convolution does, not as its gradient
-            return tensor.flip(0, 1).permute(2, 3, 0, 1)
-        return tensor.permute(3, 2, 0, 1)
-    return tensor
 
 
 def rows(x: Tensor) -> Tensor:
@@ -380,6 +379,18 @@ class Bottleneck(nn.Module):
         return out
 
 
+def activated_halves(dense: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of the channels of ``gelu(dense(x))``, (B, H, W, C) each.
+
+    They are computed one after the other: the halves of a whole would lie apart in memory, and all that follows
+    would copy them first.
+    """
+    half = dense.out_features // 2
+    first = F.linear(x, dense.weight[:half], dense.bias[:half])
+    second = F.linear(x, dense.weight[half:], dense.bias[half:])
+    return F.gelu(first, approximate="tanh"), F.gelu(second, approximate="tanh")
+
+
 def mix_grid(x: Tensor, dense: nn.Linear) -> Tensor:
     """Mix pixels that lie at the same place of their cells, in a grid of N cells.
 
@@ -430,7 +441,7 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         v = (mix_grid if self.on_grid else mix_blocks)(self.mix_norm(v), self.mix)
         out: Tensor = x + self.out_project(torch.addcmul(u, u, v))
         return out
@@ -454,7 +465,7 @@ class MultiAxisMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         out: Tensor = x + self.out_project(torch.cat((self.grid(u), self.block(v)), 3))
         return out
 
@@ -517,7 +528,7 @@ class GatingWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same."""
-        u, v = F.gelu(self.in_project(self.norm(x)), approximate="tanh").chunk(2, 3)
+        u, v = activated_halves(self.in_project, self.norm(x))
         out: Tensor = self.out_project(torch.cat((mix_grid(u, self.grid), mix_blocks(v, self.block)), 3))
         return out
 

@@ -267,7 +267,8 @@ class TaylorAttention(nn.Module):
             start = max(first - 1, 0)
             qkv = self.spread(self.qkv(norm(x[:, :, start : last + 1])))[:, :, first - start : last - start]
             split = qkv.unflatten(1, (3, self.num_heads, -1))  # (B, 3, heads, C', H, W)
-            scaled, value = self._scaled(split[:, :2]), split[:, 2].flatten(3)
+            scaled, value = split[:, :2], split[:, 2].flatten(3)
+            scaled = scaled / (torch.linalg.vector_norm(scaled, dim=3, keepdim=True) / self.query_norm + 1e-6)
             counted = torch.cat((value, torch.ones_like(value[:, :, :1])), 2)
             key_value = key_value + counted @ scaled[:, 1].flatten(3).transpose(2, 3)
             total = total + value.sum(3, keepdim=True)
@@ -275,9 +276,6 @@ class TaylorAttention(nn.Module):
             query_key = band if last - first == height else put_band(query_key, band, first, height)
         assert query_key is not None
         return query_key, key_value, total
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        return x / (torch.linalg.vector_norm(x, dim=3, keepdim=True) / self.query_norm + 1e-6)
 
     def _position_weight(self, query: Tensor, key: Tensor, height: int, width: int) -> Tensor:
         """(B, heads, H, W) in (0, 1), from convolutions of queries and keys, one per head."""

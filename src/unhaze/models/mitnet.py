@@ -113,7 +113,16 @@ class MITNet(Model):
         ``input_phase``, and the features ``phase0..2`` and ``amplitude0..2``, fine to coarse, that the mutual
         information is taken of.
         """
-        encoded, decoded = self._first_stage(image, run)
+        encoded: list[Tensor] = []  # and decoded: features of the first stage, fine to coarse
+        x = self.stem1(image)
+        for i, block in enumerate((self.enc1, self.enc2, self.enc3)):
+            encoded.append(run(f"enc{i + 1}", block.spectrum, block(x)))
+            x = block.downsample(encoded[-1])
+        x = run("enc4", self.enc4.spectrum, self.enc4(x))
+        decoded: list[Tensor] = []
+        for i, up, skip in ((2, self.dec7, self.skip3), (1, self.dec6, self.skip2), (0, self.dec5, self.skip1)):
+            x = run(f"dec{i + 5}", up.spectrum, up(up.up(x), skip(encoded[i])))
+            decoded.insert(0, x)
         guide, stage1 = self.supervise(decoded[0], image)
         spectrum, hazy = torch.fft.rfft2(stage1), torch.fft.rfft2(image)
         mixed = torch.fft.irfft2(torch.polar(spectrum.abs(), hazy.angle()), s=image.shape[-2:])
@@ -138,20 +147,6 @@ class MITNet(Model):
             **{f"amplitude{i}": feature for i, feature in enumerate(decoded)},
         }
         return Restored(self.head(x) + image, aux=aux)
-
-    def _first_stage(self, image: Tensor, run: Runner) -> tuple[list[Tensor], list[Tensor]]:
-        """Features of the encoder and the decoder, fine to coarse."""
-        encoded: list[Tensor] = []
-        x = self.stem1(image)
-        for i, block in enumerate((self.enc1, self.enc2, self.enc3)):
-            encoded.append(run(f"enc{i + 1}", block.spectrum, block(x)))
-            x = block.downsample(encoded[-1])
-        x = run("enc4", self.enc4.spectrum, self.enc4(x))
-        decoded: list[Tensor] = []
-        for i, up, skip in ((2, self.dec7, self.skip3), (1, self.dec6, self.skip2), (0, self.dec5, self.skip1)):
-            x = run(f"dec{i + 5}", up.spectrum, up(up.up(x), skip(encoded[i])))
-            decoded.insert(0, x)
-        return encoded, decoded
 
 
 class SpectralBlock(nn.Module):

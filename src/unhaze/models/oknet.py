@@ -95,11 +95,7 @@ class OmniKernel(nn.Module):
         # |F^-1(w F(x))| = |w x| for a real w that is the same at every frequency
         spectral = (self.weigh_spectrum(entered.mean((2, 3), keepdim=True)) * entered).abs()
         weighed = self.weigh_channels(spectral.mean((2, 3), keepdim=True)) * spectral
-        out = x + self._local(entered) + self.modulate(weighed)
-        return self.leave(F.relu_(out))
-
-    def _local(self, x: Tensor) -> Tensor:
-        """All four depthwise convolutions at once: smaller kernels are the middle of a large one."""
+        # all four depthwise convolutions at once: smaller kernels are the middle of a large one
         layers = (self.square, self.row, self.column, self.point)
         half = self.square.kernel_size[0] // 2
         kernel = self.square.weight
@@ -107,7 +103,8 @@ class OmniKernel(nn.Module):
         for layer in layers[1:]:
             tall, wide = (half - size // 2 for size in layer.kernel_size)
             kernel = kernel + F.pad(layer.weight, (wide, wide, tall, tall))
-        return large_depthwise(x, kernel[:, 0]).add_(bias.view(-1, 1, 1))
+        out = x + large_depthwise(entered, kernel[:, 0]).add_(bias.view(-1, 1, 1))
+        return self.leave(F.relu_(out + self.modulate(weighed)))
 
 
 def large_depthwise(x: Tensor, kernel: Tensor) -> Tensor:

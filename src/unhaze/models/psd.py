@@ -19,9 +19,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from unhaze.models.base import KeyMap, Model
-from unhaze.models.coa import BackProjection, ResidualBlock
 from unhaze.models.ffanet import FFANet
 from unhaze.models.gcanet import GCANet
+from unhaze.models.layers.msbdn import BackProjection, ResidualBlock
+from unhaze.models.layers.norms import normalised
 from unhaze.models.layers.stage import Runner, run_block
 from unhaze.types import ImageContract, Restored, Stage
 
@@ -91,12 +92,6 @@ class AirlightBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.deconv(F.relu(x)) if self.doubles else self.conv(F.leaky_relu(x, 0.2))
         return self.dropout(normalised(x) if self.normed else x)
-
-
-def normalised(x: Tensor) -> Tensor:
-    """Instance normalisation without scale and shift of (B, C, H, W); a single pixel becomes 0."""
-    centred = x - x.mean((2, 3), keepdim=True)
-    return centred * (centred.square().mean((2, 3), keepdim=True) + 1e-5).rsqrt()
 
 
 def with_physics(image: Tensor, transmission: Tensor, airlight: Tensor) -> Restored:

@@ -159,23 +159,20 @@ class FrequencyAttention(nn.Module):
         x = F.conv2d(bands.flatten(1, 2), weight)
         x = x * self._profile(bands.mean(4), self.norm_h).unsqueeze(3)
         x = x * self._profile(bands.mean(3), self.norm_w).unsqueeze(2)
-        return self.haar.inverse(self.leave(x * self._channel_weights(x)))
-
-    def _profile(self, means: Tensor, norm: nn.GroupNorm) -> Tensor:
-        """Weights along one axis, (B, C, n), from the (B, C, 4, n) means of the bands over the other."""
-        order = ((self.reduce_ll, 0), (self.reduce_lh, 2), (self.reduce_hl, 1), (self.reduce_hh, 3))
-        reduced = [reduce(means[:, :, i]) for reduce, i in order]
-        return norm(torch.cat(reduced, 1)).sigmoid()
-
-    def _channel_weights(self, x: Tensor) -> Tensor:
-        """(B, C, 1, 1): attention among channels, whose features are the averages of windows."""
+        # attention among channels, whose features are the averages of windows
         y = self.norm(F.avg_pool2d(x, self.window))
         query, key, value = (
             layer(y).flatten(2).unflatten(1, (self.num_heads, -1)) for layer in (self.q, self.k, self.v)
         )  # (B, heads, C / heads, windows)
         scale = query.shape[2] ** -0.5
         weights = (query @ key.transpose(-2, -1) * scale).softmax(-1) @ value.mean(-1, keepdim=True)
-        return weights.flatten(1, 2).unsqueeze(3).sigmoid()
+        return self.haar.inverse(self.leave(x * weights.flatten(1, 2).unsqueeze(3).sigmoid()))
+
+    def _profile(self, means: Tensor, norm: nn.GroupNorm) -> Tensor:
+        """Weights along one axis, (B, C, n), from the (B, C, 4, n) means of the bands over the other."""
+        order = ((self.reduce_ll, 0), (self.reduce_lh, 2), (self.reduce_hl, 1), (self.reduce_hh, 3))
+        reduced = [reduce(means[:, :, i]) for reduce, i in order]
+        return norm(torch.cat(reduced, 1)).sigmoid()
 
 
 def sadnet(**overrides: Any) -> SADNet:

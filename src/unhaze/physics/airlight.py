@@ -76,17 +76,12 @@ def quad_tree(image: NDArray[Any], *, smallest: int = 200) -> FloatMap:
         raise UsageError(f"The smallest part must have at least 1 pixel, but smallest is {smallest}.")
     part = np.ascontiguousarray(image, np.float32)
     while part.shape[0] * part.shape[1] > smallest:
-        part = max(_quarters(part), key=_evenness)
+        rows, columns = part.shape[0] // 2, part.shape[1] // 2
+        parts = (part[:rows, :columns], part[:rows, columns:], part[rows:, :columns], part[rows:, columns:])
+        part = max((each for each in parts if each.size), key=_evenness)  # of two where only one side can be cut
     pixels = part.reshape(-1, 3)
     distance = np.square(1.0 - pixels).sum(axis=1)  # Kim et al. 2013, section 3.1: || I(p) - (255, 255, 255) ||
     return np.array(pixels[distance.argmin()], np.float32)
-
-
-def _quarters(part: FloatMap) -> list[FloatMap]:
-    """Four parts, or two where only one side can be cut."""
-    rows, columns = part.shape[0] // 2, part.shape[1] // 2
-    parts = (part[:rows, :columns], part[:rows, columns:], part[rows:, :columns], part[rows:, columns:])
-    return [each for each in parts if each.size]
 
 
 def _evenness(part: FloatMap) -> float:

@@ -46,8 +46,12 @@ def box_mean(x: NDArray[Any], radius: int) -> FloatMap:
     reach_y, reach_x = min(radius, height - 1), min(radius, width - 1)  # farther pixels do not exist
     size = (2 * reach_x + 1, 2 * reach_y + 1)
     total = cv2.boxFilter(x, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT).reshape(x.shape)
-    count = np.outer(_window_lengths(height, reach_y), _window_lengths(width, reach_x))  # (H, W)
-    share = np.asarray(1 / count, np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
+    # how many pixels of a column, and of a row, lie within reach of each
+    rows, columns = (
+        np.minimum(places + reach, places[-1]) - np.maximum(places - reach, 0) + 1.0
+        for places, reach in ((np.arange(height), reach_y), (np.arange(width), reach_x))
+    )
+    share = np.asarray(1 / np.outer(rows, columns), np.float32).reshape(height, width, *(1,) * (x.ndim - 2))
     return np.asarray(np.multiply(total, share, out=total), np.float32)
 
 
@@ -74,8 +78,18 @@ def guided_coefficients(
     _check_guide(guide, source)
     if not eps > 0:
         raise UsageError(f"eps must be positive, but is {eps}; typical values are 1e-4 to 1e-2.")
-    solve = _solve_grey if guide.ndim == 2 else _solve_color
-    a, b = solve(np.asarray(guide, np.float32), np.asarray(source, np.float32), radius, eps)
+    guide, source = np.asarray(guide, np.float32), np.asarray(source, np.float32)
+    if guide.ndim == 3:
+        a, b = _solve_color(guide, source, radius, eps)
+        return box_mean(a, radius), box_mean(b, radius)  # Eq. 8
+    # E[x²] - E[x]² loses digits where the mean is large, so the statistics are taken about the picture's own mean
+    offset = guide.mean(dtype=np.float32)
+    centred = guide - offset
+    mean_guide, mean_source = box_mean(centred, radius), box_mean(source, radius)
+    variance = np.maximum(box_mean(centred * centred, radius) - mean_guide * mean_guide, 0)
+    covariance = box_mean(centred * source, radius) - mean_guide * mean_source
+    a = np.asarray(covariance / (variance + np.float32(eps)), np.float32)  # Eq. 5
+    b = mean_source - a * (mean_guide + offset)  # Eq. 6
     return box_mean(a, radius), box_mean(b, radius)  # Eq. 8
 
 
@@ -166,19 +180,6 @@ def joint_bilateral_upsample(
     return result
 
 
-def _solve_grey(guide: FloatMap, source: FloatMap, radius: int, eps: float) -> tuple[FloatMap, FloatMap]:
-    """Coefficients of every window for a grey guide, before they are averaged (He, Sun and Tang 2013, Eqs. 5, 6)."""
-    # E[x²] - E[x]² loses digits where the mean is large, so the statistics are taken about the picture's own mean
-    offset = guide.mean(dtype=np.float32)
-    centred = guide - offset
-    mean_guide, mean_source = box_mean(centred, radius), box_mean(source, radius)
-    variance = np.maximum(box_mean(centred * centred, radius) - mean_guide * mean_guide, 0)
-    covariance = box_mean(centred * source, radius) - mean_guide * mean_source
-    a = np.asarray(covariance / (variance + np.float32(eps)), np.float32)  # Eq. 5
-    b = mean_source - a * (mean_guide + offset)  # Eq. 6
-    return a, b
-
-
 def _solve_color(guide: FloatMap, source: FloatMap, radius: int, eps: float) -> tuple[FloatMap, FloatMap]:
     """Coefficients of every window for a colour guide, before they are averaged.
 
@@ -229,29 +230,29 @@ def _bilateral_rows(
 ) -> FloatMap:
     """The rows ``strip`` of the result; ``small`` is map and guide (1 + C, h, w), ``full`` the guide (C, H, W)."""
     guide = full[:, strip]
-    places_y = _places(full.shape[1], small.shape[1])[strip]
-    places_x = _places(full.shape[2], small.shape[2])
+    # centre of each pixel, in pixels of the small map along the same side
+    places_y, places_x = (
+        (np.arange(length) + 0.5) * small_length / length - 0.5
+        for length, small_length in zip(full.shape[1:], small.shape[1:], strict=True)
+    )
+    places_y = places_y[strip]
     total, weights = np.zeros(guide.shape[1:], np.float32), np.zeros(guide.shape[1:], np.float32)
     for step_x in range(-radius, radius + 1):
         columns, near_x = _neighbours(places_x, step_x, small.shape[2], sigma_space)
         wide = small[:, :, columns]  # (1 + C, h, W)
         for step_y in range(-radius, radius + 1):
             rows, near_y = _neighbours(places_y, step_y, small.shape[1], sigma_space)
-            weight = np.outer(near_y, near_x) * _likeness(guide, wide[1:], rows, sigma_range)
+            likeness = np.zeros(guide.shape[1:], np.float32)  # Gaussian of the difference of the colours
+            for plane, other in zip(guide, wide[1:], strict=True):
+                difference = plane - other[rows]
+                likeness += difference * difference
+            likeness *= np.float32(-0.5 / sigma_range**2)
+            # the tiny constant leaves a plain distance-weighted mean where no small pixel is alike
+            likeness = np.exp(likeness, out=likeness) + np.float32(1e-6)
+            weight = np.outer(near_y, near_x) * likeness
             total += weight * wide[0, rows]  # Kopf et al. 2007, Eq. 3
             weights += weight
     return total / weights
-
-
-def _likeness(guide: FloatMap, wide: FloatMap, rows: NDArray[np.intp], sigma: float) -> FloatMap:
-    """Gaussian of the difference of the colours ``guide`` and ``wide[:, rows]``."""
-    unlike = np.zeros(guide.shape[1:], np.float32)
-    for plane, other in zip(guide, wide, strict=True):
-        difference = plane - other[rows]
-        unlike += difference * difference
-    unlike *= np.float32(-0.5 / sigma**2)
-    # the tiny constant leaves a plain distance-weighted mean where no small pixel is alike
-    return np.exp(unlike, out=unlike) + np.float32(1e-6)
 
 
 def _planes(guide: NDArray[Any]) -> FloatMap:
@@ -260,23 +261,12 @@ def _planes(guide: NDArray[Any]) -> FloatMap:
     return guide[None] if guide.ndim == 2 else np.ascontiguousarray(guide.transpose(2, 0, 1))
 
 
-def _places(length: int, small_length: int) -> NDArray[np.float64]:
-    """Centre of each of ``length`` pixels, in pixels of the small map along the same side."""
-    return (np.arange(length) + 0.5) * small_length / length - 0.5
-
-
 def _neighbours(places: NDArray[np.float64], step: int, length: int, sigma: float) -> tuple[NDArray[np.intp], FloatMap]:
     """The small pixel ``step`` away from the nearest one, and its weight by distance: 0 outside the map."""
     wanted = np.rint(places).astype(np.intp) + step
     index = np.clip(wanted, 0, length - 1)
     weight = np.exp(-np.square(wanted - places) / (2 * sigma**2)) * (index == wanted)
     return index, weight.astype(np.float32)
-
-
-def _window_lengths(length: int, reach: int) -> NDArray[np.float64]:
-    """How many of ``length`` pixels in a row lie within ``reach`` of each."""
-    index = np.arange(length)
-    return np.minimum(index + reach, length - 1) - np.maximum(index - reach, 0) + 1.0
 
 
 def _check_guide(guide: NDArray[Any], source: NDArray[Any]) -> None:

@@ -93,7 +93,8 @@ def color_attenuation_depth(image: NDArray[Any], patch: int) -> FloatMap:
         UsageError: ``patch`` is even or below 1.
     """
     image = np.asarray(image, np.float32)
-    low, value = _channel_min(image), _channel_max(image)
+    low = _channel_min(image)
+    value = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
     saturation = (value - low) / np.maximum(value, np.float32(1e-6))
     depth = np.float32(0.121779) + np.float32(0.959710) * value - np.float32(0.780245) * saturation  # Eq. 8
     return _erode(np.asarray(depth, np.float32), patch)
@@ -143,7 +144,8 @@ def boundary_transmission(
         darker = (np.float32(light) - plane) * np.float32(1 / max(light - lower, _TINY))
         brighter = (plane - np.float32(light)) * np.float32(1 / max(upper - light, _TINY))
         inherent = np.maximum(inherent, np.maximum(darker, brighter))  # Eq. 7
-    return _erode(_dilate(np.minimum(inherent, np.float32(1)), patch), patch)  # Eq. 9: min of max, a closing
+    largest = cv2.dilate(np.minimum(inherent, np.float32(1)), _window(patch))
+    return _erode(np.asarray(largest, np.float32), patch)  # Eq. 9: min of max, a closing
 
 
 def contextual_regularization(
@@ -181,7 +183,12 @@ def contextual_regularization(
     tall, wide = (2 * cv2.getOptimalDFTSize((side + 1) // 2) for side in (height, width))
     first = _mirror(np.asarray(transmission, np.float32), 0, tall - height, 0, wide - width)
     framed = _mirror(np.asarray(image, np.float32), 2, tall - height + 2, 2, wide - width + 2)
-    solved = _split_and_solve(first, _edge_weights(framed, sigma), weight, iterations)
+    edge_weights = []  # W_j = exp(-sum_c (D_j ⊗ I^c)² / (2 sigma²)) (Eq. 17)
+    for kernel in _FILTERS:
+        response = _filter(framed, kernel)[1:-1, 1:-1]
+        energy = np.einsum("hwc,hwc->hw", response, response)
+        edge_weights.append(np.exp(energy * np.float32(-0.5 / sigma**2)))
+    solved = _split_and_solve(first, edge_weights, weight, iterations)
     return np.ascontiguousarray(solved[:height, :width])
 
 
@@ -222,16 +229,6 @@ def _filter_bank() -> list[FloatMap]:
 _FILTERS = _filter_bank()
 
 
-def _edge_weights(framed: FloatMap, sigma: float) -> list[FloatMap]:
-    """W_j = exp(-sum_c (D_j ⊗ I^c)² / (2 sigma²)) (Meng et al. 2013, Eq. 17), without the outermost pixels."""
-    weights = []
-    for kernel in _FILTERS:
-        response = _filter(framed, kernel)[1:-1, 1:-1]
-        energy = np.einsum("hwc,hwc->hw", response, response)
-        weights.append(np.exp(energy * np.float32(-0.5 / sigma**2)))
-    return weights
-
-
 def _bank_spectrum(height: int, width: int) -> FloatMap:
     """sum_j |F(D_j)|² at the frequencies of the cosine transform of a (height, width) map.
 
@@ -263,16 +260,8 @@ def _channel_min(image: FloatMap) -> FloatMap:
     return np.minimum(np.minimum(image[..., 0], image[..., 1]), image[..., 2])
 
 
-def _channel_max(image: FloatMap) -> FloatMap:
-    return np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
-
-
 def _erode(x: FloatMap, patch: int) -> FloatMap:
     return np.asarray(cv2.erode(x, _window(patch)), np.float32)  # by default pixels outside never are the minimum
-
-
-def _dilate(x: FloatMap, patch: int) -> FloatMap:
-    return np.asarray(cv2.dilate(x, _window(patch)), np.float32)
 
 
 def _window(patch: int) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ the same haze.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,9 @@ _CAMERA_HEIGHT = 1.5  # [m], eye level
 _CORRIDOR = 3.0  # [m], from its middle to a wall
 _CONSTANT = 50.0  # [m]
 _OCTAVES = 4
+
+DEPTH_KINDS = ("constant", "plane", "radial", "ramp")
+"""The kinds of :func:`analytic_depth`."""
 
 
 def analytic_depth(kind: str, height: int, width: int, *, seed: int | None = None) -> FloatMap:
@@ -53,14 +55,23 @@ def analytic_depth(kind: str, height: int, width: int, *, seed: int | None = Non
         UsageError: A size is below 1.
     """
     _check_size(height, width)
-    if kind not in _DEPTHS:
-        raise UnknownNameError("analytic depth", kind, _DEPTHS)
+    if kind not in DEPTH_KINDS:
+        raise UnknownNameError("analytic depth", kind, DEPTH_KINDS)
     shift_y, shift_x = (0.0, 0.0)
     if seed is not None and kind != "ramp":  # a ramp has no vanishing point to move
         shift_y, shift_x = np.random.default_rng(seed).uniform(-0.15, 0.15, 2)
     y = (np.arange(height)[:, None] + 0.5) / height - shift_y  # from 0 at the top to 1 at the bottom
     x = (np.arange(width)[None, :] + 0.5) / width - shift_x
-    depth = np.clip(_DEPTHS[kind](y, x), _NEAR, _FAR)
+    match kind:
+        case "plane":  # similar triangles; focal length 1, in heights of the picture
+            depth = _CAMERA_HEIGHT / np.maximum(y - 1 / 3, 1e-9)
+        case "ramp":
+            depth = _FAR + (_NEAR - _FAR) * y
+        case "radial":
+            depth = _CORRIDOR / np.maximum(2 * np.hypot(y - 0.5, x - 0.5), 1e-9)
+        case _:
+            depth = np.full((1, 1), _CONSTANT)
+    depth = np.clip(depth, _NEAR, _FAR)
     return np.ascontiguousarray(np.broadcast_to(depth, (height, width)), np.float32)
 
 
@@ -134,35 +145,6 @@ def synthesize_haze(
     shared = transmission[..., None] if clear.ndim == 3 else transmission
     light = np.asarray(airlight, np.float32)
     return add_haze(np.asarray(clear, np.float32), shared, light, space=space), transmission
-
-
-def _plane(y: Coordinates, x: Coordinates) -> Coordinates:
-    below_horizon = np.maximum(y - 1 / 3, 1e-9)
-    return _CAMERA_HEIGHT / below_horizon  # similar triangles; focal length 1, in heights of the picture
-
-
-def _ramp(y: Coordinates, x: Coordinates) -> Coordinates:
-    return _FAR + (_NEAR - _FAR) * y
-
-
-def _radial(y: Coordinates, x: Coordinates) -> Coordinates:
-    away = np.maximum(2 * np.hypot(y - 0.5, x - 0.5), 1e-9)
-    return np.asarray(_CORRIDOR / away, np.float64)
-
-
-def _constant(y: Coordinates, x: Coordinates) -> Coordinates:
-    return np.full((1, 1), _CONSTANT)
-
-
-_DEPTHS: dict[str, Callable[[Coordinates, Coordinates], Coordinates]] = {
-    "constant": _constant,
-    "plane": _plane,
-    "radial": _radial,
-    "ramp": _ramp,
-}
-
-DEPTH_KINDS = tuple(_DEPTHS)
-"""The kinds of :func:`analytic_depth`."""
 
 
 def _spline_basis(places: Coordinates, knots: int) -> Coordinates:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unhaze.errors import ImageDecodeError, ImageValueError
 from unhaze.images._arrays import to_uint8
-from unhaze.images.levels import hidden_pixels
+from unhaze.images.levels import hidden_pixels, nominal_white
 from unhaze.physics.color import array_namespace
+from unhaze.types import DehazeResult, DepthMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +27,11 @@ __all__ = [
     "arrays_to_tensor",
     "is_pil",
     "is_torch",
+    "keep_off",
     "picture_to_pil",
     "pil_loss",
     "pil_to_array",
+    "stack_results",
     "tensor_to_arrays",
 ]
 
@@ -205,3 +208,31 @@ def pil_loss(picture: Picture) -> str:
     return (
         f"{kind} values were rounded to 8 bit, the most that a PIL image holds of colours; write a file with output=."
     )
+
+
+def keep_off(pixels: Pixels, nodata: float, hidden: Mask | None) -> None:
+    """Move restored pixels that became ``nodata`` by the smallest step, so that they do not vanish."""
+    value = pixels.dtype.type(nodata)
+    if pixels.dtype.kind == "f":
+        near = np.nextafter(value, pixels.dtype.type(1 if nodata < 1 else 0))
+    else:
+        near = value - 1 if value == nominal_white(pixels.dtype) else value + 1
+    for start in range(0, len(pixels), 256):
+        strip = pixels[start : start + 256]
+        vanished = strip == value if strip.ndim == 2 else (strip == value).all(axis=2)
+        strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
+
+
+def stack_results(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
+    """One result for a batch: maps (B, H, W), airlight (B, 3)."""
+    airlights = [result.airlight for result in results if result.airlight is not None]
+    if not airlights:
+        return replace(results[0], image=images)
+    airlight = np.stack(airlights)
+    if any(result.transmission is None for result in results):
+        return DehazeResult(images, None, None, airlight, None, results[0].info)
+    transmission, confidence = (
+        np.stack([getattr(result, name) for result in results]) for name in ("transmission", "confidence")
+    )
+    depth = DepthMap(-np.log(transmission), "relative")
+    return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)

@@ -6,16 +6,16 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from inspect import Parameter, signature
 from pathlib import Path
-from threading import Condition, Lock, local
+from threading import Condition, local
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 
 from unhaze.errors import OverBudgetError, UnknownNameError, UsageError
-from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT
+from unhaze.images.budget import METADATA_COPIES, METADATA_LIMIT, check_pixels
 from unhaze.images.color import tone_curve
 from unhaze.images.files import (
     ImageInfo,
@@ -33,9 +33,11 @@ from unhaze.restore.arrays import (
     arrays_to_tensor,
     is_pil,
     is_torch,
+    keep_off,
     picture_to_pil,
     pil_loss,
     pil_to_array,
+    stack_results,
     tensor_to_arrays,
 )
 from unhaze.restore.engines.base import NetworkOptions
@@ -118,48 +120,45 @@ class Dehazer:
     """
 
     def __init__(self, model: str | None = None, **options: Any) -> None:
-        self._set_up(_options_from(model, options))
+        known = [each.name for each in fields(Options)]
+        for name in options:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        self.options = given = Options(model=model, **options)
+        self.max_memory = cast("int | None", given.max_memory)  # numbers, once the options were checked
+        self.max_pixels = cast("int | None", given.max_pixels)
+        self.white = given.white
+        self.threads = given.threads or usable_cores()
+        self._network: NetworkRun | None = None
+        self._haze_model: HazeModel | None = None
+        if model is not None:
+            model = resolve_model(model)
+        elif given.weights is None:
+            model = DEFAULT_MODEL
+        if model is not None and finds_haze(model):
+            for name in given.given(*_FOR_NETWORKS):
+                raise UsageError(
+                    f"{name} is for networks, which {model} is not; name one with --model, or leave it out."
+                )
+            self.restoration = given.restoration(network=False)
+            self._haze_model = create_haze_model(model, engine=given.engine, threads=self.threads)
+            self.model = model
+        else:
+            for name in given.given(*_FOR_HAZE):
+                if name == "engine" and is_exported(model or given.weights):
+                    continue
+                raise UsageError(f"{name} is for models that find haze and does not apply to a network; leave it out.")
+            self.restoration = how = given.restoration(network=True)
+            self._network = open_network(model, given.for_network(), how.strength, how.keep_exposure)
+            self.model = self._network.engine.name
+        self._crew = _Crew()
+        self._changed = Condition()
+        self._mine = local()
 
     @classmethod
     def from_options(cls, options: Options) -> Dehazer:
         """The dehazer for a whole set of options."""
-        dehazer = cls.__new__(cls)
-        dehazer._set_up(options)
-        return dehazer
-
-    def _set_up(self, options: Options) -> None:
-        self.options = options
-        self.max_memory = cast("int | None", options.max_memory)  # numbers, once the options were checked
-        self.max_pixels = cast("int | None", options.max_pixels)
-        self.white = options.white
-        self.threads = options.threads or usable_cores()
-        self._network: NetworkRun | None = None
-        self._haze_model: HazeModel | None = None
-        name = options.model
-        if name is None and options.weights is None:
-            name = DEFAULT_MODEL
-        if name is not None:
-            name = resolve_model(name)
-        if name is not None and finds_haze(name):
-            for given in options.given(*_FOR_NETWORKS):
-                raise UsageError(
-                    f"{given} is for networks, which {name} is not; name one with --model, or leave it out."
-                )
-            self.restoration = options.restoration(network=False)
-            self._haze_model = create_haze_model(name, engine=options.engine, threads=self.threads)
-            self.model = name
-        else:
-            for given in options.given(*_FOR_HAZE):
-                if given == "engine" and is_exported(name or options.weights):
-                    continue
-                raise UsageError(f"{given} is for models that find haze and does not apply to a network; leave it out.")
-            self.restoration = options.restoration(network=True)
-            how = self.restoration
-            self._network = open_network(name, options.for_network(), how.strength, how.keep_exposure)
-            self.model = self._network.engine.name
-        self._crew = _Crew(self.threads)
-        self._changed = Condition()
-        self._mine = local()
+        return cls(**vars(options))
 
     def __enter__(self) -> Dehazer:
         return self
@@ -172,10 +171,10 @@ class Dehazer:
     def close(self) -> None:
         """Wait for calls under way in other threads, and give back threads; the next call starts them again."""
         with self._changed:
-            crew, self._crew = self._crew, _Crew(self.threads)
+            crew, self._crew = self._crew, _Crew()
             self._changed.wait_for(lambda: not crew.users or crew is getattr(self._mine, "crew", None))
-        if crew.started is not None:
-            crew.started.shutdown()
+        if crew.pool is not None:
+            crew.pool.shutdown()
 
     def __call__(self, image: Any, *, maps: bool = True, output: str | Path | None = None) -> DehazeResult[Any]:
         """Dehaze one picture of any kind; writes a file only where ``output`` names it, for a path.
@@ -207,16 +206,29 @@ class Dehazer:
         if output is not None and not isinstance(image, str | Path):
             raise UsageError("output is for pictures given by path; other pictures come back as they were given.")
         if isinstance(image, str | Path):
-            return self._run_file(Path(image), maps, output)
+            picture = self.read(Path(image), maps=maps)
+            result = cast("DehazeResult[Any]", self.restore(picture, maps=maps, in_place=True))
+            if output is not None:
+                return replace(result, image=write_image(result.image, output))
+            if loss := pil_loss(result.image):
+                warnings.warn(f"{Path(image)}: {loss}", stacklevel=2)
+                result = replace(result, info={**result.info, "notes": [*result.info["notes"], loss]})
+            return replace(result, image=picture_to_pil(result.image))
         if isinstance(image, bytes | bytearray | memoryview):
-            result = self.restore(self.read(bytes(image), maps=maps), maps=maps, in_place=True)
-            return _with_image(result, encode_image(result.image))
+            picture = self.read(bytes(image), maps=maps)
+            result = cast("DehazeResult[Any]", self.restore(picture, maps=maps, in_place=True))
+            return replace(result, image=encode_image(result.image))
         if isinstance(image, np.ndarray):
             return self._run_array(image, maps)
         if is_torch(image):
-            return self._run_tensor(image, maps)
+            results = [self._run_array(array, maps) for array in tensor_to_arrays(image)]
+            restored = arrays_to_tensor([each.image for each in results], image)
+            return replace(results[0], image=restored) if image.ndim == 3 else stack_results(results, restored)
         if is_pil(image):
-            return self._run_pil(image, maps)
+            icc = image.info.get("icc_profile")  # whatever the program has put there
+            curve = tone_curve(icc) if isinstance(icc, bytes) else None
+            result = self._run_array(pil_to_array(image), maps, curve)
+            return replace(result, image=array_to_pil(result.image, image))
         raise UsageError(
             f"A picture of type {type(image).__name__} is not handled; "
             "give a path, bytes, a PIL image, a NumPy array or a torch tensor."
@@ -230,7 +242,7 @@ class Dehazer:
             MissingError: The engine is installed but does not work.
         """
         engine = getattr(self._haze_model if self._network is None else self._network.engine, "engine", None)
-        return engine.info if isinstance(engine, OnnxEngine) else None
+        return engine.open().info if isinstance(engine, OnnxEngine) else None
 
     @property
     def device(self) -> str:
@@ -295,12 +307,11 @@ class Dehazer:
         hidden, nodata = picture.hidden(), picture.encoding.nodata
         known = nominal_white(picture.pixels.dtype) if picture.white is None else picture.white
         white = self._white_given(picture.pixels, known)
-        with self._executor():
-            result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
+        result = self._run_pixels(picture.pixels, maps, curve, in_place=in_place, white=white, hidden=hidden)
         if nodata is not None:
-            _keep_off(result.image, nodata, hidden)
-        info = {**result.info, "notes": [*picture.notes, *result.info["notes"]]}
-        return _with_image(result, replace(picture, pixels=result.image, white=white), info=info)
+            keep_off(result.image, nodata, hidden)
+        restored = replace(picture, pixels=result.image, white=white)
+        return replace(result, image=restored, info={**result.info, "notes": [*picture.notes, *result.info["notes"]]})
 
     def solve(
         self,
@@ -360,11 +371,19 @@ class Dehazer:
         picture = _BASE_MEMORY + int(info.nbytes * copies) + max(0, info.file_bytes - info.nbytes)
         picture += info.scratch_bytes
         if self._network is not None:
-            return picture + self._network.memory_needed(info.height, info.width, self._left_beside(picture))
+            left = None if self.max_memory is None else max(0, self.max_memory - picture)
+            return picture + self._network.memory_needed(info.height, info.width, left)
         return picture + maps * _MAP_BYTES * info.pixels
 
-    def check_budget(self, info: ImageInfo, *, maps: bool = False) -> None:
-        """Raise OverBudgetError where a picture does not fit into ``max_memory``."""
+    def check_budget(self, info: ImageInfo, *, maps: bool = False, max_pixels: int | None = None) -> None:
+        """Raise ImageTooLargeError or OverBudgetError where a picture does not fit into the limits.
+
+        Args:
+            info: Size and type of the picture.
+            maps: Whether maps at full resolution will be asked for.
+            max_pixels: In place of that of the dehazer; ``None`` takes that.
+        """
+        check_pixels("The picture", info.width, info.height, max_pixels or self.max_pixels)
         need = self.memory_needed(info, maps=maps)
         if self.max_memory is not None and need > self.max_memory:
             raise OverBudgetError(
@@ -373,26 +392,41 @@ class Dehazer:
                 + (self._network.limits if self._network else "")
             )
 
-    def _left_beside(self, picture: int) -> int | None:
-        """What ``max_memory`` leaves for a network [bytes]."""
-        return None if self.max_memory is None else max(0, self.max_memory - picture)
-
     def _run_pixels(
         self,
         pixels: Pixels,
         maps: bool,
-        curve: ToneCurve | None = None,
+        curve: ToneCurve | None,
         *,
         white: float,
-        hidden: NDArray[np.bool_] | None = None,
+        hidden: NDArray[np.bool_] | None,
         in_place: bool = False,
-    ) -> DehazeResult[Pixels]:
+    ) -> DehazeResult[Any]:
+        """Restore pixels of which it is known what they mean: those of a file and those of an array."""
         above = 0  # values above white that are numbers
         if pixels.dtype.kind != "u" or white < nominal_white(pixels.dtype):
             for start in range(0, len(pixels), 256):
                 strip = pixels[start : start + 256]
                 above += int(np.count_nonzero((strip > white) & (strip < np.inf)))
-        result = self._run_known(pixels, maps, curve, white, hidden, in_place=in_place)
+        out = pixels if in_place else np.empty(pixels.shape, pixels.dtype)
+        with self._executor() as pool:
+            if self._haze_model is None:
+                assert self._network is not None
+                beside = _BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name])
+                left = None if self.max_memory is None else max(0, self.max_memory - beside)
+                result = self._network(pixels, curve, out=out, budget=left, white=white, hidden=hidden)
+            else:
+                started = time.perf_counter()
+                engine = self.engine  # opens it
+                view = working_view(pixels, white, hidden)
+                field = solve_field(view if curve is None else curve.to_srgb(view), self._haze_model, self.restoration)
+                solved = time.perf_counter()
+                shown = None
+                if maps:
+                    shown = transmission_strips(pixels, field, curve, white=white, hidden=hidden, pool=pool)
+                restore_strips(pixels, out, field, self.restoration, curve, white=white, hidden=hidden, pool=pool)
+                seconds = {"solve": solved - started, "apply": time.perf_counter() - solved}
+                result = self._result(out, field, shown, engine, seconds)
         notes = list(result.info["notes"])
         if self.white is None and white != nominal_white(pixels.dtype):
             notes.insert(0, f"White was taken to be {white:g}, which the values reach; --white (white=) sets another.")
@@ -400,40 +434,28 @@ class Dehazer:
             notes.append(f"{above} values above white ({white:g}) were left as they are.")
         return replace(result, info={**result.info, "white": white, "notes": notes})
 
-    def _run_known(
+    def _result(
         self,
-        pixels: Pixels,
-        maps: bool,
-        curve: ToneCurve | None,
-        white: float,
-        hidden: NDArray[np.bool_] | None,
-        *,
-        in_place: bool,
-    ) -> DehazeResult[Pixels]:
-        """Restore pixels of which it is known what they mean."""
-        out = pixels if in_place else None
-        if self._network is not None:
-            budget = self._left_beside(_BASE_MEMORY + int(pixels.nbytes * _COPIES[pixels.dtype.name]))
-            return self._network(pixels, curve, out=out, budget=budget, white=white, hidden=hidden)
-        started = time.perf_counter()
-        engine = self.engine  # opens it
-        field = self.solve(pixels, curve, white=white, hidden=hidden)
-        solved = time.perf_counter()
-        transmission = confidence = None
-        if maps:
-            with self._executor() as pool:
-                transmission = transmission_strips(pixels, field, curve, white=white, hidden=hidden, pool=pool)
-            height, width = pixels.shape[:2]
-            confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
-        restored = self.apply(pixels, field, curve, out=out, white=white, hidden=hidden)
+        restored: Pixels,
+        field: HazeField,
+        transmission: FloatArray | None,
+        engine: EngineInfo | None,
+        seconds: dict[str, float],
+    ) -> DehazeResult[Any]:
+        """What is told of a picture whose haze was found; ``transmission`` (H, W) where maps were asked for."""
         left_alone = None
         if field.looks_clear and self.restoration.strength > 0:
             left_alone = SPARED if field.spared > 0.5 else INVISIBLE
+        depth = confidence = None
+        if transmission is not None:
+            height, width = transmission.shape
+            confidence = RowBlender.enlarge(field.confidence, height, width).rows(0, height).copy()
+            depth = DepthMap(-np.log(transmission), "relative")
         airlight = np.asarray(field.airlight.reshape(-1, 3).mean(axis=0), np.float32)
         return DehazeResult(
             image=restored,
             transmission=transmission,
-            depth=None if transmission is None else DepthMap(-np.log(transmission), "relative"),
+            depth=depth,
             airlight=airlight,
             confidence=confidence,
             info={
@@ -448,24 +470,26 @@ class Dehazer:
                 "left_alone": left_alone,
                 "engine": None if engine is None else asdict(engine),
                 "view": [field.slope.shape[1], field.slope.shape[0]],
-                "seconds": {"solve": solved - started, "apply": time.perf_counter() - solved},
+                "seconds": seconds,
                 "notes": [LOOKS_CLEAR] if left_alone else [],
             },
         )
 
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor | None]:
-        """The threads of a call, the same for all its steps; :meth:`close` waits for its end."""
+        """The threads of a call, ``None`` where one is enough; :meth:`close` waits for its end."""
         crew: _Crew | None = getattr(self._mine, "crew", None)
         if crew is not None:
-            yield crew.pool()
+            yield crew.pool
             return
         with self._changed:
             crew = self._crew
+            if crew.pool is None and self.threads > 1:
+                crew.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="unhaze")
             crew.users += 1
         self._mine.crew = crew
         try:
-            yield crew.pool()
+            yield crew.pool
         finally:
             self._mine.crew = None
             with self._changed:
@@ -487,57 +511,25 @@ class Dehazer:
         room = METADATA_LIMIT
         if self.max_memory is not None:
             info = identify(source)
-            self.check_budget(info, maps=maps)
+            self.check_budget(info, maps=maps, max_pixels=max_pixels)
             left = self.max_memory - self.memory_needed(info, maps=maps)
             room = min(room, _METADATA_INCLUDED + left // METADATA_COPIES)
         return read_image(source, max_pixels=max_pixels or self.max_pixels, max_metadata=room)
 
-    def _run_file(self, path: Path, maps: bool, output: str | Path | None) -> DehazeResult[Any]:
-        picture = self.read(path, maps=maps)
-        result = self.restore(picture, maps=maps, in_place=True)
-        if output is not None:
-            return _with_image(result, write_image(result.image, output))
-        if loss := pil_loss(result.image):
-            warnings.warn(f"{path}: {loss}", stacklevel=3)
-            result = _with_image(result, result.image, info={**result.info, "notes": [*result.info["notes"], loss]})
-        return _with_image(result, picture_to_pil(result.image))
-
-    def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Pixels]:
+    def _run_array(self, array: Pixels, maps: bool, curve: ToneCurve | None = None) -> DehazeResult[Any]:
         layout = ArrayLayout.of(array)
         hidden = layout.hidden()
         white = self._white_given(layout.color, find_white(layout.color, hidden))
-        with self._executor():
-            result = self._run_pixels(layout.color, maps, curve, white=white, hidden=hidden)
-        return _with_image(result, layout.rebuild(result.image))
-
-    def _run_tensor(self, tensor: Any, maps: bool) -> DehazeResult[Any]:
-        results = [self._run_array(array, maps) for array in tensor_to_arrays(tensor)]
-        restored = arrays_to_tensor([result.image for result in results], tensor)
-        return _with_image(results[0], restored) if tensor.ndim == 3 else _stack(results, restored)
-
-    def _run_pil(self, image: Any, maps: bool) -> DehazeResult[Any]:
-        icc = image.info.get("icc_profile")  # whatever the program has put there
-        curve = tone_curve(icc) if isinstance(icc, bytes) else None
-        result = self._run_array(pil_to_array(image), maps, curve)
-        return _with_image(result, array_to_pil(result.image, image))
+        result = self._run_pixels(layout.color, maps, curve, white=white, hidden=hidden)
+        return replace(result, image=layout.rebuild(result.image))
 
 
+@dataclass
 class _Crew:
     """Threads, started when they are first needed, and how many calls use them."""
 
-    def __init__(self, size: int) -> None:
-        self._size, self.users = size, 0
-        self.started: ThreadPoolExecutor | None = None
-        self._starting = Lock()
-
-    def pool(self) -> ThreadPoolExecutor | None:
-        """The threads; ``None`` where one is enough, which is the caller's."""
-        if self._size == 1:
-            return None
-        with self._starting:
-            if self.started is None:
-                self.started = ThreadPoolExecutor(self._size, thread_name_prefix="unhaze")
-            return self.started
+    pool: ThreadPoolExecutor | None = None
+    users: int = 0
 
 
 @overload
@@ -563,59 +555,13 @@ def dehaze(image: Any, *, output: str | Path | None = None, **options: Any) -> A
         return dehazer(image, maps=False, output=output).image
 
 
-def _with_image(result: DehazeResult[Any], image: ImageT, **changes: Any) -> DehazeResult[ImageT]:
-    """The same result about another form of the picture."""
-    changed: DehazeResult[ImageT] = replace(result, image=image, **changes)
-    return changed
-
-
-def _keep_off(pixels: Pixels, nodata: float, hidden: NDArray[np.bool_] | None) -> None:
-    """Move restored pixels that became ``nodata`` by the smallest step, so that they do not vanish."""
-    value = pixels.dtype.type(nodata)
-    if pixels.dtype.kind == "f":
-        near = np.nextafter(value, pixels.dtype.type(1 if nodata < 1 else 0))
-    else:
-        near = value - 1 if value == nominal_white(pixels.dtype) else value + 1
-    for start in range(0, len(pixels), 256):
-        strip = pixels[start : start + 256]
-        vanished = strip == value if strip.ndim == 2 else (strip == value).all(axis=2)
-        strip[vanished if hidden is None else vanished & ~hidden[start : start + 256]] = near
-
-
-def _options_from(model: str | None, given: dict[str, Any]) -> Options:
-    """The options, or a sentence on one that does not exist."""
-    known = [each.name for each in fields(Options)]
-    for name in given:
-        if name not in known:
-            raise UnknownNameError("option", name, known)
-    return Options(model=model, **given)
-
-
-def _stack(results: list[DehazeResult[Any]], images: Any) -> DehazeResult[Any]:
-    """One result for a batch: maps (B, H, W), airlight (B, 3)."""
-    airlights = [result.airlight for result in results if result.airlight is not None]
-    if not airlights:
-        return _with_image(results[0], images)
-    airlight = np.stack(airlights)
-    if any(result.transmission is None for result in results):
-        return DehazeResult(images, None, None, airlight, None, results[0].info)
-    transmission, confidence = (
-        np.stack([getattr(result, name) for result in results]) for name in ("transmission", "confidence")
-    )
-    depth = DepthMap(-np.log(transmission), "relative")
-    return DehazeResult(images, transmission, depth, airlight, confidence, results[0].info)
-
-
-def _with_options(function: Any, *, skip: tuple[str, ...]) -> None:
-    """Show the options in the signature of a function that takes them as keywords."""
-    shown = [each for each in signature(function).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-    listed = [
+_function: Any
+for _function, _known in ((Dehazer.__init__, ("model",)), (dehaze, ())):  # their signatures show the options
+    _own = signature(_function)
+    _shown = [each for each in _own.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    _shown += [
         Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
         for each in fields(Options)
-        if each.name not in skip
+        if each.name not in _known
     ]
-    function.__signature__ = signature(function).replace(parameters=[*shown, *listed])
-
-
-_with_options(Dehazer.__init__, skip=("model",))
-_with_options(dehaze, skip=())
+    _function.__signature__ = _own.replace(parameters=_shown)

@@ -168,12 +168,13 @@ def fill_hidden(pixels: FloatArray, hidden: Mask) -> None:
         pixels[hidden] = colours[labels[hidden]]
 
 
-def _check(estimate: HazeEstimate, model: HazeModel) -> None:
-    """Find what a model, which may be a stranger's, cannot mean.
+def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> HazeField:
+    """Estimate the haze of ``view`` (h, w, 3) and make the field from it.
 
     Raises:
-        UsageError: Its estimate has other shapes or values than :class:`HazeEstimate` says.
+        UsageError: The model, which may be a stranger's, gives other shapes or values than :class:`HazeEstimate` says.
     """
+    estimate = model.estimate(view)
     transmission, airlight = np.asarray(estimate.transmission), np.asarray(estimate.airlight)
     if transmission.ndim != 2 or airlight.shape not in ((3,), (*transmission.shape, 3)):
         raise UsageError(
@@ -185,35 +186,33 @@ def _check(estimate: HazeEstimate, model: HazeModel) -> None:
             f"The model {model.info.name} gives values that no haze has (transmission must be above 0); ask whoever "
             "made it."
         )
-
-
-def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> HazeField:
-    """Estimate the haze of ``view`` (h, w, 3) and make the field from it."""
-    estimate = model.estimate(view)
-    _check(estimate, model)
-    height, width = estimate.transmission.shape
+    height, width = transmission.shape
     if view.shape[:2] != (height, width):
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
         view = np.asarray(small, np.float32).reshape(height, width, 3)
     gray = luminance(view)
+    sky = np.zeros_like(gray)
     if estimate.lift is None:
         sky = _sky(gray, estimate.airlight)
         transmission = _protect(estimate, view, sky, options.protect_sky)
-    else:
-        sky, transmission = np.zeros_like(gray), estimate.transmission
     spared = estimate.clear * options.spare_clear
     if spared:
         transmission = transmission ** np.float32(1 - spared)
     radius = max(1, round(estimate.guide_radius * max(height, width)))
     slope, offset = guided_coefficients(gray, transmission, radius, estimate.guide_eps)
-    confidence = (
-        _confidence(estimate.transmission, sky, options) if estimate.confidence is None else estimate.confidence
-    )
+    confidence = estimate.confidence
+    if confidence is None:
+        seen = np.clip((estimate.transmission - 0.05) / 0.35, 0, 1)
+        confidence = np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
     field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0, least=estimate.least_transmission)
-    lift = _lift(gray, field) if estimate.lift is None else _lift_to_floor(gray, field, estimate.lift * (1 - spared))
+    gain, gray_airlight = 1 / field.transmission(gray), _gray_airlight(field.airlight)
+    if estimate.lift is None:
+        restored = np.clip(gray * gain + gray_airlight * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
+        lift = exposure_lift(gray, np.asarray(restored, np.float32))
+    else:
+        lift = _lift_to_floor(gray, field, estimate.lift * (1 - spared))
     # mean of |J - I| over the view, in brightness; J - I = (1 / t - 1) (I - A) by He et al. 2011, Eq. 1
-    gain = 1 / field.transmission(gray) - 1
-    change = float(np.mean(gain * np.abs(gray - _gray_airlight(field.airlight))))
+    change = float(np.mean((gain - 1) * np.abs(gray - gray_airlight)))
     return replace(
         field,
         lift=lift * options.keep_exposure,
@@ -230,10 +229,6 @@ def _gray_airlight(airlight: FloatArray) -> FloatArray:
     return gray.reshape(airlight.shape[:-1])
 
 
-def _unit(view: FloatArray) -> float:
-    return int(max(view.shape[:2])) / VIEW_SIZE
-
-
 def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
     """0 below ``low``, 1 above ``high``, smooth in between."""
     u = np.clip((x - low) / (high - low), 0, 1)
@@ -242,7 +237,7 @@ def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
 
 def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
     """How surely each pixel is sky, (h, w) in [0, 1]: bright, smooth, and joined to the upper border."""
-    radius = max(1, round(SKY_WINDOW * _unit(gray)))
+    radius = max(1, round(SKY_WINDOW * max(gray.shape) / VIEW_SIZE))
     mean = box_mean(gray, radius)
     deviation = np.sqrt(np.maximum(box_mean(gray * gray, radius) - mean * mean, 0))
     bright = _ramp(gray / np.maximum(_gray_airlight(airlight), 1e-3), *SKY_BRIGHT)
@@ -257,24 +252,13 @@ def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
 
 def _protect(estimate: HazeEstimate, view: FloatArray, sky: FloatArray, protection: float) -> FloatArray:
     """Raise the transmission where there is no scene to recover: in skies, and where the colour is the haze's own."""
-    radius = max(1, round(7 * _unit(view)))
+    radius = max(1, round(7 * max(view.shape[:2]) / VIEW_SIZE))
     red, green, blue = cv2.split(np.abs(view - estimate.airlight))
     distance = box_mean(cv2.max(cv2.max(red, green), blue), radius)
     # Jiang, Hou, Kuang 2013: divide by the distance to the airlight instead of by the transmission where it is small
     tolerance = np.maximum(AIRLIGHT_TOLERANCE / np.maximum(distance, 1e-3), 1) ** np.float32(protection)
     raised = np.clip(estimate.transmission * tolerance, MINIMUM_TRANSMISSION, 1)
     return np.asarray(raised ** (1 - np.float32(SKY_SHARE * protection) * sky), np.float32)
-
-
-def _confidence(transmission: FloatArray, sky: FloatArray, options: DehazeOptions) -> FloatArray:
-    seen = np.clip((transmission - 0.05) / 0.35, 0, 1)
-    return np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
-
-
-def _lift(gray: FloatArray, field: HazeField) -> float:
-    gain = 1 / field.transmission(gray)
-    restored = np.clip(gray * gain + _gray_airlight(field.airlight) * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
-    return exposure_lift(gray, np.asarray(restored, np.float32))
 
 
 def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
@@ -284,7 +268,7 @@ def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
         gray: Luminance of the hazy picture, (H, W) or any other shape, in [0, 1].
         restored: That of the restored one.
     """
-    before, after = _log_average(gray), _log_average(restored)
+    before, after = (float(np.exp(np.log(each + 0.02).mean())) for each in (gray, restored))  # logarithmic averages
     if after >= before:
         return 0.0
     goal = float(np.exp(EXPOSURE_SHARE * np.log(min(before, EXPOSURE_CEILING)) + (1 - EXPOSURE_SHARE) * np.log(after)))
@@ -301,18 +285,13 @@ def _lift_to_floor(gray: FloatArray, field: HazeField, lift: float) -> float:
     gain = 1 / np.maximum(field.transmission(gray), np.minimum(bound, 1))
     restored = np.clip(gray * gain + airlight * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
     goal = float(gray.mean()) - DARKEST_CHANGE
-
-    def mean(curvature: float) -> float:
-        return float((restored * (1 + curvature) / (1 + curvature * restored)).mean())
-
-    if mean(lift) >= goal:
-        return lift
-    low, high = lift, max(lift, STRONGEST_LIFT)
-    for _ in range(12):  # to a thousandth
-        middle = (low + high) / 2
-        low, high = (low, middle) if mean(middle) >= goal else (middle, high)
+    low, tried, high = lift, lift, max(lift, STRONGEST_LIFT)
+    for step in range(13):  # bisection to a thousandth, where the first one tried does not do
+        if float((restored * (1 + tried) / (1 + tried * restored)).mean()) < goal:
+            low = tried
+        elif step == 0:
+            return lift
+        else:
+            high = tried
+        tried = (low + high) / 2
     return high
-
-
-def _log_average(gray: NDArray[Any]) -> float:
-    return float(np.exp(np.log(gray + 0.02).mean()))

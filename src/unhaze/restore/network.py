@@ -149,9 +149,17 @@ class NetworkRun:
         if not all(np.isfinite(output.rgb[rows]).all() for rows in _strips(height)):
             raise ImageValueError(f"{self.engine.name} gave values that are no numbers; check {self.options.weights}.")
         before = _thumbnail(rgb) if self.keep_exposure else None
-        _blend(rgb, output.rgb, self.strength)
+        share = np.float32(self.strength)
+        for rows in _strips(height):  # the convex combination of both, over the hazy one
+            if share == 1:
+                rgb[rows] = output.rgb[rows]
+            else:
+                rgb[rows] += share * (output.rgb[rows] - rgb[rows])
         if before is not None:
-            _brighten(rgb, np.float32(self.keep_exposure * exposure_lift(before, _thumbnail(rgb))))
+            lift = np.float32(self.keep_exposure * exposure_lift(before, _thumbnail(rgb)))
+            for rows in _strips(height):  # x (1 + k) / (1 + k x)
+                strip = np.clip(rgb[rows], 0, 1)
+                rgb[rows] = strip * (1 + lift) / (1 + lift * strip)
         _store(rgb, pixels, target, white, curve, hidden)
         return self._result(target, output, started)
 
@@ -194,23 +202,6 @@ def _thumbnail(rgb: FloatArray) -> FloatArray:
     scale = min(1.0, _THUMBNAIL / max(rgb.shape[:2]))
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     return luminance(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.float32).clip(0, 1))
-
-
-def _brighten(rgb: FloatArray, lift: np.float32) -> None:
-    """X (1 + k) / (1 + k x), in place."""
-    for rows in _strips(len(rgb)):
-        strip = np.clip(rgb[rows], 0, 1)
-        rgb[rows] = strip * (1 + lift) / (1 + lift * strip)
-
-
-def _blend(hazy: FloatArray, restored: FloatArray, strength: float) -> None:
-    """Write the convex combination of both over ``hazy``."""
-    share = np.float32(strength)
-    for rows in _strips(len(hazy)):
-        if strength == 1:
-            hazy[rows] = restored[rows]
-        else:
-            hazy[rows] += share * (restored[rows] - hazy[rows])
 
 
 def _store(

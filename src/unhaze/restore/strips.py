@@ -108,7 +108,8 @@ def restore_strips(
     restore = _StripRestorer(pixels, field, options, curve, white, hidden)
     kernels = load_kernels()
     work = restore if kernels is None else restore.compiled(*kernels, pixels)
-    _for_strips(pixels, strip_pixels, pool, lambda rows: work(pixels[rows], out[rows], rows))
+    for _ in (pool.map if pool else map)(lambda rows: work(pixels[rows], out[rows], rows), _cut(pixels, strip_pixels)):
+        pass
 
 
 def transmission_strips(
@@ -126,22 +127,18 @@ def transmission_strips(
 
     def fill(rows: slice) -> None:
         working = restore.to_working(pixels[rows], rows)
-        out[rows] = restore.transmission(_gray(working), rows)
+        out[rows] = restore.transmission(luminance(working) if working.ndim == 3 else working, rows)
 
-    _for_strips(pixels, STRIP_PIXELS, pool, fill)
+    for _ in (pool.map if pool else map)(fill, _cut(pixels, STRIP_PIXELS)):
+        pass
     return out
 
 
-def _for_strips(pixels: Pixels, strip_pixels: int, pool: Executor | None, work: Callable[[slice], None]) -> None:
+def _cut(pixels: Pixels, strip_pixels: int) -> list[slice]:
+    """The rows of each strip."""
     height, width = pixels.shape[:2]
     count = max(1, strip_pixels // max(1, width))
-    strips = (slice(start, min(height, start + count)) for start in range(0, height, count))
-    for _ in (pool.map if pool else map)(work, strips):
-        pass
-
-
-def _gray(working: FloatArray) -> FloatArray:
-    return luminance(working) if working.ndim == 3 else working
+    return [slice(start, min(height, start + count)) for start in range(0, height, count)]
 
 
 class _StripRestorer:
@@ -164,7 +161,15 @@ class _StripRestorer:
         self.curve = curve
         self.slope = RowBlender.enlarge(field.slope / self.white, height, width)
         self.offset = RowBlender.enlarge(field.offset, height, width)
-        self.airlight = _Airlight(field.airlight * self.white, height, width)
+        # the airlight as brightness and colour differences: of one colour, or maps of them
+        airlight = field.airlight * self.white
+        gray = luminance(airlight.reshape(-1, 1, 3)).reshape(airlight.shape[:-1])
+        planes = [gray, *(airlight[..., channel] - gray for channel in range(3))]
+        self.airlights: list[Any] = (
+            [RowBlender.enlarge(plane, height, width) for plane in planes]
+            if airlight.ndim == 3
+            else [np.float32(plane) for plane in planes]
+        )
         self.strength = options.strength if options else 0.0
         self.color_blend = np.float32(options.color_blend if options else 1.0)
         self.lift = np.float32(field.lift * max(self.strength, 0.0))
@@ -172,9 +177,17 @@ class _StripRestorer:
 
     def __call__(self, source: Pixels, target: Pixels, rows: slice) -> None:
         working = self.to_working(source, rows)
-        kept = self._kept(source, rows)
-        gray = _gray(working)
-        gray_airlight, tints = self.airlight.rows(rows)
+        # values that stay as they are, in the shape of the strip or fit for it
+        kept: Mask | None = source > self.white if self.may_exceed else None
+        if self.hidden is not None and self.hidden[rows].any():
+            hidden = self.hidden[rows] if source.ndim == 2 else self.hidden[rows][..., None]
+            kept = hidden if kept is None else kept | hidden
+        elif kept is not None and not kept.any():
+            kept = None
+        gray = luminance(working) if working.ndim == 3 else working
+        gray_airlight, *tints = (
+            each.rows(rows.start, rows.stop) if isinstance(each, RowBlender) else each for each in self.airlights
+        )
         planes = cv2.split(working) if working.ndim == 3 else (working,)
         transmission = self.transmission(gray, rows)
         if self.strength > 0:
@@ -187,26 +200,37 @@ class _StripRestorer:
             # in float64, whose power is rounded the same way everywhere
             gain = np.power(transmission, -self.strength, out=transmission, dtype=np.float64, casting="same_kind")
         shift = (1 - gain) * gray_airlight
+        restored: Any
         if working.ndim == 2:
-            self._store(self._finish(gray * gain + shift), source, target, kept)
-            return
-        color_gain = (gain - 1) * self.color_blend
-        color_gain += 1
-        np.minimum(color_gain, MAXIMUM_COLOR_GAIN, out=color_gain)
-        shift += gray * (gain - color_gain)
-        color_loss = 1 - color_gain
-        restored_planes = []
-        for plane, tint in zip(planes, tints, strict=True):
-            restored = np.multiply(plane, color_gain, dtype=np.float32)
-            restored += shift
-            restored += color_loss * tint
-            restored_planes.append(self._finish(restored))
-        self._store(cv2.merge(restored_planes), source, target, kept)
+            restored = self._finish(gray * gain + shift)
+        else:
+            color_gain = (gain - 1) * self.color_blend
+            color_gain += 1
+            np.minimum(color_gain, MAXIMUM_COLOR_GAIN, out=color_gain)
+            shift += gray * (gain - color_gain)
+            color_loss = 1 - color_gain
+            finished = []
+            for plane, tint in zip(planes, tints, strict=True):
+                color = np.multiply(plane, color_gain, dtype=np.float32)
+                color += shift
+                color += color_loss * tint
+                finished.append(self._finish(color))
+            restored = cv2.merge(finished)
+        if self.curve is not None:
+            restored = self.curve.from_srgb(restored / self.white) * self.white
+        if target.dtype != np.float32:
+            restored += np.float32(0.5)  # the cast truncates: rounds half up after the shift
+        store_where(target, restored, source, kept)
 
     def compiled(self, kernels: Any, level: str, pixels: Pixels) -> Callable[[Pixels, Pixels, slice], None]:
         """The same work on a strip, done by the package ``unhaze-kernels``."""
         height, width = pixels.shape[:2]
-        maps = self.slope.wide, self.offset.wide, *self.airlight.wide(width)
+        # brightness (h, width) and the difference of each channel to it, of one row where there is one colour
+        airlight, *tints = (
+            each.wide if isinstance(each, RowBlender) else np.full((1, width), each, np.float32)
+            for each in self.airlights
+        )
+        maps = self.slope.wide, self.offset.wide, airlight, tuple(tints)
         white = self.white
         numbers = (
             *(float(each) for each in (white, self.least, self.strength, self.color_blend, self.lift)),
@@ -258,14 +282,6 @@ class _StripRestorer:
             return working
         return np.asarray(self.curve.to_srgb(working / self.white) * self.white, np.float32)
 
-    def _kept(self, source: Pixels, rows: slice) -> Mask | None:
-        """Values of a strip that stay as they are, in the shape of the strip or fit for it."""
-        above = source > self.white if self.may_exceed else None
-        if self.hidden is None or not self.hidden[rows].any():
-            return above if above is not None and above.any() else None
-        hidden = self.hidden[rows] if source.ndim == 2 else self.hidden[rows][..., None]
-        return hidden if above is None else above | hidden
-
     def transmission(self, gray: FloatArray, rows: slice) -> FloatArray:
         """Transmission of a strip in [least of the field, 1]."""
         guided = self.slope.rows(rows.start, rows.stop) * gray
@@ -282,13 +298,6 @@ class _StripRestorer:
             plane /= divisor
         return plane
 
-    def _store(self, restored: Any, source: Pixels, target: Pixels, kept: Mask | None) -> None:
-        if self.curve is not None:
-            restored = self.curve.from_srgb(restored / self.white) * self.white
-        if target.dtype != np.float32:
-            restored += np.float32(0.5)  # the cast truncates: rounds half up after the shift
-        store_where(target, restored, source, kept)
-
 
 def store_where(target: Pixels, restored: Any, source: Pixels, kept: Mask | None) -> None:
     """Write ``restored`` into ``target``, both (H, W, 3) or (H, W), but ``source`` where ``kept`` (H, W) is set.
@@ -301,28 +310,3 @@ def store_where(target: Pixels, restored: Any, source: Pixels, kept: Mask | None
     np.copyto(target, restored, casting="unsafe", where=~kept)
     if not np.may_share_memory(target, source):
         np.copyto(target, source, where=kept)
-
-
-class _Airlight:
-    """The airlight of a strip as brightness and colour differences; one colour, or a map of colours."""
-
-    def __init__(self, airlight: FloatArray, height: int, width: int) -> None:
-        gray = luminance(airlight.reshape(-1, 1, 3)).reshape(airlight.shape[:-1])
-        planes = [gray, *(airlight[..., channel] - gray for channel in range(3))]
-        self._maps = [RowBlender.enlarge(plane, height, width) for plane in planes] if airlight.ndim == 3 else None
-        self._constants = [np.float32(plane) for plane in planes] if self._maps is None else []
-
-    def wide(self, width: int) -> tuple[FloatArray, tuple[FloatArray, ...]]:
-        """Brightness (h, width), and the difference of each channel to it; of one row where there is one colour."""
-        if self._maps is None:
-            gray, *tints = (np.full((1, width), value, np.float32) for value in self._constants)
-        else:
-            gray, *tints = (each.wide for each in self._maps)
-        return gray, tuple(tints)
-
-    def rows(self, rows: slice) -> tuple[Any, list[Any]]:
-        """Brightness, and the difference of each channel to it."""
-        if self._maps is None:
-            return self._constants[0], self._constants[1:]
-        gray, *tints = (plane.rows(rows.start, rows.stop) for plane in self._maps)
-        return gray, tints

@@ -10,9 +10,9 @@ import numpy as np
 from unhaze.errors import ImageTooLargeError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 
-__all__ = ["RAW_FORMATS", "Y4M_FORMATS", "Frame", "PixelFormat", "StreamInfo"]
+__all__ = ["MAX_SIDE", "RAW_FORMATS", "Y4M_FORMATS", "Frame", "PixelFormat", "StreamInfo"]
 
-_MAX_SIDE = 32_767  # of cv2.warpAffine
+MAX_SIDE = 32_767  # of cv2.warpAffine
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ class StreamInfo:
             ImageTooLargeError: They have more than ``max_pixels`` pixels, or a side is too long.
         """
         too_many = max_pixels is not None and self.width * self.height > max_pixels
-        if too_many or max(self.width, self.height) > _MAX_SIDE:
+        if too_many or max(self.width, self.height) > MAX_SIDE:
             limit = f"{max_pixels:,} pixels and " if max_pixels is not None else ""
             raise ImageTooLargeError(
-                f"Frames of {self.width}x{self.height} pixels are above the limit of {limit}{_MAX_SIDE:,} on a side; "
+                f"Frames of {self.width}x{self.height} pixels are above the limit of {limit}{MAX_SIDE:,} on a side; "
                 "check the size of the stream, or raise the limit."
             )
 

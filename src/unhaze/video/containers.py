@@ -6,6 +6,7 @@ Times are whole multiples of the time base of the stream, as the file states the
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from unhaze.errors import ImageDecodeError, MissingDependencyError, UnsupportedImageError, UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.video.pixels import FramePixels, plain_format
-from unhaze.video.sources import Pictures, is_address, open_source, video_stream
+from unhaze.video.sources import Pictures, alpha_modes, is_address, open_source, video_stream
 from unhaze.video.times import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -47,14 +48,25 @@ def import_av() -> Any:
     Raises:
         MissingDependencyError: It is not installed.
     """
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: the encoder of AV1 has a log of its own
     try:
         import av
+        from av.sidedata.sidedata import Type
     except ImportError as error:
         raise MissingDependencyError("PyAV", "video", "read and write video files") from error
     # messages in Python would need its lock, for which threads of decoders wait while they are being ended: a deadlock
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.PANIC)
+    # of a frame with side data that PyAV has no name for, such as EXIF, it would else give none
+    Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
     return av
+
+
+def _unnamed(kind: Any, value: int) -> Any:
+    """A member of PyAV's list of side data for a number that it ends before."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNNAMED_{value}", value
+    return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +217,7 @@ class VideoReader:
         self._context = context = self._stream.codec_context
         # of VP8 and VP9 with alpha the decoder that sees it, which is not FFmpeg's own
         name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.codec.canonical_name)
-        if self._stream.metadata.get("alpha_mode") == "1" and name is not None:
+        if "1" in alpha_modes(self._stream) and name is not None:
             self._context = self._av.CodecContext.create(name, "r")
             self._context.extradata = context.extradata
 

@@ -35,6 +35,7 @@ from unhaze.video.segments import FramesFormat, Workshop, parts_folder, segment_
 from unhaze.video.sources import find_pictures, is_address, is_pattern, numbered
 from unhaze.video.times import format_time
 from unhaze.video.transmission import TransmissionVideo, transmission_target
+from unhaze.video.trial import comes_back
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -179,9 +180,8 @@ def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
     if not read.isdisjoint(map(_identity, written)):
         raise OutputError(f"{target} is the input itself; name another output.")
     second = transmission_target(target) if plan.save_transmission else target
-    for each in (second, _stopped(target)):
-        if _identity(each) in read:
-            raise OutputError(f"{each} is the input, and would be written to; name another output than {target}.")
+    if harmed := [each for each in (second, _stopped(target)) if _identity(each) in read]:
+        raise OutputError(f"{harmed[0]} is the input, and would be written to; name another output than {target}.")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it.")
     begun = plan.resume and is_pattern(target) and parts_folder(target).is_dir()  # some pictures may be there
@@ -194,8 +194,7 @@ def _check_target(source: Path, target: Path, plan: VideoPlan) -> None:
         raise OutputError(f"The folder {target.parent} does not exist; create it first.")
 
 
-def _identity(path: Path) -> Any:
-    """The same for all names of one file, hard links among them."""
+def _identity(path: Path) -> Any:  # the same for all names of one file, hard links among them
     status = path.stat() if path.exists() else None
     return os.path.realpath(path) if status is None else (status.st_dev, status.st_ino)
 
@@ -242,6 +241,11 @@ class _Work:
         info, self._progress = reader.info, progress
         self.pixels = info.pixels(dehazer.max_pixels)
         self.kind = "image2" if is_pattern(target) else container_for(target.suffix)
+        # a file that cannot say how it is turned for display is turned itself
+        self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
+        width, height, aspect = info.width * (2 if plan.view == "beside" else 1), info.height, info.pixel_aspect
+        if self._turns % 2:
+            width, height, aspect = height, width, aspect and 1 / aspect
         self.encoding = choose_encoding(
             info,
             plan.codec,
@@ -249,17 +253,12 @@ class _Work:
             plan.preset,
             pictures=target.suffix if self.kind == "image2" else None,
             container=self.kind,
+            works=lambda encoding: comes_back(info, encoding, self.kind, width, height),
         )
         if self.kind in ("avi", "flv") and self.encoding.encoder in ("libx264", "libx264rgb", "libx265"):
             # AVI has no times, and FLV none below zero, so frames must be stored in the order they are shown
             self.encoding.options["bf"] = "0"
-        # a file that cannot say how it is turned for display is turned itself
-        self._turns = 0 if self.kind in KEEPS_DISPLAY_MATRIX else -info.rotation // 90 % 4
         self._line = DehazeLine(reader, plan, dehazer, self.pixels)
-        width, height = info.width * (2 if plan.view == "beside" else 1), info.height
-        aspect = info.pixel_aspect
-        if self._turns % 2:
-            width, height, aspect = height, width, aspect and 1 / aspect
         self._form = FramesFormat(width, height, info.rate, info.time_base, aspect, describe(info, self.encoding))
         self._written = self.encoding.pixels(info) or self.pixels
         if plan.view == "beside":
@@ -308,9 +307,10 @@ class _Work:
         results = self._line.run(self._encoded, after=after, state=workshop.state(), done=done)
         try:
             for timed, frame, haze in results:
-                workshop.add(frame, timed.pts, self.encoding, self._form)
+                shown = timed.frame.duration or 0
+                workshop.add(frame, timed.pts, self.encoding, self._form, shown)
                 if self.second is not None:
-                    self.second.add(haze, timed.pts)
+                    self.second.add(haze, timed.pts, shown)
                 done += 1
                 if self._progress is not None:
                     self._progress(done, total, (timed.pts - info.start) * info.time_base)
@@ -425,6 +425,7 @@ class _Work:
                 cut=cut,
                 display_matrix=None if self._turns else info.display_matrix,
                 codec_tag=self.encoding.quicktime_tag if self.kind == "mov" else None,
+                pixel_aspect=self._form.pixel_aspect,
             )
 
     def remove(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import UnknownNameError, UnsupportedImageError, UsageError
 from unhaze.video.containers import import_av
-from unhaze.video.pixels import FramePixels, plain_format
+from unhaze.video.pixels import REPACKED, FramePixels, plain_format
 from unhaze.video.sources import PICTURE_CODECS
 
 if TYPE_CHECKING:
@@ -73,8 +75,25 @@ _CONTAINERS = {
 }
 
 
-_INSTEAD = {"webm": "vp9", "3gp": "h264", "3g2": "h264", "mp4": "h264", "flv": "h264", "avi": "h264"}
-"""The codec for a kind of file that cannot hold that of the input."""
+_INSTEAD = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc", "prores"), "matroska": ("h264", "hevc", "ffv1")}
+"""What is tried, in this order, where the codec of the input cannot be written; in other kinds of files H.264, HEVC."""
+
+_INSTEAD_WITH_ALPHA = {"webm": ("vp9",), "mov": ("prores",), "matroska": ("vp9", "ffv1")}
+_STILL_CODECS = ("gif", "apng", "webp")  # whose RGB becomes what every player shows, as that of pictures does
+_TRUSTED = (*_CRF, "prores_ks", "ffv1", "mpeg4", "mpeg2video", "mjpeg")  # that it can be read need not be tried
+
+
+class _UnfitError(UnsupportedImageError):
+    """A codec cannot be written.
+
+    Args:
+        reason: Why, as the beginning of a sentence that ends in what is written in its place.
+        message: What is told where nothing is.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,7 @@ def choose_encoding(
     *,
     pictures: str | None = None,
     container: str | None = None,
+    works: Callable[[Encoding], bool] | None = None,
 ) -> Encoding:
     """The encoder for the frames of ``info``.
 
@@ -156,6 +176,7 @@ def choose_encoding(
         pictures: Ending of the numbered pictures that are written; ``None`` for a video.
         container: FFmpeg's name of the kind of file; where it cannot hold the codec of the input, another one is
             chosen, which is told.
+        works: Whether what a rare encoder makes can be read; where not, another codec is chosen, which is told.
 
     Raises:
         UsageError: There is no such codec or preset, or the codec has no such setting.
@@ -166,37 +187,73 @@ def choose_encoding(
         raise UnknownNameError("video codec", codec, CODECS)
     if pictures is not None:
         return _for_pictures(info, pictures, codec)
-    from_pictures = info.container == "image2"
-    av, wanted, notes = import_av(), codec or ("h264" if from_pictures else info.codec), []
+    wanted = codec or ("h264" if info.container == "image2" else info.codec)
+    try:
+        return _encoding(info, wanted, crf, preset, container, works)
+    except _UnfitError as unfit:
+        if codec is not None or container is None:
+            raise
+        with_alpha = _INSTEAD_WITH_ALPHA.get(container, ()) if info.has_alpha else ()
+        without = _INSTEAD.get(container, ("h264", "hevc"))
+        if info.pixels(None).bits > 8:  # of H.264 few players know more
+            without = tuple(sorted(without, key=lambda each: each == "h264"))
+        if "ffv1" in without and info.codec not in _STILL_CODECS and import_av().Codec(info.codec).lossless:
+            without = ("ffv1", *without)  # what was kept without loss stays so
+        for instead in (*with_alpha, *without):
+            other = info if instead in with_alpha else replace(info, has_alpha=False)
+            with contextlib.suppress(_UnfitError):
+                encoding = _encoding(other, instead, crf, preset, container, works, replaces=True)
+                notes = [f"{unfit.reason}, so the result is {instead}; --codec names another."]
+                if info.has_alpha and not other.has_alpha:
+                    notes.append(f"{instead} in a file of the kind {container} holds no alpha, which is lost.")
+                return replace(encoding, notes=(*notes, *encoding.notes))
+        raise
+
+
+def _encoding(
+    info: VideoInfo,
+    wanted: str,
+    crf: float | None,
+    preset: str | None,
+    container: str | None,
+    works: Callable[[Encoding], bool] | None,
+    replaces: bool = False,
+) -> Encoding:
+    """The encoder that writes the codec ``wanted``; ``replaces``: in the place of that of the input."""
+    av, notes = import_av(), []
     name = _ENCODERS.get(wanted, wanted)
+    hint = "name another one with -o, such as a file that ends in .mkv, or choose another --codec."
     if container is not None and not _holds(container, name):
-        if codec is not None or container not in _INSTEAD:
-            raise UnsupportedImageError(
-                f"A file of the kind {container} cannot hold {wanted}; name another one with -o, such as a file that "
-                "ends in .mkv, or choose another --codec."
-            )
-        notes.append(f"{container} cannot hold {wanted}, so the result is {_INSTEAD[container]}.")
-        wanted = _INSTEAD[container]
-        name = _ENCODERS.get(wanted, wanted)
-    layout = plain_format(info.pixel_format)
-    other = None  # of a video of pictures: what every player shows, which RGB is not
-    if from_pictures and name == "prores_ks":
-        other = "yuva444p10le" if info.has_alpha else "yuv422p10le"
-    elif from_pictures and name in _CRF:
+        message = f"A file of the kind {container} cannot hold {wanted}; {hint}"
+        raise _UnfitError(f"{container} cannot hold {wanted}", message)
+    layout, other = plain_format(info.pixel_format), None
+    if replaces and not info.has_alpha:
+        for old, new in (("yuva", "yuv"), ("gbrap", "gbrp"), ("rgba64", "rgb48"), ("rgba", "rgb24")):
+            layout = layout.replace(old, new)
+    stills = info.container == "image2" or (replaces and info.codec in _STILL_CODECS)
+    mixed = replaces and info.has_alpha and layout == "rgba"  # of which encoders of video know YUV only
+    if (stills or mixed) and name == "prores_ks":  # what every player shows, which RGB is not
+        layout = other = "yuva444p10le" if info.has_alpha else "yuv422p10le"
+    elif (stills or mixed) and info.has_alpha and name.startswith("libvpx"):
+        layout = other = "yuva420p"
+    elif (stills or mixed) and name in _CRF:
         odd = info.width % 2 or info.height % 2
-        deep = info.pixels(None).bits > 8 and name not in ("libvpx", "libx264")  # 10 bits of H.264 play nowhere
-        other = f"yuv4{'44' if odd and name != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
-    layout = other or layout
+        # 10 bits of H.264 play nowhere, and of VP9 there is no encoder here
+        deep = info.pixels(None).bits > 8 and name in ("libx265", "libsvtav1")
+        layout = other = f"yuv4{'44' if odd and name != 'libsvtav1' else '20'}p{'10le' if deep else ''}"
+    elif replaces and layout != plain_format(info.pixel_format):
+        other = layout
     if name == "libx264" and (layout.startswith("gbr") or layout == "rgb24"):
         name = "libx264rgb"
     try:
         known = av.Codec(name, "w")
     except ValueError:
-        notes.append(f"{wanted} can be read but not written, so the result is H.264; --codec names another.")
-        name = "libx264"
-        known = av.Codec(name, "w")
+        reason = f"{wanted} can be read but not written"
+        raise _UnfitError(reason, f"{reason}; {hint}") from None
     formats = [each.name for each in known.video_formats or []]
     chosen = _fitting(layout, formats)
+    if name == "rawvideo" and other is None and info.pixel_format in REPACKED:
+        chosen = info.pixel_format
     if chosen is None and wanted == "prores" and not layout.startswith("gray"):
         chosen = "yuva444p10le" if info.has_alpha else "yuv444p10le" if "444" in layout else "yuv422p10le"
         if layout.startswith(("rgb", "gbr")):
@@ -204,13 +261,17 @@ def choose_encoding(
         if info.codec != "prores":  # which decodes to 12 bits and is written from 10 by every program
             notes.append(f"ProRes holds no {layout}; the result is {chosen}.")
     if chosen is None:
-        raise UnsupportedImageError(
+        raise _UnfitError(
+            f"{wanted} cannot be written with {layout}",
             f"{wanted} cannot hold frames of {info.path} ({layout}) without loss of depth or colour; choose another "
-            "codec, such as --codec ffv1 with -o NAME.mkv."
+            "codec, such as --codec ffv1 with -o NAME.mkv.",
         )
     encoding = Encoding(name, chosen, _options(name, info, crf, preset, wanted), tuple(notes), other)
     if name == "libx264rgb":
-        return replace(encoding, pixel_format="rgb24")
+        encoding = replace(encoding, pixel_format="rgb24")
+    if works is not None and (name not in _TRUSTED or info.has_alpha) and not works(encoding):
+        reason = f"{wanted} ({chosen}) in a file of the kind {container} could not be read again"
+        raise _UnfitError(reason, f"{reason}; {hint}")
     return encoding
 
 
@@ -302,7 +363,18 @@ def _options(name: str, info: VideoInfo, crf: float | None, preset: str | None, 
         options["profile"] = known if known.startswith("dnxhr") else "dnxhr_hq"
     elif name == "ffv1":
         options |= {"level": "3", "slicecrc": "1"}
-    elif name in ("mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "msmpeg4v3", "wmv2", "flv", "h263"):
+    elif name in (
+        "mpeg4",
+        "mpeg2video",
+        "mpeg1video",
+        "mjpeg",
+        "msmpeg4v2",
+        "msmpeg4v3",
+        "wmv1",
+        "wmv2",
+        "flv1",
+        "h263",
+    ):
         options |= {"flags": "+qscale", "global_quality": str(2 * _QUALITY_SCALE), "strict": "-1"}
     return options
 
@@ -313,9 +385,12 @@ def describe(info: VideoInfo, encoding: Encoding) -> dict[str, Any]:
         jpeg, yuv = encoding.encoder == "mjpeg", layout.startswith("yuv")
         matrix = 5 if jpeg else 1 if yuv else 0
         return {"color_primaries": 1, "color_trc": 1, "colorspace": matrix, "color_range": 1 if yuv and not jpeg else 2}
+    matrix = info.matrix if info.codec != "vp8" else 2  # which has one matrix and no place to say so
+    if encoding.pixel_format.startswith(("rgb", "gbr", "bgr")) and matrix != 2:
+        matrix = 0  # lossless JPEG files say that of YUV
     return {
         "color_primaries": info.primaries,
         "color_trc": info.transfer,
-        "colorspace": info.matrix if info.codec != "vp8" else 2,  # which has one matrix and no place to say so
+        "colorspace": matrix,
         "color_range": 2 if info.full_range else info.color_range,
     }

@@ -12,10 +12,10 @@ import itertools
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, get_args
 
-from unhaze.errors import ImageDecodeError, UnsupportedImageError, UsageError
+from unhaze.errors import ImageDecodeError, ImageTooLargeError, UnsupportedImageError, UsageError
 from unhaze.images.budget import DEFAULT_MAX_PIXELS
 from unhaze.video._conversion import MATRICES, FrameConverter, Matrix
-from unhaze.video._layouts import RAW_FORMATS, Y4M_FORMATS, Frame, PixelFormat, StreamInfo
+from unhaze.video._layouts import MAX_SIDE, RAW_FORMATS, Y4M_FORMATS, Frame, PixelFormat, StreamInfo
 
 __all__ = [
     "INPUT_FORMATS",
@@ -39,6 +39,7 @@ _MAGIC = b"YUV4MPEG2"
 _EMPTY = "The input is empty: no frame arrived. Check the program before the pipe."
 _LONGEST_LINE = 4096
 _MOST_DIGITS = 9  # of a side; more is no size, and slow to read
+_SHOWN_DIGITS = 20  # of a side that is no size
 _AHEAD = 64 << 20  # [bytes] taken before they arrive: a header may claim a frame that never comes
 
 
@@ -170,9 +171,14 @@ def _read_y4m_header(stream: BinaryIO) -> StreamInfo:
     tokens = header.decode("ascii", "replace").split()[1:]
     tags = {token[0]: token[1:] for token in tokens if token[0] != "X"}
     extensions = dict(token[1:].partition("=")[::2] for token in tokens if token[0] == "X")
-    size = [tags.get(key, "") for key in "WH"]
-    if not all(value.isdecimal() and len(value) <= _MOST_DIGITS and int(value) > 0 for value in size):
+    size = [tags.get(key, "").lstrip("0") for key in "WH"]
+    if not all(value.isdecimal() for value in size):
         raise ImageDecodeError("The header of the y4m stream is damaged: it gives no width and height.")
+    if any(len(value) > _MOST_DIGITS for value in size):
+        sides = "x".join(value if len(value) <= _SHOWN_DIGITS else f"{value[:_SHOWN_DIGITS]}..." for value in size)
+        raise ImageTooLargeError(
+            f"Frames of {sides} pixels are above the limit of {MAX_SIDE:,} on a side; check the size of the stream."
+        )
     name = tags.get("C", "420jpeg")
     if name not in Y4M_FORMATS:
         raise UnsupportedImageError(

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import OutputError, UnsupportedImageError
+from unhaze.video.aspect import ROOM, write_pixel_aspect
 from unhaze.video.containers import import_av
 from unhaze.video.segments import NO_SPACE
-from unhaze.video.sources import file_url, open_source
+from unhaze.video.sources import alpha_modes, file_url, open_source
 
 if TYPE_CHECKING:
     from unhaze.video.containers import VideoInfo
@@ -46,14 +47,17 @@ _PLACED_TAGS = (
     *("description", "synopsis", "composer", "creation_time", "make", "model", "location", "location-eng", "encoder"),
     *("keywords", "track", "disc", "show", "episode_id", "network", "year", "timecode"),
 )
+_UNTAGGED = {"bgr24": 24, "bgra": 32}  # what AVI knows by the bits of a pixel alone
+_RIFF_TAGS = ("avi", "matroska", "nut")  # kinds of files with one list of tags of codecs, that of AVI
 _COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 _COVERS = {"mjpeg": "jpg", "tiff": "tif"}  # endings of pictures that differ from the names of their codecs
 _MP4_COVERS = ("mjpeg", "png", "bmp")
 _NAMED = ("filename", "mimetype")
+_ASPECT_TOLERANCE = 0.01  # some kinds of files round it
 _LEFT_OUT_FIRST = ("data", "attachment", "subtitle", "audio", "video")
 
 
-_Marks = tuple[Sequence[int] | None, str | None]  # display matrix, and tag of the codec
+_Marks = tuple[Sequence[int] | None, str | None, Fraction | None]  # display matrix, tag of the codec, pixel aspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def write_video(
     cut: Cut | None = None,
     display_matrix: Sequence[int] | None = None,
     codec_tag: str | None = None,
+    pixel_aspect: Fraction | None = None,
 ) -> list[str]:
     """Join the pieces, and copy everything else of ``source``.
 
@@ -98,6 +103,7 @@ def write_video(
         cut: The part that is shown.
         display_matrix: How the frames are turned for display.
         codec_tag: Four letters by which QuickTime tells variants of a codec; ``None`` where the codec says it itself.
+        pixel_aspect: Width of a pixel relative to its height; ``None`` if it is not known.
 
     Returns:
         Sentences on what could not be copied.
@@ -109,11 +115,12 @@ def write_video(
     av = import_av()
     left_out: set[str] = set()
     notes: list[str] = []
+    marks = (display_matrix, codec_tag, pixel_aspect)
     while True:
-        refused = _try(
-            workshop, info, target, kind, source, time_base, cut or Cut(), (display_matrix, codec_tag), left_out, notes
-        )
+        refused = _try(workshop, info, target, kind, source, time_base, cut or Cut(), marks, left_out, notes)
         if refused is None:
+            if pixel_aspect is not None and pixel_aspect != 1:
+                notes += _keep_aspect(av, target, kind, pixel_aspect)
             return notes
         following = [each for each in _LEFT_OUT_FIRST if each not in left_out and each in refused.kinds]
         if not following:
@@ -230,17 +237,27 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _add_video(new: Any, piece: Any, old: Any, time_base: Fraction, marks: _Marks) -> Any:
-    display_matrix, codec_tag = marks
+    display_matrix, codec_tag, pixel_aspect = marks
     stream = new.add_stream_from_template(piece, opaque=True)
-    if piece.codec_context.name == "rawvideo":  # where the tag is the only sign of what the samples are
+    raw = piece.codec_context.name == "rawvideo"
+    if raw and new.format.name == "avi" and piece.codec_context.pix_fmt in _UNTAGGED:
+        stream.codec_context.bits_per_coded_sample = _UNTAGGED[piece.codec_context.pix_fmt]
+    elif raw:  # where the tag is the only sign of what the samples are
         stream.codec_context.codec_tag = piece.codec_context.codec_tag
     elif codec_tag is not None:
         stream.codec_context.codec_tag = codec_tag
+    elif new.format.name in _RIFF_TAGS and piece.container.format.name != "mov,mp4,m4a,3gp,3g2,mj2":
+        # of which a codec may have several, one for each layout; the first would be taken
+        stream.codec_context.codec_tag = piece.codec_context.codec_tag
     stream.time_base = time_base
+    if pixel_aspect is not None:
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
     if old is not None:
         stream.metadata.update(_kept(old.metadata))
-        stream.metadata.update({key: value for key, value in old.metadata.items() if key == "alpha_mode"})
         stream.disposition = old.disposition
+    stream.metadata.update({"alpha_mode": "1"} if "1" in alpha_modes(piece) else {})
+    if new.format.name in ("matroska", "webm") and pixel_aspect not in (None, 1):
+        stream.metadata["title"] = stream.metadata.get("title", "") + ROOM
     if display_matrix is not None:
         stream.set_display_matrix(display_matrix)
     return stream
@@ -256,6 +273,16 @@ def _attach_cover(av: Any, new: Any, source: Any, old: Any) -> None:
     name = tags.get("filename") or f"cover.{_COVERS.get(codec, codec)}"
     stream = new.add_attachment(name, tags.get("mimetype") or f"image/{codec.replace('mjpeg', 'jpeg')}", data)
     stream.metadata.update({key: value for key, value in _kept(old.metadata).items() if key.lower() not in _NAMED})
+
+
+def _keep_aspect(av: Any, target: Path, kind: str, aspect: Fraction) -> list[str]:
+    """Put the pixel aspect where the muxer does not; a sentence where that cannot be."""
+    write_pixel_aspect(target, kind, aspect)
+    with av.open(file_url(target)) as written:
+        found = written.streams.video[0].sample_aspect_ratio
+    same = found is not None and abs(found / aspect - 1) < _ASPECT_TOLERANCE
+    what = f"that the pixels of the video are {aspect.numerator}:{aspect.denominator} (width to height)"
+    return [] if same else [f"A file of the kind {kind} cannot say {what}; one that ends in .mkv can."]
 
 
 def _cut_chapters(chapters: list[Any], cut: Cut) -> list[Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any]
 
-__all__ = ["FramePixels", "is_handled", "plain_format", "turned"]
+__all__ = ["REPACKED", "FramePixels", "is_handled", "plain_format", "turned"]
 
 # layouts of the same samples in another order; what FFmpeg converts here loses nothing
 _PLAIN = {
@@ -51,6 +51,12 @@ _PLAIN = {
     "rgb555le": "rgb24",
     "rgb565le": "rgb24",
 }
+REPACKED = (
+    *("nv12", "nv21", "nv16", "nv24", "p010le", "p210le", "yuyv422", "uyvy422", "bgr24", "bgr0", "rgb0", "0rgb"),
+    *("0bgr", "bgra", "argb", "abgr", "rgb48be", "rgba64be", "gray16be"),
+)
+"""Those layouts to which frames can be brought back, too, without loss."""
+
 _YUV = re.compile(r"yuva?(420|422|440|444)p(9|10|12|14|16)?(?:le)?")
 _PLANAR_RGB = re.compile(r"gbra?p(9|10|12|14|16)?(?:le)?")
 _GRAY = re.compile(r"gray(9|10|12|14|16)?(?:le)?")

@@ -88,12 +88,14 @@ class Piece:
         times: When its frames are shown [time base], in their order.
         packets: For each packet, in the order of the file, the numbers of the frames that give its times of
             presentation and decoding, counted from the first frame of the video; the latter may be negative.
+        shown: How long its last frame is shown [time base]; 0 if that is not known.
         state: Checksum of what was kept with it; ``None`` where that is nothing.
     """
 
     path: Path
     times: list[int]
     packets: list[tuple[int, int]]
+    shown: int = 0
     state: str | None = None
 
 
@@ -176,7 +178,8 @@ class Workshop:
             path = self.folder / stored["file"]
             if check != hashlib.sha256(json.dumps(stored).encode()).hexdigest() or stored["sha256"] != _checksum(path):
                 return None
-            return Piece(path, stored["times"], [(pts, dts) for pts, dts in stored["packets"]], stored["state"])
+            packets = [(pts, dts) for pts, dts in stored["packets"]]
+            return Piece(path, stored["times"], packets, stored["shown"], stored["state"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -196,8 +199,8 @@ class Workshop:
         except (OSError, ValueError, EOFError, BadZipFile):
             return {}
 
-    def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat) -> None:
-        """Code the next frame, shown at ``pts``."""
+    def add(self, frame: VideoFrame, pts: int, encoding: Encoding, form: FramesFormat, shown: int = 0) -> None:
+        """Code the next frame, shown at ``pts`` and, if it is the last, for ``shown``; 0 if that is not known."""
         try:
             if self._writer is None:
                 if not self._is_open:
@@ -205,6 +208,7 @@ class Workshop:
                 stem = self.folder / f"{len(self.pieces) + 1:05d}"
                 self._writer = _PieceWriter(stem, self.frames, encoding, form)
             self._writer.add(frame, pts)
+            self._writer.shown = shown
         except (OSError, self._av.FFmpegError) as error:
             raise self._explained(error) from error
 
@@ -250,6 +254,7 @@ class Workshop:
                 "sha256": _checksum(piece.path),
                 "times": piece.times,
                 "packets": piece.packets,
+                "shown": piece.shown,
                 "state": piece.state,
             }
             check = hashlib.sha256(json.dumps(stored).encode()).hexdigest()
@@ -272,7 +277,8 @@ class Workshop:
     def packets(self) -> Iterator[Any]:
         """The packets of all pieces in order, each with ``pts``, ``dts`` and ``duration`` in the time base."""
         times = [time for piece in self.pieces for time in piece.times]
-        step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else 1
+        last = self.pieces[-1].shown
+        step = max(1, (times[-1] - times[0]) // (len(times) - 1)) if len(times) > 1 else max(1, last)
         for piece in self.pieces:
             count = 0
             with suppress(self._av.FFmpegError), self._av.open(file_url(piece.path)) as container:
@@ -281,7 +287,7 @@ class Workshop:
                         continue
                     shown, decoded = piece.packets[count]
                     count += 1
-                    following = times[shown + 1] if shown + 1 < len(times) else times[shown] + step
+                    following = times[shown + 1] if shown + 1 < len(times) else times[shown] + (last or step)
                     packet.pts = times[shown]
                     packet.dts = times[decoded] if decoded >= 0 else times[0] + decoded * step
                     packet.duration = following - times[shown]
@@ -304,6 +310,7 @@ class _PieceWriter:
     def __init__(self, stem: Path, first: int, encoding: Encoding, form: FramesFormat) -> None:
         av = import_av()
         self.times: list[int] = []
+        self.shown = 0
         self._packets: list[tuple[int, int]] = []
         self._first, self._form = first, form
         self._unit = 1 / form.rate
@@ -338,6 +345,8 @@ class _PieceWriter:
         stream.time_base = form.time_base
         context = stream.codec_context
         context.pix_fmt = encoding.pixel_format
+        if encoding.encoder.startswith("libvpx") and encoding.pixel_format in ("yuva420p", "gbrap"):
+            stream.metadata["alpha_mode"] = "1"
         if form.pixel_aspect is not None:
             context.sample_aspect_ratio = form.pixel_aspect
         for name, value in form.tags.items():
@@ -381,7 +390,7 @@ class _PieceWriter:
         self._container.close()
         if sorted(number for number, _ in self._packets) != list(range(self._first, self._first + len(self.times))):
             raise OutputError(f"The encoder lost frames of {self.path}; choose another codec with --codec.")
-        return Piece(self.path, self.times, self._packets)
+        return Piece(self.path, self.times, self._packets, self.shown)
 
     def leave(self) -> None:
         """Close the file with what it holds."""

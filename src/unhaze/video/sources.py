@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PICTURE_CODECS",
     "Pictures",
+    "alpha_modes",
     "file_url",
     "find_pictures",
     "is_address",
@@ -215,6 +216,11 @@ def video_stream(container: InputContainer, name: str) -> Any:
     if found[0].codec_context is None:
         raise UnsupportedImageError(f"{name} is coded in a way that cannot be decoded here.")
     return found[0]
+
+
+def alpha_modes(stream: Any) -> list[str]:
+    """What a stream of Matroska says of its alpha: ``["1"]`` where there is some."""
+    return [value for key, value in stream.metadata.items() if key.lower() == "alpha_mode"]
 
 
 @dataclass

@@ -106,9 +106,9 @@ class TransmissionVideo:
         gray = np.asarray(transmission * 255 + 0.5, np.uint8)
         return turned(self._pixels.to_frame(np.repeat(gray[..., None], 3, axis=2)), self._turns)
 
-    def add(self, frame: VideoFrame, pts: int) -> None:
-        """Code the next frame, shown at ``pts``."""
-        self.workshop.add(frame, pts, self._encoding, self._form)
+    def add(self, frame: VideoFrame, pts: int, shown: int = 0) -> None:
+        """Code the next frame, shown at ``pts`` and, if it is the last, for ``shown``; 0 if that is not known."""
+        self.workshop.add(frame, pts, self._encoding, self._form, shown)
 
     def write(self, cut: Cut | None, *, display_matrix: Any) -> None:
         """Make the video of all pieces."""
@@ -122,4 +122,5 @@ class TransmissionVideo:
                 time_base=self._info.time_base,
                 cut=cut,
                 display_matrix=display_matrix,
+                pixel_aspect=self._form.pixel_aspect,
             )

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from unhaze.data.synthetic import _haze
 from unhaze.data.synthetic import scenes as synthetic
 from unhaze.data.synthetic.scenes import (
     SKY_DEPTH,
@@ -289,7 +290,7 @@ def test_high_key_pictures_are_bright_and_clear(street):
 def test_rooms_are_farthest_inside():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        depth = np.exp(synthetic._room(rng, 48, 64))
+        depth = np.exp(_haze._room(rng, 48, 64))
         assert np.isfinite(depth).all()
         border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
         assert depth[1:-1, 1:-1].max() >= border.max() * 0.999

@@ -15,7 +15,9 @@ from unhaze.models.layers.channel_attention import apply_channel_attention, chan
 from unhaze.models.layers.content_attention import ContentAttention  # noqa: E402
 from unhaze.models.layers.deform import deform_conv2d  # noqa: E402
 from unhaze.models.layers.detail_conv import DetailConv, fold_detail_convs  # noqa: E402
-from unhaze.models.layers.norms import ChannelNorm  # noqa: E402
+from unhaze.models.layers.feature_attention import AttentionBlock  # noqa: E402
+from unhaze.models.layers.msbdn import BackProjection, ResidualBlock  # noqa: E402
+from unhaze.models.layers.norms import ChannelNorm, normalised  # noqa: E402
 from unhaze.models.layers.padding import pad_to_multiple  # noqa: E402
 from unhaze.models.layers.window_transformer import RescaleNorm, SkipMerge, WindowMixer  # noqa: E402
 
@@ -215,3 +217,46 @@ def test_channel_attention_equals_the_long_way():
     project = torch.nn.Conv2d(12, 5, 1).double()
     mixed = (similarity @ value.flatten(2).unflatten(1, (3, 4))).flatten(1, 2).unflatten(2, (4, 5))
     torch.testing.assert_close(apply_channel_attention(similarity, value, project.weight, project.bias), project(mixed))
+
+
+def test_the_attention_block_weighs_its_change_per_channel_then_per_pixel():
+    block, x = scramble(AttentionBlock(16)), torch.randn(2, 16, 5, 4).double()
+    change = block.conv2(F.relu(block.conv1(x)) + x)
+    rows = change.mean((2, 3))
+    of_channel = F.linear(rows, block.channel.squeeze.weight[..., 0, 0], block.channel.squeeze.bias).relu()
+    of_channel = F.linear(of_channel, block.channel.excite.weight[..., 0, 0], block.channel.excite.bias).sigmoid()
+    change = change * of_channel[..., None, None]
+    pixels = change.permute(0, 2, 3, 1)
+    of_pixel = F.linear(pixels, block.pixel.squeeze.weight[..., 0, 0], block.pixel.squeeze.bias).relu()
+    of_pixel = F.linear(of_pixel, block.pixel.excite.weight[..., 0, 0], block.pixel.excite.bias).sigmoid()
+    torch.testing.assert_close(block(x), x + (pixels * of_pixel).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("detail", [True, False, None])
+def test_a_tenth_of_what_a_residual_block_finds_is_added(detail):
+    block, x = scramble(ResidualBlock(4, detail=detail)), torch.randn(1, 4, 6, 5).double()
+    y = block.conv1(x)
+    y = block.conv2(y.clamp(min=0) + block.relu.weight * y.clamp(max=0))
+    torch.testing.assert_close(block(x), x + 0.1 * y)
+
+
+def test_back_projection_corrects_by_each_earlier_map_the_farthest_first():
+    block, x = scramble(BackProjection(16, 2, first="up")), torch.randn(1, 16, 4, 3).double()
+    far, near = torch.randn(1, 4, 16, 12).double(), torch.randn(1, 8, 8, 6).double()
+    (up0, up1), (down0, down1) = block.up, block.down
+    expected = x + down0(down1(up1(up0(x)) - far))
+    expected = expected + down0(up0(expected) - near)
+    torch.testing.assert_close(block(x, (far, near)), expected)
+
+
+def test_back_projection_leaves_a_map_that_agrees_with_the_earlier_one():
+    block, x = scramble(BackProjection(8, 1, first="down")), torch.randn(1, 8, 6, 4).double()
+    with torch.no_grad():
+        block.up[0][0].bias.zero_()
+    torch.testing.assert_close(block(x, (block.down[0](x),)), x)
+
+
+def test_plain_normalisation_is_that_of_instances_and_takes_a_single_pixel():
+    x = 3 + torch.randn(2, 3, 4, 5).double()
+    torch.testing.assert_close(normalised(x), F.instance_norm(x))
+    assert not normalised(x[..., :1, :1]).any()

@@ -18,6 +18,14 @@ def test_other_names_are_reported_with_near_ones(name):
         check_device(name)
 
 
+def make_devices(monkeypatch, kind, count):
+    """As if torch had this many devices of a kind; of the processor there is always one."""
+    if kind != "cpu":
+        module = getattr(torch, kind)
+        monkeypatch.setattr(torch.backends.mps if kind == "mps" else module, "is_available", lambda: count > 0)
+        monkeypatch.setattr(module, "device_count", lambda: count)
+
+
 @pytest.mark.parametrize(
     ("name", "there", "reported"),
     [
@@ -29,14 +37,14 @@ def test_other_names_are_reported_with_near_ones(name):
     ],
 )
 def test_a_device_that_is_not_there_is_reported_in_a_sentence(monkeypatch, name, there, reported):
-    monkeypatch.setattr("unhaze.models.layers.device._count", lambda kind: there)
+    make_devices(monkeypatch, name.partition(":")[0], there)
     with pytest.raises(UsageError, match=reported):
         choose_device(name)
 
 
 @pytest.mark.parametrize(("name", "kind", "index"), [("cuda:1", "cuda", 1), ("mps", "mps", None), ("xpu:0", "xpu", 0)])
 def test_a_device_that_is_there_is_taken(monkeypatch, name, kind, index):
-    monkeypatch.setattr("unhaze.models.layers.device._count", lambda kind: 2)
+    make_devices(monkeypatch, kind, 2)
     device = choose_device(name)
     assert (device.type, device.index) == (kind, index)
 

@@ -144,11 +144,11 @@ def test_first_calls_may_come_from_several_threads(name):
 
 def test_a_file_is_opened_once_until_it_changes(tmp_path):
     first, second = (OnnxEngine(WEIGHTS, engine="onnxruntime", threads=1) for _ in range(2))
-    assert first._session() is second._session()
-    assert first._session() is not OnnxEngine(WEIGHTS, engine="onnxruntime", threads=2)._session()
+    assert first.open() is second.open()
+    assert first.open() is not OnnxEngine(WEIGHTS, engine="onnxruntime", threads=2).open()
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(WEIGHTS.read_bytes())
-    before = OnnxEngine(copy, engine="onnxruntime", threads=1)._session()
+    before = OnnxEngine(copy, engine="onnxruntime", threads=1).open()
     copy.write_bytes(b"not a network")
     with pytest.raises(MissingError, match=r"copy\.onnx cannot be run \(onnxruntime"):
         OnnxEngine(copy, engine="onnxruntime", threads=1).run(view=view())
@@ -162,7 +162,7 @@ def broken(*_):
 def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypatch):
     installed("openvino", "onnxruntime")
     monkeypatch.setitem(onnx_engine._OPENERS, "openvino", broken)
-    onnx_engine._open.cache_clear()
+    close_engines()
     engine = OnnxEngine(WEIGHTS)
     assert engine.name == "openvino"
     assert engine.info.name == engine.name == "onnxruntime"
@@ -172,7 +172,7 @@ def test_a_broken_openvino_gives_way_unless_it_was_asked_for(installed, monkeypa
     monkeypatch.setenv(ENGINE_VARIABLE, "openvino")
     with pytest.raises(MissingError, match="libtbb"):
         OnnxEngine(WEIGHTS).info  # noqa: B018
-    onnx_engine._open.cache_clear()
+    close_engines()
 
 
 def test_onnxruntime_is_always_there():
@@ -193,10 +193,10 @@ def test_onnxruntime_neither_reports_nor_leaves_an_id(tmp_path):
 def test_engines_are_opened_again_after_they_were_closed():
     engine = OnnxEngine(WEIGHTS, engine="onnxruntime", threads=1)
     before = engine.run(view=view())
-    opened = engine._session()
+    opened = engine.open()
     close_engines()
     again = OnnxEngine(WEIGHTS, engine="onnxruntime", threads=1)
-    assert again._session() is not opened
+    assert again.open() is not opened
     after = again.run(view=view())
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert engine.run(view=view()).keys() == before.keys()  # one that is in use stays

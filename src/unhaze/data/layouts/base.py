@@ -207,7 +207,14 @@ def open_layout(
     if not root.is_dir():
         raise UsageError(f"There is no folder {root}; give the folder that holds {layout.name}.")
     hazy, clear, folder = _find_sides(layout, root, split)
-    found = Found(layout.name, split, root, folder, hazy, clear, _pair(layout, hazy.names, clear.names))
+    # releases in several parts keep hazy pictures in sub-folders and all clear ones in one
+    anywhere = not any("/" in name for name in clear.names)
+    tried = [
+        pair_with(hazy.names, clear.names, rule.name, rule.keys, shared=rule.shared, anywhere=anywhere)
+        for rule in layout.rules
+    ]
+    pairing = max(tried, key=lambda outcome: len(outcome.pairs))  # the first among equals
+    found = Found(layout.name, split, root, folder, hazy, clear, pairing)
     options = {"border": layout.border, **options}
     return found.dataset(published=layout.parts[split].pairs, strict=strict, **options)
 
@@ -300,21 +307,10 @@ def _only(side: Listing, numbers: tuple[int, int] | None) -> Listing:
     """The pictures whose leading number lies in a range."""
     if numbers is None:
         return side
-    first, last = numbers
-    kept = [name for name in side.names if first <= _leading_number(name) <= last]
+    leading = [re.match(r"\d+", posixpath.basename(name)) for name in side.names]
+    within = range(numbers[0], numbers[1] + 1)
+    kept = [name for name, match in zip(side.names, leading, strict=True) if match and int(match[0]) in within]
     return Listing(side.root, tuple(kept), side.ignored)
-
-
-def _leading_number(name: str) -> int:
-    match = re.match(r"\d+", posixpath.basename(name))
-    return int(match[0]) if match else -1
-
-
-def _pair(layout: Layout, hazy: Sequence[str], clear: Sequence[str]) -> Pairing:
-    # releases in several parts keep hazy pictures in sub-folders and all clear ones in one
-    anywhere = not any("/" in name for name in clear)
-    tried = [pair_with(hazy, clear, r.name, r.keys, shared=r.shared, anywhere=anywhere) for r in layout.rules]
-    return max(tried, key=lambda outcome: len(outcome.pairs))  # the first among equals
 
 
 def descend(root: Path, place: str) -> Path | None:

@@ -54,23 +54,18 @@ class FolderPair:
         """
         root = Path(root)
         folder = root if split in (None, "all") else root / str(split)
-        sides = [
-            list_pictures(_side(folder, given, names, what), READ_SUFFIXES)
-            for given, names, what in ((hazy, HAZY, "hazy"), (clear, CLEAR, "clear"))
-        ]
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}; give the one that holds the hazy and the clear pictures.")
+        sides = []
+        for given, names, what in ((hazy, HAZY, "hazy"), (clear, CLEAR, "clear")):
+            side = first_child(folder, names) if given is None else folder / given
+            if side is None or not side.is_dir():
+                wanted = ", ".join(names) if given is None else given
+                raise UsageError(f"{folder} has no folder of {what} pictures ({wanted}); name it with {what}=FOLDER.")
+            sides.append(list_pictures(side, READ_SUFFIXES))
         outcome = pair_names(sides[0].names, sides[1].names, pairing)
         found = Found(self.name, split or "all", root, folder, sides[0], sides[1], outcome)
         return found.dataset(strict=strict, **options)
 
 
 FOLDERS = FolderPair()
-
-
-def _side(folder: Path, given: str | None, names: tuple[str, ...], what: str) -> Path:
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}; give the one that holds the hazy and the clear pictures.")
-    found = first_child(folder, names) if given is None else folder / given
-    if found is None or not found.is_dir():
-        wanted = ", ".join(names) if given is None else given
-        raise UsageError(f"{folder} has no folder of {what} pictures ({wanted}); name it with {what}=FOLDER.")
-    return found

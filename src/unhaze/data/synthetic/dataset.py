@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,12 +19,9 @@ from unhaze.data.dataset import Sample, Transform, in_range, own
 from unhaze.data.layouts.base import Report
 from unhaze.data.synthetic import scenes as synthetic
 from unhaze.data.synthetic.night import draw_lamps, night_view
-from unhaze.data.synthetic.scenes import AIRLIGHT_GRID, SceneBank, SynthesisConfig, synthesize
+from unhaze.data.synthetic.scenes import AIRLIGHT_GRID, SceneBank, SynthesisConfig, synthesize, to_bytes
 from unhaze.errors import UnknownNameError, UsageError
 from unhaze.types import DepthMap
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["SYNTHETIC", "SyntheticDataset", "SyntheticEntry"]
 
@@ -94,14 +91,24 @@ class SyntheticDataset:
         """Sample ``index`` of ``epoch``; every epoch has new ones."""
         number = epoch * self.length + index
         rng = np.random.default_rng((self.seed, number, _NIGHT_STREAM))
-        sample = self._night(number, rng) if rng.random() < self.night else self._day(number)
+        kind = "night" if rng.random() < self.night else "day"
+        if kind == "night":
+            made = self._night(number, rng)
+        else:
+            made = synthesize(self.bank, self.config, self.seed, number, *self.size)
+        depth = None if made.depth is None else DepthMap(made.depth, "metric")
+        meta: dict[str, Any] = {
+            "dataset": self.name,
+            "split": self.split,
+            "kind": kind,
+            "transmission": made.transmission,
+            "airlight": made.airlight,
+            "in_srgb": made.in_srgb,
+        }
+        sample = Sample(made.hazy, made.clear, depth, f"{number:08d}", meta)
         return sample if self.transform is None else own(self.transform(sample, rng))
 
-    def _day(self, number: int) -> Sample:
-        made = synthesize(self.bank, self.config, self.seed, number, *self.size)
-        return self._sample(made, number, kind="day")
-
-    def _night(self, number: int, rng: np.random.Generator) -> Sample:
+    def _night(self, number: int, rng: np.random.Generator) -> synthetic.Sample:
         # at night nothing is degraded before the lamps are lit
         clean = replace(self.config, clear=0.0, noise=0.0, blur=0.0, shrink=0.0, jpeg=0.0)
         made = synthesize(self.bank, clean, self.seed, number, *self.size)
@@ -114,20 +121,15 @@ class SyntheticDataset:
             glow=rng.uniform(0.2, 1.0),
         )
         grid = np.asarray(cv2.resize(view.airlight, (AIRLIGHT_GRID,) * 2, interpolation=cv2.INTER_AREA), np.float32)
-        shot = replace(made, hazy=_shoot(view.hazy, rng), clear=_to_bytes(view.clear), airlight=grid, in_srgb=False)
-        return self._sample(shot, number, kind="night")
-
-    def _sample(self, made: synthetic.Sample, number: int, kind: str) -> Sample:
-        depth = None if made.depth is None else DepthMap(made.depth, "metric")
-        meta: dict[str, Any] = {
-            "dataset": self.name,
-            "split": self.split,
-            "kind": kind,
-            "transmission": made.transmission,
-            "airlight": made.airlight,
-            "in_srgb": made.in_srgb,
-        }
-        return Sample(made.hazy, made.clear, depth, f"{number:08d}", meta)
+        # a camera in the dark: noise that grows with the root of the light, and JPEG
+        shot, read = rng.uniform(0.0, 0.03), rng.uniform(0.002, 0.02)
+        deviation = np.sqrt(np.float32(shot**2) * view.hazy + np.float32(read**2))
+        pixels = to_bytes(view.hazy + rng.standard_normal(view.hazy.shape, np.float32) * deviation)
+        if rng.random() < 0.6:
+            stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))])[1]
+            # encoded and decoded without regard to the order of channels, which swaps them twice
+            pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
+        return replace(made, hazy=pixels, clear=to_bytes(view.clear), airlight=grid, in_srgb=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +178,3 @@ class SyntheticEntry:
 
 
 SYNTHETIC = SyntheticEntry()
-
-
-def _shoot(hazy: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What a camera in the dark makes of a picture: noise that grows with the root of the light, and JPEG."""
-    shot, read = rng.uniform(0.0, 0.03), rng.uniform(0.002, 0.02)
-    deviation = np.sqrt(np.float32(shot**2) * hazy + np.float32(read**2))
-    pixels = _to_bytes(hazy + rng.standard_normal(hazy.shape, np.float32) * deviation)
-    if rng.random() < 0.6:
-        stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))])[1]
-        # encoded and decoded without regard to the order of channels, which swaps them twice
-        pixels = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
-    return pixels
-
-
-def _to_bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(image * 255 + np.float32(0.5), 0, 255), np.uint8)

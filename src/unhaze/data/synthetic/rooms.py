@@ -158,22 +158,25 @@ def _paint(
         thing, wall = number // 6, number < 6
         key = -int(number) if number in (2, 3) else int(thing)  # floor and ceiling have paint of their own
         base = own.setdefault(key, _base_color(rng, wall=wall and number != 2))
-        seen = face == number
         strength = rng.choice([0.15, 0.5, 1.0], p=[0.45, 0.3, 0.25])
-        texture = _texture(rng, pictures)
-        sampled = _sampled(texture, place * np.float32(_TEXTURE / rng.uniform(0.4, 3.0)), seen)
+        # a square part of a picture, mirrored endlessly
+        picture = pictures[int(rng.integers(len(pictures)))]
+        side = int(min(picture.shape[:2]) * rng.uniform(0.25, 1.0))
+        top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
+        square = picture[top : top + side, left : left + side]
+        square = np.asarray(cv2.resize(square, (_TEXTURE, _TEXTURE), interpolation=cv2.INTER_AREA), np.float32)
+        texture = square / np.float32(255)
+        scaled = place * np.float32(_TEXTURE / rng.uniform(0.4, 3.0))
+        # only the box around what is seen of the face is looked up
+        seen = face == number
+        left, top, width, height = cv2.boundingRect(seen.astype(np.uint8))
+        part = np.s_[top : top + height, left : left + width]
+        x, y = (np.ascontiguousarray(scaled[part][..., i]) for i in (0, 1))
+        sampled = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)[seen[part]]
         gray = sampled.mean(axis=1, keepdims=True) / max(float(texture.mean()), 0.05)
         painted = base * (1 + np.float32(strength) * (gray - 1))
         colors[seen] = sampled if strength == 1.0 and rng.random() < 0.5 else painted
     return np.clip(colors, 0.01, 0.98)
-
-
-def _sampled(texture: FloatArray, place: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """Colours of a texture, mirrored endlessly, at the places that are seen, (n, 3)."""
-    left, top, width, height = cv2.boundingRect(seen.astype(np.uint8))
-    part = np.s_[top : top + height, left : left + width]
-    x, y = (np.ascontiguousarray(place[part][..., i]) for i in (0, 1))
-    return np.asarray(cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)[seen[part]], np.float32)
 
 
 def _base_color(rng: np.random.Generator, *, wall: bool) -> FloatArray:
@@ -185,20 +188,17 @@ def _base_color(rng: np.random.Generator, *, wall: bool) -> FloatArray:
     return np.clip(value * (1 + tint), 0.02, 0.95).astype(np.float32)
 
 
-def _texture(rng: np.random.Generator, pictures: Sequence[ByteArray]) -> FloatArray:
-    """A square part of a picture, reflectance in [0, 1]."""
-    picture = pictures[int(rng.integers(len(pictures)))]
-    side = int(min(picture.shape[:2]) * rng.uniform(0.25, 1.0))
-    top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
-    part = cv2.resize(picture[top : top + side, left : left + side], (_TEXTURE, _TEXTURE), interpolation=cv2.INTER_AREA)
-    return np.asarray(part, np.float32) / np.float32(255)
-
-
 def _light(
     rng: np.random.Generator, points: FloatArray, face: NDArray[np.int32], boxes: _Boxes, size: FloatArray
 ) -> FloatArray:
     """Light on each pixel (h, w): from lamps, by Lambert's law, and from everywhere, less of it in corners."""
-    normals = _normals(face, boxes)
+    # normals of the faces (h, w, 3), their sign left open
+    turns = np.concatenate([np.zeros(1, np.float32), boxes.turn])[face // 6]
+    axis = face % 6 // 2
+    along_x = np.stack([np.cos(turns), np.zeros_like(turns), -np.sin(turns)], axis=-1)
+    along_z = np.stack([np.sin(turns), np.zeros_like(turns), np.cos(turns)], axis=-1)
+    upwards = np.broadcast_to(np.array([0, 1, 0], np.float32), along_x.shape)
+    normals = np.where((axis == 0)[..., None], along_x, np.where((axis == 1)[..., None], upwards, along_z))
     total = np.full(face.shape, _BOUNCE * rng.uniform(0.5, 1.5), np.float32)
     for _ in range(int(rng.integers(1, 4))):
         lamp = np.array(
@@ -211,16 +211,6 @@ def _light(
     low = np.array([-size[0] / 2, 0, 0], np.float32)
     edge = np.sort(np.minimum(points - low, low + size - points), axis=2)[..., 1]  # to the second nearest wall
     return total * (1 - np.float32(rng.uniform(0, 0.5)) * np.exp(-np.abs(edge) / np.float32(0.25)))
-
-
-def _normals(face: NDArray[np.int32], boxes: _Boxes) -> FloatArray:
-    """Normals of the faces, (h, w, 3), their sign left open."""
-    turns = np.concatenate([np.zeros(1, np.float32), boxes.turn])[face // 6]
-    axis = face % 6 // 2
-    along_x = np.stack([np.cos(turns), np.zeros_like(turns), -np.sin(turns)], axis=-1)
-    along_z = np.stack([np.sin(turns), np.zeros_like(turns), np.cos(turns)], axis=-1)
-    upwards = np.broadcast_to(np.array([0, 1, 0], np.float32), along_x.shape)
-    return np.where((axis == 0)[..., None], along_x, np.where((axis == 1)[..., None], upwards, along_z))
 
 
 def _expose(rng: np.random.Generator, light: FloatArray) -> ByteArray:

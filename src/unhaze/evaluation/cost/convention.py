@@ -67,9 +67,10 @@ def count_calls(module: nn.Module, call: Callable[[], object]) -> ConventionCoun
     tally = _Tally()
 
     def note(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if type(part) in _LAYERS:
+        macs = _macs_of(part, inputs, output)
+        if macs is not None:
             tally.layers.add(part)
-            tally.macs += _LAYERS[type(part)](part, inputs[0], output)
+            tally.macs += macs
         for kind, rule in _BLOCKS.items():
             if isinstance(part, kind):
                 rule(tally, part, inputs, output)
@@ -92,63 +93,49 @@ def _inputs(layer: Any) -> int:
     return int(layer.in_channels // layer.groups * math.prod(layer.kernel_size))
 
 
-def _convolution(layer: Any, _x: Tensor, y: Tensor) -> int:
-    return y.numel() * _inputs(layer)
-
-
-def _linear(layer: Any, _x: Tensor, y: Tensor) -> int:
-    return int(layer.in_features * y.numel())
-
-
-def _norm(layer: Any, x: Tensor, _y: Tensor) -> int:
-    affine = getattr(layer, "affine", False) or getattr(layer, "elementwise_affine", False)
-    return x.numel() * (4 if affine else 2)
-
-
-def _softmax(layer: Any, x: Tensor, _y: Tensor) -> int:
-    return _softmax_of(x.numel(), x.shape[layer.dim])
-
-
 def _softmax_of(numbers: int, size: int) -> int:
     """A softmax over ``size`` of so many numbers: exponentials, additions, divisions."""
     return numbers // size * (3 * size - 1)
 
 
-def _pool(_layer: Any, _x: Tensor, y: Tensor) -> int:
-    return y.numel()
-
-
-def _adaptive_pool(_layer: Any, x: Tensor, y: Tensor) -> int:
-    return int((math.prod(a / b for a, b in zip(x.shape[2:], y.shape[2:], strict=True)) + 1) * y.numel())
-
-
-def _upsample(layer: Any, _x: Tensor, y: Tensor) -> int:
-    return y.numel() * {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}.get(layer.mode, 0)
-
-
-def _prelu(_layer: Any, x: Tensor, _y: Tensor) -> int:
-    return x.numel()
-
-
-def _nothing(_layer: Any, _x: Tensor, _y: Tensor) -> int:
-    return 0
-
-
-_LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], int]] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _convolution),
-    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _convolution),
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm), _norm),
-    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNorm), _norm),
-    **dict.fromkeys((nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Dropout, nn.ZeroPad2d, nn.PixelShuffle), _nothing),
-    **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _nothing),
-    **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _nothing),
-    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _pool),
-    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _adaptive_pool),
-    **dict.fromkeys((nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d), _upsample),
-    nn.PReLU: _prelu,
-    nn.Softmax: _softmax,
-    nn.Linear: _linear,
+_FREE = {
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Dropout, nn.ZeroPad2d, nn.PixelShuffle),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 }
+_CONVOLUTIONS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d}
+_NORMS = {
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNorm),
+}
+_POOLS = {nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d}
+_ADAPTIVE_POOLS = {nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d}
+_ENLARGEMENTS = {nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d}
+
+
+def _macs_of(layer: Any, inputs: tuple[Any, ...], y: Any) -> int | None:
+    """What a layer costs by the rule of its class, subclasses not included; ``None`` for a class that has none."""
+    kind = type(layer)
+    if kind in _FREE:
+        return 0
+    if kind in _CONVOLUTIONS:
+        return int(y.numel()) * _inputs(layer)
+    if kind is nn.Linear:
+        return int(layer.in_features * y.numel())
+    if kind in _NORMS:
+        affine = getattr(layer, "affine", False) or getattr(layer, "elementwise_affine", False)
+        return int(inputs[0].numel() * (4 if affine else 2))
+    if kind is nn.Softmax:
+        return _softmax_of(inputs[0].numel(), inputs[0].shape[layer.dim])
+    if kind is nn.PReLU:
+        return int(inputs[0].numel())
+    if kind in _POOLS:
+        return int(y.numel())
+    if kind in _ADAPTIVE_POOLS:
+        return int((math.prod(a / b for a, b in zip(inputs[0].shape[2:], y.shape[2:], strict=True)) + 1) * y.numel())
+    if kind in _ENLARGEMENTS:
+        return int(y.numel()) * {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}.get(layer.mode, 0)
+    return None
+
 
 # -- blocks of unhaze, charged what the layers of official code are charged -------------------------------------------
 

@@ -7,7 +7,6 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,21 +93,16 @@ def time_network(network: Model, height: int, width: int, *, repeats: int = 3) -
     image = image.contiguous(memory_format=torch.channels_last)
     network = network.folded().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
 
-    def call() -> None:
-        network.restore(image)
-
     with torch.inference_mode():
-        call()
+        network.restore(image)
         before = _forget_peak()
-        times = [_seconds(call) for _ in range(repeats)]
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            network.restore(image)
+            times.append(time.perf_counter() - started)
         peak = None if before is None else max(0, _status("VmHWM") - before)
     return Timing(statistics.median(times), peak)
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
 
 
 def _forget_peak() -> int | None:

@@ -15,6 +15,7 @@ the clear one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from unhaze.depth.base import DepthEstimator, at_size_of
-from unhaze.evaluation.studies.base import Case, cases_of, mean_transmissions, to_json, transposed
+from unhaze.evaluation.studies.base import cases_of, mean_transmissions, to_json, transposed
 from unhaze.evaluation.studies.probes import Origin
 from unhaze.evaluation.studies.scenes import ClearScene
 from unhaze.evaluation.studies.spread import Spread, spread_of
@@ -184,7 +185,17 @@ def measure_divergence(
     transmission = []
     for case in cases_of(scenes, betas, airlight):
         for name, (estimator, _) in estimators.items():
-            found[name].append(_of_picture(estimator, case))
+            clear = _near(estimator, case.clear)
+            hazy = [_near(estimator, each) for each in case.hazy]
+            other = None if case.other is None else at_size_of(clear, _near(estimator, case.other))
+            found[name].append(
+                _Picture(
+                    [pixel_divergence(clear, each) for each in hazy],
+                    [histogram_divergence(clear, each) for each in hazy],
+                    math.nan if other is None else pixel_divergence(clear, other),
+                    math.nan if other is None else histogram_divergence(clear, other),
+                )
+            )
         transmission.append(case.transmission)
         progress()
     entries = tuple(
@@ -239,19 +250,6 @@ class _Picture:
     histogram: list[float]
     other_pixels: float
     other_histogram: float
-
-
-def _of_picture(estimator: DepthEstimator, case: Case) -> _Picture:
-    clear = _near(estimator, case.clear)
-    hazy = [_near(estimator, each) for each in case.hazy]
-    other = None if case.other is None else at_size_of(clear, _near(estimator, case.other))
-    nan = float("nan")
-    return _Picture(
-        [pixel_divergence(clear, each) for each in hazy],
-        [histogram_divergence(clear, each) for each in hazy],
-        nan if other is None else pixel_divergence(clear, other),
-        nan if other is None else histogram_divergence(clear, other),
-    )
 
 
 def _near(estimator: DepthEstimator, image: Tensor) -> Tensor:

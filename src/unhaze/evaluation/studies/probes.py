@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from unhaze.depth.base import DepthEstimator, at_own_size
 from unhaze.errors import MissingDependencyError, UsageError, WeightsNotFoundError
 from unhaze.models.base import Model, prepare
 from unhaze.models.guided import GuidedDehazer
-from unhaze.models.layers.depth_view import DepthView, nearness
+from unhaze.models.layers.depth_view import nearness
 from unhaze.models.layers.stage import Block, compose, record_stages
 from unhaze.models.networks import create_network
 from unhaze.restore.engines.onnx import import_onnxruntime
@@ -46,6 +47,8 @@ Origin = Literal["trained", "random", "none"]
 """Where the numbers of a probe come from: training, a random generator, or the hand that wrote it."""
 
 FIELD_MODEL = "field-m"
+
+_CONTROLS = ("pixels", "gradient", "dark channel", "contrast")
 
 # last block of the field network's encoder at each stride
 _ENCODER_STAGES = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
@@ -109,7 +112,12 @@ def fused_probe(model: GuidedDehazer, name: str) -> Probe:
 
     def features(image: Tensor, depth: Tensor) -> Features:
         seen: dict[str, list[Tensor]] = {}
-        view = _view_depth(model, image, depth)
+        known = None if model.estimator is not None else DepthMap(depth, "metric")
+        view = model.view_depth(image, known)
+        if model.fusions.compares:
+            restored = model.backbone.restore(image).image
+            # true depth is that of the restored picture as well
+            view = model.compare(view, restored) if known is None else replace(view, restored=view)
         mapped = prepare(image, model.contract)
         height, width = image.shape[-2:]
         whole = view.crop(0, 0, mapped.shape[-2] / height, mapped.shape[-1] / width)
@@ -162,8 +170,7 @@ def control_probes() -> tuple[Probe, ...]:
     ``contrast``: luminance less its local mean, over its local deviation. Even haze scales and shifts a small
     neighbourhood, and both cancel in the last one.
     """
-    made = {"pixels": _pixels, "gradient": _gradient, "dark channel": _dark, "contrast": _contrast}
-    return tuple(Probe(name, "none", _alone(name, function)) for name, function in made.items())
+    return tuple(Probe(name, "none", partial(_control, name)) for name in _CONTROLS)
 
 
 def _apart(_name: str, block: Block, x: Tensor, /) -> Tensor:
@@ -180,17 +187,6 @@ def _by_run(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def _view_depth(model: GuidedDehazer, image: Tensor, depth: Tensor) -> DepthView:
-    known = None if model.estimator is not None else DepthMap(depth, "metric")
-    view = model.view_depth(image, known)
-    if not model.fusions.compares:
-        return view
-    restored = model.backbone.restore(image).image
-    if known is not None:
-        return replace(view, restored=view)  # the true depth is that of the restored picture as well
-    return model.compare(view, restored)
-
-
 def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
     """A session that gives the stages of a field network, and stage to name of its output."""
     try:
@@ -203,7 +199,18 @@ def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
         model = onnx.load(path)
     except Exception as error:  # what it raises on damaged files is not its own
         raise UsageError(f"{path} is no ONNX network, or a damaged one; give a field network.") from error
-    stages = _stage_outputs(model.graph)
+    # the output of a stage is what its last convolution gives, after its rectifier or its shortcut
+    last: dict[str, str] = {}
+    for node in model.graph.node:
+        parts = node.input[1].split(".") if node.op_type == "Conv" else []
+        if parts[:3] == ["network", "encoder", "blocks"]:
+            stride = next(stride for stride, block in _ENCODER_STAGES.items() if int(parts[3]) <= block)
+            last[f"enc{stride}"] = node.output[0]
+        elif parts[:1] == ["network"] and parts[1].startswith("dec") and parts[2] == "block":
+            last[parts[1]] = node.output[0]
+    followers = (node for node in model.graph.node if node.op_type in ("Relu", "Add"))
+    follower = {name: node.output[0] for node in followers for name in node.input}
+    stages = {stage: follower.get(name, name) for stage, name in last.items()}
     if not stages:
         raise UsageError(f"{path} is another kind of network; give a field network.")
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in stages.values())
@@ -212,47 +219,17 @@ def _open_field(path: Path) -> tuple[Any, dict[str, str]]:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), stages
 
 
-def _stage_outputs(graph: Any) -> dict[str, str]:
-    """Stage to its output: what the last convolution of a stage gives, after its rectifier or its shortcut."""
-    last: dict[str, str] = {}
-    for node in graph.node:
-        parts = node.input[1].split(".") if node.op_type == "Conv" else []
-        if parts[:3] == ["network", "encoder", "blocks"]:
-            stride = next(stride for stride, block in _ENCODER_STAGES.items() if int(parts[3]) <= block)
-            last[f"enc{stride}"] = node.output[0]
-        elif parts[:1] == ["network"] and parts[1].startswith("dec") and parts[2] == "block":
-            last[parts[1]] = node.output[0]
-    follower = {name: node.output[0] for node in graph.node if node.op_type in ("Relu", "Add") for name in node.input}
-    return {stage: follower.get(name, name) for stage, name in last.items()}
-
-
-def _alone(name: str, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Features]:
-    return lambda image, _depth: {name: function(image)}
-
-
-def _pixels(image: Tensor) -> Tensor:
-    return image
-
-
-def _gradient(image: Tensor) -> Tensor:
-    """Forward differences, (B, 6, H, W)."""
-    padded = F.pad(image, (0, 1, 0, 1), mode="replicate")
-    return torch.cat((padded[..., :-1, 1:] - image, padded[..., 1:, :-1] - image), 1)
-
-
-def _dark(image: Tensor) -> Tensor:
-    return -F.max_pool2d(-image.amin(1, keepdim=True), *_window(image))
-
-
-def _contrast(image: Tensor) -> Tensor:
+def _control(name: str, image: Tensor, _depth: Tensor) -> Features:
+    if name == "pixels":
+        return {name: image}
+    if name == "gradient":  # forward differences, (B, 6, H, W)
+        padded = F.pad(image, (0, 1, 0, 1), mode="replicate")
+        return {name: torch.cat((padded[..., :-1, 1:] - image, padded[..., 1:, :-1] - image), 1)}
+    radius = max(1, round(_PATCH * max(image.shape[-2:]) / 2))
+    window = (2 * radius + 1, 1, radius)  # side, stride and padding: around every pixel
+    if name == "dark channel":
+        return {name: -F.max_pool2d(-image.amin(1, keepdim=True), *window)}
     gray = image.mean(1, keepdim=True)
-    window = _window(image)
     mean, square = (F.avg_pool2d(x, *window, count_include_pad=False) for x in (gray, gray.square()))
     deviation = (square - mean.square()).clamp(min=0).sqrt()
-    return (gray - mean) / (deviation + _NOISE)
-
-
-def _window(image: Tensor) -> tuple[int, int, int]:
-    """Side, stride and padding of a window around every pixel."""
-    radius = max(1, round(_PATCH * max(image.shape[-2:]) / 2))
-    return 2 * radius + 1, 1, radius
+    return {name: (gray - mean) / (deviation + _NOISE)}

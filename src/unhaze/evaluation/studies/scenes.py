@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 
 from unhaze.batch.synthesis import read_depth
 from unhaze.data.dataset import read_pixels
+from unhaze.data.inspection import spread
 from unhaze.data.layouts.base import CLEAR, first_child
 from unhaze.data.synthetic.scenes import SceneBank
 from unhaze.errors import UsageError
@@ -130,7 +130,7 @@ def _of_bank(root: Path, group: str | None, count: int) -> list[tuple[str, Float
     scenes = [scene for scene in bank.scenes if scene.group in (GROUPS if group is None else (group,))]
     if not scenes:
         raise UsageError(f"{root} has no validation pictures of {group or 'rgbd or camvid'}; give another folder.")
-    chosen = [scenes[i] for i in _spread_evenly(len(scenes), count)]
+    chosen = [scenes[i] for i in spread(len(scenes), count)]
     found = []
     for scene in chosen:
         assert scene.depth is not None, "rgbd and camvid always have depth"
@@ -148,23 +148,16 @@ def _of_maps(root: Path, count: int, depth_scale: float) -> list[tuple[str, Floa
     if not files:
         raise UsageError(f"{pictures} holds no picture; give another folder.")
     found = []
-    for path in (files[i] for i in _spread_evenly(len(files), count)):
+    for path in (files[i] for i in spread(len(files), count)):
         clear = read_pixels(root, path.relative_to(root).as_posix()).astype(np.float32) / np.float32(255)
-        raw = read_depth(_map_of(path, maps), depth_scale, "depth")
+        named = [maps / (path.stem + suffix) for suffix in _DEPTH_SUFFIXES]
+        found_map = next(filter(Path.is_file, named), None)
+        if found_map is None:
+            raise UsageError(f"{maps} has no map {path.stem}.png or .tif for {path.name}; add it, or move the picture.")
+        raw = read_depth(found_map, depth_scale, "depth")
         depth = cv2.resize(raw, (clear.shape[1], clear.shape[0]), interpolation=cv2.INTER_LINEAR)
         found.append((path.name, np.asarray(clear, np.float32), np.asarray(depth, np.float32)))
     return found
-
-
-def _map_of(picture: Path, maps: Path) -> Path:
-    for suffix in _DEPTH_SUFFIXES:
-        if (maps / (picture.stem + suffix)).is_file():
-            return maps / (picture.stem + suffix)
-    raise UsageError(f"{maps} has no map {picture.stem}.png or .tif for {picture.name}; add it, or move the picture.")
-
-
-def _spread_evenly(total: int, count: int) -> Sequence[int]:
-    return sorted({round(float(place)) for place in np.linspace(0, total - 1, min(count, total))})
 
 
 def _reduced(name: str, clear: FloatArray, depth: FloatArray, long_side: int) -> ClearScene:

@@ -6,6 +6,7 @@ import unhaze.metrics._torch  # noqa: F401, a clear error without torch
 from unhaze.metrics.functional._common import as_batch
 from unhaze.metrics.functional.brisque import brisque
 from unhaze.metrics.functional.ciede2000 import ciede2000, ciede2000_map
+from unhaze.metrics.functional.clip_iqa import clip_iqa
 from unhaze.metrics.functional.damage import chroma_shift, clipped, lightness_change, ring
 from unhaze.metrics.functional.entropy import entropy
 from unhaze.metrics.functional.fade import FadeDetails, fade, fade_details
@@ -29,6 +30,7 @@ __all__ = [
     "chroma_shift",
     "ciede2000",
     "ciede2000_map",
+    "clip_iqa",
     "clipped",
     "entropy",
     "fade",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["code_values", "grey_codes", "limited_range_luma", "opencv_grey_codes", "rgb_to_lab"]
+__all__ = ["code_values", "grey_codes", "limited_range_luma", "opencv_grey_codes", "rgb_to_lab", "weighted_sum"]
 
 # BT.601 luma as MATLAB's rgb2gray computes it: first row of the inverse of its YIQ matrix
 RGB2GRAY = (0.298936021293775, 0.587043074451121, 0.114020904255103)
@@ -22,7 +22,8 @@ RGB_TO_XYZ = (
 CIE_EPSILON, CIE_KAPPA = 216 / 24389, 24389 / 27
 
 
-def _weighted(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
+def weighted_sum(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    """Channels of (B, 3, H, W) times weights, added up: (B, H, W)."""
     red, green, blue = images.unbind(1)
     return red * weights[0] + green * weights[1] + blue * weights[2]
 
@@ -34,17 +35,17 @@ def code_values(images: Tensor) -> Tensor:
 
 def grey_codes(codes: Tensor) -> Tensor:
     """MATLAB's ``rgb2gray`` of uint8 codes: (B, H, W), rounded to integers 0..255."""
-    return (_weighted(codes, RGB2GRAY) + 0.5).floor_()
+    return (weighted_sum(codes, RGB2GRAY) + 0.5).floor_()
 
 
 def opencv_grey_codes(codes: Tensor) -> Tensor:
     """OpenCV's ``cvtColor(..., COLOR_RGB2GRAY)`` of uint8 codes: (B, H, W), rounded to integers 0..255."""
-    return (_weighted(codes, OPENCV_GREY) / 2**15 + 0.5).floor_()
+    return (weighted_sum(codes, OPENCV_GREY) / 2**15 + 0.5).floor_()
 
 
 def limited_range_luma(images: Tensor) -> Tensor:
     """BT.601 luma in limited range over 255: (B, 1, H, W) in [16/255, 235/255]."""
-    return ((_weighted(images, LIMITED_RANGE_Y) + 16) / 255)[:, None]
+    return ((weighted_sum(images, LIMITED_RANGE_Y) + 16) / 255)[:, None]
 
 
 def rgb_to_lab(images: Tensor) -> Tensor:
@@ -57,10 +58,10 @@ def rgb_to_lab(images: Tensor) -> Tensor:
     """
     images = images.clamp(0, 1)
     linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-    fx, fy, fz = (_lab_curve(_weighted(linear, row) / sum(row)) for row in RGB_TO_XYZ)
+    curves = []
+    for row in RGB_TO_XYZ:
+        ratio = weighted_sum(linear, row) / sum(row)  # to the white point
+        cube_root = ratio.clamp(min=CIE_EPSILON) ** (1 / 3)
+        curves.append(torch.where(ratio > CIE_EPSILON, cube_root, (CIE_KAPPA * ratio + 16) / 116))
+    fx, fy, fz = curves
     return torch.stack((116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)), dim=1)
-
-
-def _lab_curve(ratio: Tensor) -> Tensor:
-    cube_root = ratio.clamp(min=CIE_EPSILON) ** (1 / 3)
-    return torch.where(ratio > CIE_EPSILON, cube_root, (CIE_KAPPA * ratio + 16) / 116)

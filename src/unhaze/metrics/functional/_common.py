@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_batch", "check_images", "check_pair", "check_side", "load_parameters"]
+__all__ = ["as_batch", "check_images", "check_pair", "check_side", "gaussian_shapes", "load_parameters"]
 
 RANGE_SLACK = 1e-6  # a resize or a colour transform in float32 may leave [0, 1] by this much
 
@@ -123,3 +123,14 @@ def load_parameters(metric: str) -> Mapping[str, NDArray[np.floating]]:
     """The published constants that are shipped for a metric, by name."""
     with files("unhaze.metrics").joinpath("params", f"{metric}.npz").open("rb") as stream, np.load(stream) as arrays:
         return MappingProxyType({name: arrays[name] for name in arrays.files})
+
+
+@cache
+def gaussian_shapes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Shapes 0.2, 0.201, ... 10 of generalised Gaussians, and the squared mean over the mean square that each has.
+
+    The table in which NIQE and BRISQUE look up the shape of a distribution (Lasmar et al., ICIP 2009).
+    """
+    shapes = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
+    moments = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
+    return shapes.to(device), moments.to(device)

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LocalContrast", "blocks", "correlate", "gaussian_taps", "halved", "local_contrast", "mirrored"]
+__all__ = [
+    "LocalContrast",
+    "blocks",
+    "correlate",
+    "correlate_both",
+    "gaussian_taps",
+    "halved",
+    "local_contrast",
+    "mirrored",
+]
 
 # bicubic kernel (a = -0.5) stretched by 2, at its distances 0.25, 0.75, ... from the centre: MATLAB's imresize(x, 0.5)
 HALVING_TAPS = tuple(tap / 256 for tap in (-3, -9, 29, 111, 111, 29, -9, -3))
@@ -47,6 +56,11 @@ def correlate(planes: Tensor, taps: Sequence[float], dim: int) -> Tensor:
     return result
 
 
+def correlate_both(planes: Tensor, taps: Sequence[float]) -> Tensor:
+    """Correlation down and across: both axes get ``len(taps) - 1`` shorter."""
+    return correlate(correlate(planes, taps, -2), taps, -1)
+
+
 def local_contrast(grey: Tensor, border: str = "replicate") -> LocalContrast:
     """MSCN coefficients with a 7x7 Gaussian window, sigma = 7/6.
 
@@ -61,14 +75,10 @@ def local_contrast(grey: Tensor, border: str = "replicate") -> LocalContrast:
     Processing Letters 20(3), 2013, Eq. 1 to 3.
     """
     padded = functional.pad(grey[:, None], (3, 3, 3, 3), mode=border)[:, 0]
-    mean = _window(padded)  # Eq. 2
-    deviation = (_window(padded.square()) - mean.square()).abs_().sqrt_()  # Eq. 3
+    mean = correlate_both(padded, MSCN_TAPS)  # Eq. 2
+    deviation = (correlate_both(padded.square(), MSCN_TAPS) - mean.square()).abs_().sqrt_()  # Eq. 3
     normalised = (grey - mean) / (deviation + 1)  # Eq. 1
     return LocalContrast(mean, deviation, normalised.masked_fill_(normalised.abs() < SNAP, 0.0))
-
-
-def _window(padded: Tensor) -> Tensor:
-    return correlate(correlate(padded, MSCN_TAPS, -2), MSCN_TAPS, -1)
 
 
 def blocks(plane: Tensor, size: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class KnownFile:
         address: Where.
         sha256: Its hash, or the first digits of it that are known.
         variable: Environment variable that may name it.
+        scripted: It is an archive of TorchScript; its tensors are taken, its code is not run.
     """
 
     metric: str
@@ -34,6 +36,7 @@ class KnownFile:
     address: str
     sha256: str
     variable: str
+    scripted: bool = False
 
 
 def load_verified(known: KnownFile, path: str | os.PathLike[str] | None) -> Mapping[str, Tensor]:
@@ -61,6 +64,11 @@ def load_verified(known: KnownFile, path: str | os.PathLike[str] | None) -> Mapp
                     f"{digest[:8]}, not {known.sha256[:8]}); get it from {known.address}."
                 )
             stream.seek(0)
+            if known.scripted:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # there is no other reader for these files
+                    scripted: Mapping[str, Tensor] = torch.jit.load(stream, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+                return scripted
             state = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsNotFoundError(

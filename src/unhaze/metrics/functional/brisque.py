@@ -11,14 +11,12 @@ the way to the regression.
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from unhaze.errors import ImageValueError
 from unhaze.metrics.functional._color import code_values, grey_codes
-from unhaze.metrics.functional._common import check_images, check_side, load_parameters
+from unhaze.metrics.functional._common import check_images, check_side, gaussian_shapes, load_parameters
 from unhaze.metrics.functional._filters import halved, local_contrast
 
 __all__ = ["brisque", "brisque_features"]
@@ -70,19 +68,15 @@ def brisque_features(preds: Tensor) -> Tensor:
 
 def _of_scale(grey: Tensor) -> Tensor:
     coefficients = local_contrast(grey, "constant").normalised
-    features = [*_fit(coefficients)]
+    # moment fit of a generalised Gaussian: shape and variance
+    values = coefficients.flatten(1)
+    variance = values.square().mean(1)
+    shapes, moments = gaussian_shapes(values.device)
+    nearest = _nearest(moments.reciprocal(), variance / values.abs().mean(1).square())
+    features = [shapes[nearest], variance]
     for shift in SHIFTS:
         features += _fit_sides(coefficients * coefficients.roll(shift, dims=(-2, -1)))
     return torch.stack(features, dim=-1)
-
-
-def _fit(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Moment fit of a generalised Gaussian: shape and variance."""
-    values = values.flatten(1)
-    variance = values.square().mean(1)
-    ratio = variance / values.abs().mean(1).square()
-    shapes, moments = _shapes(values.device)
-    return shapes[_nearest(moments.reciprocal(), ratio)], variance
 
 
 def _fit_sides(values: Tensor) -> list[Tensor]:
@@ -93,7 +87,7 @@ def _fit_sides(values: Tensor) -> list[Tensor]:
     ratio = left / right
     moment = values.abs().mean(1).square() / values.square().mean(1)
     moment = moment * (ratio**3 + 1) * (ratio + 1) / (ratio.square() + 1).square()
-    shapes, moments = _shapes(values.device)
+    shapes, moments = gaussian_shapes(values.device)
     alpha = shapes[_nearest(moments, moment)]
     log_gamma1, log_gamma2, log_gamma3 = (torch.lgamma(k / alpha) for k in (1, 2, 3))
     mean = (right - left) * torch.exp(log_gamma2 - log_gamma1 + (log_gamma1 - log_gamma3) / 2)
@@ -102,10 +96,3 @@ def _fit_sides(values: Tensor) -> list[Tensor]:
 
 def _nearest(table: Tensor, wanted: Tensor) -> Tensor:
     return (table - wanted[:, None]).abs().argmin(1)
-
-
-@cache
-def _shapes(device: torch.device) -> tuple[Tensor, Tensor]:
-    shapes = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
-    moments = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
-    return shapes.to(device), moments.to(device)

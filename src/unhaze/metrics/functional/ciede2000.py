@@ -66,15 +66,22 @@ def delta_e_2000(lab1: Tensor, lab2: Tensor) -> Tensor:
     h1, h2 = _hue(a1, b1), _hue(a2, b2)
     colourless = C1 * C2 == 0
 
-    turn = _hue_turn(h1, h2).masked_fill(colourless, 0.0)  # Eq. 10
+    turn = h2 - h1
+    turn = (turn - 360.0 * (turn > 180) + 360.0 * (turn < -180)).masked_fill(colourless, 0.0)  # Eq. 10
     delta_L, delta_C = L2 - L1, C2 - C1  # Eq. 8 and 9
     delta_H = 2 * (C1 * C2).sqrt() * torch.sin(turn / 2 * RADIAN)  # Eq. 11
 
     L, C = (L1 + L2) / 2, (C1 + C2) / 2  # Eq. 12 and 13
-    h = torch.where(colourless, h1 + h2, _mean_hue(h1, h2))  # Eq. 14
+    total, across_zero = h1 + h2, (h1 - h2).abs() > 180
+    mean = (total + 360.0 * (across_zero & (total < 360)) - 360.0 * (across_zero & (total >= 360))) / 2
+    h = torch.where(colourless, total, mean)  # Eq. 14
+    cos1, cos2, cos3, cos4 = (
+        torch.cos((multiple * h + shift) * RADIAN) for multiple, shift in ((1, -30), (2, 0), (3, 6), (4, -63))
+    )
+    T = 1 - 0.17 * cos1 + 0.24 * cos2 + 0.32 * cos3 - 0.20 * cos4  # Eq. 15
     S_L = 1 + 0.015 * (L - 50) ** 2 / (20 + (L - 50) ** 2).sqrt()  # Eq. 18
     S_C = 1 + 0.045 * C  # Eq. 19
-    S_H = 1 + 0.015 * C * _hue_weight(h)  # Eq. 20
+    S_H = 1 + 0.015 * C * T  # Eq. 20
     rotation = 60 * torch.exp(-(((h - 275) / 25) ** 2))  # Eq. 16, twice delta theta
     R_T = -torch.sin(rotation * RADIAN) * 2 * _saturation(C)  # Eq. 17 and 21
     l, c, s = delta_L / S_L, delta_C / S_C, delta_H / S_H  # noqa: E741
@@ -88,21 +95,3 @@ def _saturation(chroma: Tensor) -> Tensor:
 
 def _hue(a: Tensor, b: Tensor) -> Tensor:
     return torch.atan2(b, a) / RADIAN % 360  # Eq. 7 [degree]
-
-
-def _hue_turn(h1: Tensor, h2: Tensor) -> Tensor:
-    turn = h2 - h1
-    return turn - 360.0 * (turn > 180) + 360.0 * (turn < -180)
-
-
-def _mean_hue(h1: Tensor, h2: Tensor) -> Tensor:
-    total = h1 + h2
-    across_zero = (h1 - h2).abs() > 180
-    return (total + 360.0 * (across_zero & (total < 360)) - 360.0 * (across_zero & (total >= 360))) / 2
-
-
-def _hue_weight(h: Tensor) -> Tensor:
-    def cosine(multiple: int, shift: float) -> Tensor:
-        return torch.cos((multiple * h + shift) * RADIAN)
-
-    return 1 - 0.17 * cosine(1, -30) + 0.24 * cosine(2, 0) + 0.32 * cosine(3, 6) - 0.20 * cosine(4, -63)  # Eq. 15

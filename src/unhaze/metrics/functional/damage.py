@@ -37,13 +37,9 @@ def clipped(preds: Tensor, hazy: Tensor) -> Tensor:
     Raises:
         ImageValueError: Not such images, or the two do not match.
     """
-    after, before = (_is_clipped(images) for images in check_pair(preds, hazy, "hazy"))
+    codes = (code_values(images) for images in check_pair(preds, hazy, "hazy"))
+    after, before = (((each == 0) | (each == 255)).any(dim=1) for each in codes)
     return (after & ~before).double().mean(dim=(1, 2)) * 100
-
-
-def _is_clipped(images: Tensor) -> Tensor:
-    codes = code_values(images)
-    return ((codes == 0) | (codes == 255)).any(dim=1)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from torch import Tensor
 from unhaze.errors import ImageValueError
 from unhaze.metrics.functional._color import code_values, grey_codes
 from unhaze.metrics.functional._common import check_images, check_side, load_parameters
-from unhaze.metrics.functional._filters import LocalContrast, blocks, correlate, local_contrast
+from unhaze.metrics.functional._filters import blocks, correlate, local_contrast
 
 __all__ = ["FadeDetails", "fade", "fade_details"]
 
@@ -109,23 +109,29 @@ def _features(codes: Tensor) -> Tensor:
     """The 12 fog aware features of every patch (Table I), in the order of the release: (B, P, 12)."""
     red, green, blue = codes.unbind(1)
     grey = grey_codes(codes)
-    statistics, flat = _statistics(grey)
+    statistics = local_contrast(grey)
+    flat = statistics.deviation < FLAT_DEVIATION
+    deviation = statistics.deviation.masked_fill(flat, 0.0)
     red_green, yellow_blue = red - green, 0.5 * (red + green) - blue
     darkest, brightest = codes.amin(dim=1), codes.amax(dim=1)
     opponents = (0.299 * red + 0.587 * green + 0.114 * blue, yellow_blue, red_green)
     coefficients = _patches(statistics.normalised)
     pairs = _patches(statistics.normalised * statistics.normalised.roll(1, dims=-2))  # first row pairs with the last
+    # D. Hasler and S. Suesstrunk, SPIE 5007, 2003
+    across, along = _patches(red_green), _patches(yellow_blue)
+    colourfulness = (across.var(dim=-1) + along.var(dim=-1)).sqrt()
+    colourfulness = colourfulness + 0.3 * torch.hypot(across.mean(dim=-1), along.mean(dim=-1))
     features = [
         coefficients.var(dim=-1).masked_fill(_patches(flat).all(dim=-1), torch.nan),
         _variance_where(pairs, pairs >= 0),
         _variance_where(pairs, pairs <= 0),
-        _mean(statistics.deviation),
-        _mean(statistics.deviation / statistics.mean),  # NaN where black, and so is the patch
+        _mean(deviation),
+        _mean(deviation / statistics.mean),  # NaN where black, and so is the patch
         *(_mean(_contrast_energy(*channel)) for channel in zip(opponents, CONTRAST_NOISE, strict=True)),
         _entropy(_patches(grey.to(torch.uint8))),
         _mean(darkest / 255),
         _mean((brightest - darkest) / brightest.clamp(min=1)),
-        _colourfulness(_patches(red_green), _patches(yellow_blue)),
+        colourfulness,
     ]
     return torch.stack(features, dim=-1)
 
@@ -136,12 +142,6 @@ def _patches(plane: Tensor) -> Tensor:
 
 def _mean(plane: Tensor) -> Tensor:
     return _patches(plane).mean(dim=-1)
-
-
-def _statistics(grey: Tensor) -> tuple[LocalContrast, Tensor]:
-    statistics = local_contrast(grey)
-    flat = statistics.deviation < FLAT_DEVIATION
-    return statistics._replace(deviation=statistics.deviation.masked_fill(flat, 0.0)), flat
 
 
 def _variance_where(values: Tensor, kept: Tensor) -> Tensor:
@@ -184,12 +184,6 @@ def _entropy(greys: Tensor) -> Tensor:
     counts.scatter_add_(-1, index, one)
     information = -(torch.arange(PATCH**2 + 1, dtype=torch.float64, device=greys.device) / PATCH**2).log2()
     return information[counts.gather(-1, index).long()].mean(dim=-1)
-
-
-def _colourfulness(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
-    """Colourfulness of D. Hasler and S. Suesstrunk, SPIE 5007, 2003."""
-    deviation = (red_green.var(dim=-1) + yellow_blue.var(dim=-1)).sqrt()
-    return deviation + 0.3 * torch.hypot(red_green.mean(dim=-1), yellow_blue.mean(dim=-1))
 
 
 @cache

@@ -45,12 +45,8 @@ def ms_ssim(preds: Tensor, target: Tensor) -> Tensor:
         if scale == len(SCALE_WEIGHTS) - 1:
             similarity = similarity * luminance  # Eq. 7: luminance counts at the coarsest scale only
         scores.append(similarity.mean(dim=(1, 2, 3)))
-    return _weighted_product(torch.stack(scores, dim=1))
-
-
-def _weighted_product(scores: Tensor) -> Tensor:
-    positive = scores > 0
-    weights = scores.new_tensor(SCALE_WEIGHTS)
+    means = torch.stack(scores, dim=1)
+    positive = means > 0
     # the power has no gradient at 0: take it of 1 there and multiply by 0 afterwards
-    product = (scores.where(positive, torch.ones_like(scores)) ** weights).prod(dim=1)
+    product = (means.where(positive, torch.ones_like(means)) ** means.new_tensor(SCALE_WEIGHTS)).prod(dim=1)
     return product * positive.all(dim=1)

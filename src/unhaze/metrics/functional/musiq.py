@@ -66,18 +66,15 @@ class MusiqNetwork(nn.Module):
                 shown = F.interpolate(shown, size, mode="bicubic", align_corners=False)
             rows, columns = (math.ceil(side / PATCH) for side in shown.shape[-2:])
             patches = F.unfold(pad_same(shown, PATCH, PATCH), PATCH, stride=PATCH).mT.reshape(-1, 3, PATCH, PATCH)
-            tokens.append(self._embed(patches).view(batch, rows * columns, -1))
+            maps = F.relu(self.gn_root(self.conv_root(patches)))
+            maps = self.block1(F.max_pool2d(pad_same(maps, 3, 2), 3, 2))
+            embedded = self.embedding(maps.permute(0, 2, 3, 1).flatten(1))
+            tokens.append(embedded.view(batch, rows * columns, -1))
             places.append((nearest(rows)[:, None] * GRID + nearest(columns)[None]).flatten())
             scales.append(torch.full((rows * columns,), scale))
         where = torch.cat(places).to(images.device), torch.cat(scales).to(images.device)
         ratings: Tensor = self.head(self.transformer_encoder(torch.cat(tokens, 1), *where))[:, 0]
         return ratings
-
-    def _embed(self, patches: Tensor) -> Tensor:
-        x = F.relu(self.gn_root(self.conv_root(patches)))
-        x = self.block1(F.max_pool2d(pad_same(x, 3, 2), 3, 2))
-        embedded: Tensor = self.embedding(x.permute(0, 2, 3, 1).flatten(1))
-        return embedded
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

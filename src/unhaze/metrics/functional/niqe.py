@@ -11,14 +11,13 @@ distribution to each sign of it. Pictures without flat areas are not affected.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from unhaze.errors import ImageValueError
 from unhaze.metrics.functional._color import code_values, grey_codes
-from unhaze.metrics.functional._common import check_images, check_side, load_parameters
+from unhaze.metrics.functional._common import check_images, check_side, gaussian_shapes, load_parameters
 from unhaze.metrics.functional._filters import blocks, halved, local_contrast
 
 __all__ = ["NiqeDetails", "niqe", "niqe_details"]
@@ -105,7 +104,7 @@ def _fit(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     moment = values.abs().mean(dim=-1).square() / mean_square
     moment = moment * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
     # the shape in 0.2:0.001:10 whose moment ratio is nearest; the first of the table where there is no moment
-    shapes, moments = _shape_table(moment.device)
+    shapes, moments = gaussian_shapes(moment.device)
     above = torch.searchsorted(moments, moment.contiguous()).clamp(1, len(moments) - 1)
     nearest = torch.where(moment - moments[above - 1] <= moments[above] - moment, above - 1, above)
     alpha = shapes[nearest.masked_fill(moment.isnan(), 0)]
@@ -114,13 +113,6 @@ def _fit(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     beta_left, beta_right = sigma_left * scale, sigma_right * scale
     mean = (beta_right - beta_left) * torch.exp(log_gamma2 - log_gamma1)
     return alpha, beta_left, beta_right, mean
-
-
-@cache
-def _shape_table(device: torch.device) -> tuple[Tensor, Tensor]:
-    shapes = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
-    moments = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
-    return shapes.to(device), moments.to(device)
 
 
 def _distance(features: Tensor, usable: Tensor) -> Tensor:

@@ -71,39 +71,30 @@ def piqe_details(preds: Tensor) -> PiqeDetails:
         ImageValueError: As :func:`piqe`.
     """
     grey = opencv_grey_codes(code_values(check_images(preds)))
-    rows, columns = -(-grey.shape[1] // BLOCK), -(-grey.shape[2] // BLOCK)
-    grey = mirrored(grey, -2, 0, rows * BLOCK - grey.shape[1])
-    grey = mirrored(grey, -1, 0, columns * BLOCK - grey.shape[2])
+    down, across = -(-grey.shape[1] // BLOCK), -(-grey.shape[2] // BLOCK)  # blocks
+    grey = mirrored(grey, -2, 0, down * BLOCK - grey.shape[1])
+    grey = mirrored(grey, -1, 0, across * BLOCK - grey.shape[2])
     peak = grey.amax(dim=(-2, -1), keepdim=True).clamp(min=1)
     stretched = (255 * (grey / peak) + 0.5).floor_()
     tiles = blocks(local_contrast(stretched).normalised, BLOCK)  # (B, P, 16, 16)
 
     variance = tiles.flatten(-2).var(dim=-1)
     active = variance > ACTIVE_VARIANCE
-    impaired = active & _has_flat_edge(tiles)
-    noisy = active & _is_noisy(tiles, variance)
-    distortion = (impaired * (1 - variance) + noisy * variance).sum(dim=1)
-    value = 100 * (distortion + 1) / (active.sum(dim=1) + 1)  # Eq. 9 with C = 1
-    maps = (mask.view(-1, rows, columns) for mask in (active, impaired, noisy))
-    return PiqeDetails(value, *maps)
-
-
-def _has_flat_edge(tiles: Tensor) -> Tensor:
-    """Whether any six neighbouring pixels along any of the four edges hardly differ."""
+    # impaired: any six neighbouring pixels along any of the four edges hardly differ
     edges = torch.stack((tiles[..., 0, :], tiles[..., -1, :], tiles[..., 0], tiles[..., -1]), dim=-2)
     segments = edges.unfold(-1, SEGMENT, 1)  # (B, P, 4, 11, 6)
-    return (segments.std(dim=-1) < IMPAIRED_DEVIATION).flatten(-2).any(dim=-1)
-
-
-def _is_noisy(tiles: Tensor, variance: Tensor) -> Tensor:
-    """Whether the two centre columns vary as the rest of the block does."""
-    deviation = variance.sqrt()
-    ratio = _column_deviation(tiles, CENTRE) / _column_deviation(tiles, SURROUND)
+    impaired = active & (segments.std(dim=-1) < IMPAIRED_DEVIATION).flatten(-2).any(dim=-1)
+    # noisy: the two centre columns vary as the rest of the block does
+    centre, surround = (
+        tiles.index_select(-1, torch.tensor(columns, device=tiles.device)).flatten(-2).std(dim=-1)
+        for columns in (CENTRE, SURROUND)
+    )
+    ratio = centre / surround
     ratio = ratio.masked_fill(ratio.isnan(), 0.0)
+    deviation = variance.sqrt()
     beta = (deviation - ratio).abs() / torch.maximum(deviation, ratio)
-    return deviation > 2 * beta
-
-
-def _column_deviation(tiles: Tensor, columns: tuple[int, ...]) -> Tensor:
-    index = torch.tensor(columns, device=tiles.device)
-    return tiles.index_select(-1, index).flatten(-2).std(dim=-1)
+    noisy = active & (deviation > 2 * beta)
+    distortion = (impaired * (1 - variance) + noisy * variance).sum(dim=1)
+    value = 100 * (distortion + 1) / (active.sum(dim=1) + 1)  # Eq. 9 with C = 1
+    maps = (mask.view(-1, down, across) for mask in (active, impaired, noisy))
+    return PiqeDetails(value, *maps)

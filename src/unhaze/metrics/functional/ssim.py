@@ -17,7 +17,7 @@ from torch.nn import functional
 from unhaze.errors import UnknownNameError
 from unhaze.metrics.functional._color import limited_range_luma
 from unhaze.metrics.functional._common import check_pair, check_side
-from unhaze.metrics.functional._filters import correlate, gaussian_taps
+from unhaze.metrics.functional._filters import correlate_both, gaussian_taps
 
 __all__ = ["SSIM_CONVENTIONS", "SSIMConvention", "ssim", "ssim_map"]
 
@@ -119,13 +119,9 @@ def _prepared(images: Tensor, rule: SSIMConvention) -> Tensor:
 
 def similarity_terms(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance l and contrast-structure c*s (Eq. 6 and 13 of Wang et al.) where the 11x11 window lies inside."""
-    mean1, mean2 = _window(first), _window(second)
+    mean1, mean2 = correlate_both(first, WINDOW), correlate_both(second, WINDOW)
     squared1, squared2, product = mean1.square(), mean2.square(), mean1 * mean2
-    variances = _window(first.square() + second.square()) - squared1 - squared2
-    covariance = _window(first * second) - product
+    variances = correlate_both(first.square() + second.square(), WINDOW) - squared1 - squared2
+    covariance = correlate_both(first * second, WINDOW) - product
     luminance = (2 * product + C1) / (squared1 + squared2 + C1)
     return luminance, (2 * covariance + C2) / (variances + C2)
-
-
-def _window(planes: Tensor) -> Tensor:
-    return correlate(correlate(planes, WINDOW, -2), WINDOW, -1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unhaze.errors import ImageValueError
-from unhaze.metrics.functional._color import code_values
+from unhaze.metrics.functional._color import code_values, weighted_sum
 from unhaze.metrics.functional._common import check_pair, check_side
 
 __all__ = ["phase_congruency", "ri", "vi"]
@@ -83,13 +83,13 @@ def ri(preds: Tensor, target: Tensor) -> Tensor:
     first, second = check_pair(preds, target)
     check_side(first, SMALLEST_SIDE, "RI")
     codes, clear_codes = code_values(first), code_values(second)
-    found, clear = (phase_congruency(_halved(_plane(each, LUMA))) for each in (codes, clear_codes))
+    found, clear = (phase_congruency(_halved(weighted_sum(each, LUMA))) for each in (codes, clear_codes))
     weight = torch.maximum(found, clear)
     total = weight.sum(dim=(-2, -1))
     if not (total > 0).all():
         raise ImageValueError("RI is not defined for two pictures without any structure.")
     alike = _similarity(clear, found, CONGRUENCY_CONSTANT)
-    planes = [[_halved(_plane(each, weights)) for each in (clear_codes, codes)] for weights in CHROMA]
+    planes = [[_halved(weighted_sum(each, weights)) for each in (clear_codes, codes)] for weights in CHROMA]
     chroma = torch.stack([_similarity(own, other, CHROMA_CONSTANT) for own, other in planes]).prod(0)
     return (alike * _power(chroma, CHROMA_EXPONENT) * weight).sum(dim=(-2, -1)) / total
 
@@ -105,8 +105,22 @@ def phase_congruency(planes: Tensor) -> Tensor:
     """
     height, width = planes.shape[-2:]
     spectrum = torch.fft.fft2(planes)
-    radius, angle = _frequencies(height, width, planes.device)
-    radial = [_log_gabor(radius, 1 / (SHORTEST_WAVE * 2**scale)) for scale in range(SCALES)]
+    # radius and angle of every bin of the spectrum; the radius of the constant is 1, so that its logarithm is none
+    rows, columns = (
+        torch.fft.ifftshift(
+            (torch.arange(side, dtype=torch.float64, device=planes.device) - side // 2) / (side - side % 2)
+        )
+        for side in (height, width)
+    )
+    radius, angle = torch.hypot(rows[:, None], columns[None, :]), torch.atan2(-rows[:, None], columns[None, :])
+    radius[0, 0] = 1
+    radial = []  # log-Gabor filters
+    for scale in range(SCALES):
+        centre = 1 / (SHORTEST_WAVE * 2**scale)
+        low_pass = 1 / (1 + (radius / 0.45) ** 30)
+        response = torch.exp(-(radius / centre).log().square() / (2 * math.log(RADIAL_SPREAD) ** 2)) * low_pass
+        response[0, 0] = 0
+        radial.append(response)
     energies, amplitudes = torch.zeros_like(planes), torch.zeros_like(planes)
     for orientation in range(ORIENTATIONS):
         turned = angle - orientation * math.pi / ORIENTATIONS
@@ -114,18 +128,14 @@ def phase_congruency(planes: Tensor) -> Tensor:
         spread = torch.exp(-distance.square() / (2 * ANGULAR_SPREAD**2))
         filters = [each * spread for each in radial]
         waves = [torch.fft.ifft2(spectrum * each) for each in filters]
-        energy = _agreement(waves) - _noise_threshold(waves[0], filters)
-        energies += energy.clamp(min=0)
+        # length of the waves along their mean, less what lies across it
+        total = torch.stack(waves).sum(0)
+        mean = total / (total.abs() + 1e-4)
+        parts = [wave * mean.conj() for wave in waves]
+        agreement = torch.stack([part.real - part.imag.abs() for part in parts]).sum(0)
+        energies += (agreement - _noise_threshold(waves[0], filters)).clamp(min=0)
         amplitudes += torch.stack([wave.abs() for wave in waves]).sum(0)
     return energies / amplitudes
-
-
-def _agreement(waves: list[Tensor]) -> Tensor:
-    """Length of the waves along their mean, less what lies across it."""
-    total = torch.stack(waves).sum(0)
-    mean = total / (total.abs() + 1e-4)
-    parts = [wave * mean.conj() for wave in waves]
-    return torch.stack([part.real - part.imag.abs() for part in parts]).sum(0)
 
 
 def _noise_threshold(shortest: Tensor, filters: list[Tensor]) -> Tensor:
@@ -142,32 +152,9 @@ def _noise_threshold(shortest: Tensor, filters: list[Tensor]) -> Tensor:
     return threshold[:, None, None]
 
 
-def _log_gabor(radius: Tensor, centre: float) -> Tensor:
-    low_pass = 1 / (1 + (radius / 0.45) ** 30)
-    response = torch.exp(-(radius / centre).log().square() / (2 * math.log(RADIAL_SPREAD) ** 2)) * low_pass
-    response[0, 0] = 0
-    return response
-
-
-def _frequencies(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Radius and angle of every bin of a spectrum; the radius of the constant is 1, so that its logarithm is none."""
-    rows, columns = (
-        torch.fft.ifftshift((torch.arange(side, dtype=torch.float64, device=device) - side // 2) / (side - side % 2))
-        for side in (height, width)
-    )
-    radius = torch.hypot(rows[:, None], columns[None, :])
-    radius[0, 0] = 1
-    return radius, torch.atan2(-rows[:, None], columns[None, :])
-
-
 def _power(values: Tensor, exponent: float) -> Tensor:
     """Real part of a power, which is complex where a value is negative, as in the authors' code."""
     return torch.where(values < 0, math.cos(math.pi * exponent), 1.0) * values.abs() ** exponent
-
-
-def _plane(codes: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    red, green, blue = codes.unbind(1)
-    return red * weights[0] + green * weights[1] + blue * weights[2]
 
 
 def _similarity(first: Tensor, second: Tensor, constant: Tensor | float) -> Tensor:
@@ -197,6 +184,6 @@ def _halved(planes: Tensor) -> Tensor:
 
 def _slope(codes: Tensor) -> Tensor:
     """Length of the Scharr gradient of the halved luma, zeros around the picture."""
-    luma = _halved(_plane(codes, LUMA))[:, None]
+    luma = _halved(weighted_sum(codes, LUMA))[:, None]
     across = luma.new_tensor(SCHARR)[None, None] / 16
     return torch.hypot(*(functional.conv2d(luma, taps, padding=1)[:, 0] for taps in (across, across.mT)))

@@ -97,7 +97,10 @@ def identify(state: Mapping[str, Tensor], among: Collection[str] | None = None) 
         WeightsError: Nothing in the catalogue resembles the tensors.
     """
     sizes = Counter(tensor.numel() for tensor in state.values())
-    common = {name: _overlap(sizes, _sizes(name)) for name in sorted(among or list_networks())}
+    common: dict[str, float] = {}  # share of sizes, by number; kernels of other libraries differ in the order of axes
+    for name in sorted(among or list_networks()):
+        theirs = _sizes(name)
+        common[name] = (sizes & theirs).total() / max((sizes | theirs).total(), 1)
     promising = sorted((name for name in common if among or common[name] >= _WEAKEST), key=lambda name: -common[name])
     best: Match | None = None
     for name in promising[: None if among else _CLOSEST]:
@@ -112,11 +115,6 @@ def identify(state: Mapping[str, Tensor], among: Collection[str] | None = None) 
         twins = (name for name in promising if name != best.name and _sizes(name) == _sizes(best.name))
         best = replace(best, alike=tuple(name for name in twins if _match(state, name).fit.perfect))
     return best
-
-
-def _overlap(ours: Counter[int], theirs: Counter[int]) -> float:
-    """Share of sizes, by number, that both have in common; kernels of other libraries differ in the order of axes."""
-    return (ours & theirs).total() / max((ours | theirs).total(), 1)
 
 
 def _sizes(name: str) -> Counter[int]:

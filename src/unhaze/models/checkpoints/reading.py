@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
 from unhaze.errors import MissingDependencyError, UnhazeError, WeightsError, WeightsNotFoundError
@@ -102,10 +103,14 @@ def read_weights(path: str | Path) -> WeightsFile:
             tensors.
         MissingDependencyError: It is a safetensors file, and that package is not installed.
     """
-    path = Path(path) if _holds_package(Path(path)) else _regular(path)
+    path = Path(path)
+    if not (path.is_dir() and next(path.rglob("model.json"), None) is not None):  # no folder of TensorFlow.js
+        path = _regular(path)
     metadata: Mapping[str, str] = {}
     if path.is_file() and _is_safetensors(path):
-        tensors, metadata = _read_safetensors(path)
+        with _open_safetensors(path) as safe:
+            tensors = {key: safe.get_tensor(key) for key in safe.keys()}  # noqa: SIM118 - it is not a mapping
+            metadata = dict(safe.metadata() or {})
     elif is_tfjs(path):
         try:
             tensors = read_tfjs(path)
@@ -117,13 +122,20 @@ def read_weights(path: str | Path) -> WeightsFile:
         tensors = unwrap_state(_unpickle(path), path)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; give a file with a network's state dict.")
-    _check_kinds(tensors, path)
+    # tensors that repeat a few bytes without end, and kinds that no network has
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    limit = archive_limit(sum(each.stat().st_size for each in files))
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > limit:
+        raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
+    for key, tensor in tensors.items():
+        if str(tensor.dtype).startswith("torch.float8"):
+            raise WeightsError(f"{path} holds numbers of 8 bits ({key[:100]}), which no network here has; give others.")
+    for key, tensor in tensors.items():
+        if tensor.is_complex():
+            raise WeightsError(
+                f"{path} holds complex numbers ({key[:100]}), which no network here has; give real ones."
+            )
     return WeightsFile(path, tensors, metadata)
-
-
-def _holds_package(path: Path) -> bool:
-    """Whether ``path`` is a folder with a TensorFlow.js package somewhere in it."""
-    return path.is_dir() and next(path.rglob("model.json"), None) is not None
 
 
 def _regular(path: str | Path) -> Path:
@@ -136,20 +148,6 @@ def _regular(path: str | Path) -> Path:
         return path
     kind = "a folder that holds no model.json" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
     raise WeightsNotFoundError(f"{path} is {kind}, not a weights file; check the path.")
-
-
-def _check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse what no network has, and tensors that repeat a few bytes without end."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    limit = archive_limit(sum(each.stat().st_size for each in files))
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > limit:
-        raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
-    tiny = next((key for key, tensor in tensors.items() if str(tensor.dtype).startswith("torch.float8")), None)
-    if tiny is not None:
-        raise WeightsError(f"{path} holds numbers of 8 bits ({tiny[:100]}), which no network here has; give others.")
-    odd = next((key for key, tensor in tensors.items() if tensor.is_complex()), None)
-    if odd is not None:
-        raise WeightsError(f"{path} holds complex numbers ({odd[:100]}), which no network here has; give real ones.")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -183,12 +181,6 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
         raise WeightsError(f"{path} is damaged: {reason}; get the file again.") from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _open_safetensors(path) as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
-        return tensors, dict(file.metadata() or {})
-
-
 def _is_npz(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -205,27 +197,21 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             if sum(each.file_size for each in archive.infolist()) > archive_limit(path.stat().st_size):
                 raise WeightsError(f"{path} unpacks to far more than a network of its size; get the file elsewhere.")
-            for each in archive.infolist():
-                if each.filename.endswith(".npy"):
-                    _check_array(archive, each, path)
-        with np.load(path, allow_pickle=False) as file:
-            names = [name for name in file.files if name.startswith("opt/target/")] or list(file.files)
-            arrays = {name.removeprefix("opt/target/"): file[name] for name in names}
+            for member in (each for each in archive.infolist() if each.filename.endswith(".npy")):
+                with archive.open(member) as file:
+                    version = npy.read_magic(file)
+                    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                    shape, _, dtype = read_header(file)
+                if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy makes room for it
+                    raise WeightsError(f"{path} is damaged: an array is longer than its bytes; get the file again.")
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [name for name in arrays.files if name.startswith("opt/target/")] or list(arrays.files)
+            parameters = {name.removeprefix("opt/target/"): arrays[name] for name in names}
     except WeightsError:
         raise
     except (Exception, MemoryError) as error:  # whatever numpy makes of a header of nonsense
         raise WeightsError(f"{path} is a damaged .npz file, or holds more than numbers; get the file again.") from error
-    return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype == np.float32}
-
-
-def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Find an array whose header asks for more than its bytes, before numpy makes room for it."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    if math.prod(shape) * dtype.itemsize > member.file_size:
-        raise WeightsError(f"{path} is damaged: an array is longer than its bytes; get the file again.")
+    return {name: torch.from_numpy(array) for name, array in parameters.items() if array.dtype == np.float32}
 
 
 def _unpickle(path: Path) -> Any:

@@ -68,7 +68,11 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
     """
     try:
         with _opened(path) as read:
-            model = _described(read("model.json"))
+            model = json.loads(read("model.json"))
+            if model["format"] != "graph-model":
+                raise TfjsError(f"is a {model['format']}, not a graph-model")
+            assert isinstance(model["modelTopology"]["node"], list)
+            assert isinstance(model["weightsManifest"], list)
             arrays: dict[str, NDArray[Any]] = {}
             for group in model["weightsManifest"]:
                 content = b"".join(read(name) for name in group["paths"])
@@ -85,12 +89,14 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Callable[[str], bytes]]:
     """Reads a file that lies beside the package's only ``model.json``; all files together within the budget."""
-    files = [path] if path.is_file() and not _starts_json(path) else path.rglob("*") if path.is_dir() else [path]
-    sizes = sum(file.stat().st_size for file in files if file.is_file())
-    if path.is_file() and _starts_json(path):
-        sizes += sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
-    budget = Budget(archive_limit(sizes))
-    if path.is_file() and not _starts_json(path):
+    if path.is_dir():
+        is_archive, files = False, list(path.rglob("*"))
+    else:
+        with path.open("rb") as start:
+            is_archive = start.read(1) != b"{"
+        files = [path] if is_archive else [path, *path.parent.iterdir()]
+    budget = Budget(archive_limit(sum(file.stat().st_size for file in files if file.is_file())))
+    if is_archive:
         try:
             with tarfile.open(path, "r:gz") as archive:
                 members = {member.name: member for member in archive.getmembers() if member.isfile()}
@@ -125,30 +131,11 @@ def _opened(path: Path) -> Iterator[Callable[[str], bytes]]:
     yield load
 
 
-def _starts_json(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1) == b"{"
-
-
 def _home(names: Mapping[str, Any] | list[str]) -> str:
     homes = [str(PurePosixPath(name).parent) for name in names if PurePosixPath(name).name == "model.json"]
     if len(homes) != 1:
         raise TfjsError("holds no model.json" if not homes else "holds several model.json; name one of them")
     return homes[0]
-
-
-def _described(content: bytes) -> dict[str, Any]:
-    try:
-        model: dict[str, Any] = json.loads(content)
-        if model["format"] != "graph-model":
-            raise TfjsError(f"is a {model['format']}, not a graph-model")
-        assert isinstance(model["modelTopology"]["node"], list)
-        assert isinstance(model["weightsManifest"], list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        if isinstance(error, TfjsError):
-            raise
-        raise TfjsError("has a model.json that describes no TensorFlow.js graph") from error
-    return model
 
 
 def _split(content: bytes, entries: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:

@@ -34,7 +34,11 @@ def build_unfilled(build: Callable[[], NetworkT]) -> NetworkT:
             network = build()
     except (NotImplementedError, RuntimeError):  # what torch raises where values of the meta device are asked for
         return build()
-    return build() if _keeps_nothing(network) else network
+    # tensors without values besides parameters, which weights would not fill
+    filled = network.state_dict().keys()
+    buffers = (buffer for name, buffer in network.named_buffers() if name not in filled)
+    others = (value for part in network.modules() for value in vars(part).values() if isinstance(value, Tensor))
+    return build() if any(tensor.is_meta for tensor in (*buffers, *others)) else network
 
 
 def with_room(network: NetworkT) -> NetworkT:
@@ -54,11 +58,3 @@ class _WithoutValues(TorchFunctionMode):
         if func in _NORMAL and (tensor := args[0] if args else kwargs["tensor"]).is_meta:
             return tensor  # to draw nothing torch would load its compiler, which takes longer than the network
         return func(*args, **kwargs)
-
-
-def _keeps_nothing(network: nn.Module) -> bool:
-    """Whether there are tensors without values besides parameters, which weights would not fill."""
-    filled = network.state_dict().keys()
-    buffers = (buffer for name, buffer in network.named_buffers() if name not in filled)
-    others = (value for part in network.modules() for value in vars(part).values() if isinstance(value, Tensor))
-    return any(tensor.is_meta for tensor in (*buffers, *others))

@@ -41,17 +41,12 @@ class ContentAttention(nn.Module):
         per_channel = self.excite(F.relu_(self.squeeze(x.mean((2, 3), keepdim=True))))  # (B, C, 1, 1)
         extremes = torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)
         per_pixel = self.spatial(extremes)  # (B, 1, H, W)
-        return self._content(x, per_channel, per_pixel).sigmoid_()
-
-    def _content(self, x: Tensor, per_channel: Tensor, per_pixel: Tensor) -> Tensor:
-        """The grouped convolution of every channel of ``x`` shuffled with ``per_channel + per_pixel``.
-
-        The sum is never built: the convolution is linear, and a mirrored constant stays constant.
-        """
+        # the grouped convolution of every channel of x shuffled with per_channel + per_pixel; the sum is never built:
+        # the convolution is linear, and a mirrored constant stays constant
         of_x, of_guide = self.pixel.weight.split(1, 1)
         out = F.conv2d(F.pad(x, (3, 3, 3, 3), "reflect"), of_x, self.pixel.bias, groups=x.shape[1])
         out += F.conv2d(F.pad(per_pixel, (3, 3, 3, 3), "reflect"), of_guide)
-        return out + per_channel * of_guide.sum((2, 3)).view(1, -1, 1, 1)
+        return (out + per_channel * of_guide.sum((2, 3)).view(1, -1, 1, 1)).sigmoid_()
 
 
 class ContentMix(nn.Module):

@@ -25,8 +25,12 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
-    count = _count(device.type)
-    label = device.type.upper()
+    label, module = device.type.upper(), getattr(torch, device.type)
+    if device.type == "cpu":
+        count = 1
+    else:
+        is_available = torch.backends.mps.is_available() if device.type == "mps" else module.is_available()
+        count = int(module.device_count()) if is_available else 0
     if not count:
         raise UsageError(
             f"This machine has no {label} device that torch can use; leave --device out to use the processor."
@@ -35,12 +39,3 @@ def choose_device(name: str) -> torch.device:
         known = " or ".join(f"{device.type}:{i}" for i in range(count))
         raise UsageError(f"This machine has no device {name}; name {known}, or leave --device out.")
     return device
-
-
-def _count(kind: str) -> int:
-    """How many devices of a kind torch can use."""
-    if kind == "cpu":
-        return 1
-    module = getattr(torch, kind)
-    is_available = torch.backends.mps.is_available() if kind == "mps" else module.is_available()
-    return int(module.device_count()) if is_available else 0

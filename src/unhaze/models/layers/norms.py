@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-__all__ = ["ChannelNorm", "GroupNorm", "InstanceNorm", "group_norm"]
+__all__ = ["ChannelNorm", "GroupNorm", "InstanceNorm", "group_norm", "normalised"]
 
 # [B] of a map whose moments are taken at a time, so that the three passes over it find it in a core's cache
 _BAND = 1 << 18
@@ -61,6 +61,12 @@ class InstanceNorm(nn.InstanceNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         return group_norm(x, self.num_features, self.weight, self.bias, self.eps)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Instance normalisation without scale and shift of (B, C, H, W); a single pixel becomes 0."""
+    centred = x - x.mean((2, 3), keepdim=True)
+    return centred * (centred.square().mean((2, 3), keepdim=True) + 1e-5).rsqrt()
 
 
 def group_norm(

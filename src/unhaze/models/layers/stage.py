@@ -8,6 +8,7 @@ network: two threads, copies and exported graphs cannot disturb one another.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -64,11 +65,7 @@ def compose(*runners: Runner) -> Runner:
 
     def run(name: str, block: Block, x: Tensor, /) -> Tensor:
         for runner in reversed(runners):
-            block = _bind(runner, name, block)
+            block = partial(runner, name, block)
         return block(x)
 
     return run
-
-
-def _bind(runner: Runner, name: str, block: Block) -> Block:
-    return lambda x: runner(name, block, x)

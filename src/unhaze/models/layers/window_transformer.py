@@ -103,9 +103,14 @@ class WindowMixer(nn.Module):
         if attention:
             self.query_key = nn.Conv2d(channels, 2 * channels, 1)
             self.bias = nn.Sequential(nn.Linear(2, 256), nn.ReLU(inplace=True), nn.Linear(256, num_heads))
-            offsets, index = _log_offsets(window)
+            # all offsets between two pixels of a window on a signed logarithmic scale, and which one each pair has
+            span = torch.arange(1 - window, window, dtype=torch.float32)
+            log = span.sign() * (1 + span.abs()).log()
+            offsets = torch.stack(torch.meshgrid(log, log, indexing="ij"), -1).view(-1, 2)  # ((2w - 1)^2, 2)
+            at = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
+            down, across = at[:, :, None] - at[:, None, :] + window - 1  # (w^2, w^2) each
             self.register_buffer("offsets", offsets, persistent=False)
-            self.register_buffer("offset_index", index, persistent=False)
+            self.register_buffer("offset_index", down * (2 * window - 1) + across, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
@@ -155,16 +160,6 @@ class WindowMixer(nn.Module):
         return bias.permute(2, 0, 1).unsqueeze(0)
 
 
-def _log_offsets(window: int) -> tuple[Tensor, Tensor]:
-    """All offsets between two pixels of a window on a signed logarithmic scale, and which one each pair has."""
-    span = torch.arange(1 - window, window, dtype=torch.float32)
-    log = span.sign() * (1 + span.abs()).log()
-    offsets = torch.stack(torch.meshgrid(log, log, indexing="ij"), -1).view(-1, 2)  # ((2w - 1)^2, 2)
-    at = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
-    down, across = at[:, :, None] - at[:, None, :] + window - 1  # (w^2, w^2) each
-    return offsets, down * (2 * window - 1) + across
-
-
 class TransformerBlock(nn.Module):
     """Mixing of pixels, then of channels, each around a connection.
 
@@ -209,14 +204,8 @@ class TransformerBlock(nn.Module):
         """(B, C, H, W) to the same."""
         if self.norm is None:
             return in_bands(self._without_attention, x, channels=self.widest, halo=self.mixer.halo)
-        return self._with_attention(x, *self.norm(x))
-
-    def _without_attention(self, x: Tensor) -> Tensor:
-        x = x + self.mixer(x)
-        return x + self.mlp(x)
-
-    def _with_attention(self, x: Tensor, norm: tuple[Tensor, Tensor], back: tuple[Tensor, Tensor]) -> Tensor:
-        """Rows of windows at a time; statistics of the whole map come from outside."""
+        # rows of windows at a time, with statistics of the whole map
+        norm, back = self.norm(x)
         bias, out = self.mixer.position_bias(), None
         window, halo = self.mixer.window, self.mixer.halo
         for first, last in row_bands(x, self.widest, halo=halo, multiple=window, start=-self.mixer.shift):
@@ -230,6 +219,10 @@ class TransformerBlock(nn.Module):
             out = put_band(out, part, first, x.shape[2])
         assert out is not None
         return out
+
+    def _without_attention(self, x: Tensor) -> Tensor:
+        x = x + self.mixer(x)
+        return x + self.mlp(x)
 
 
 def transformer_blocks(

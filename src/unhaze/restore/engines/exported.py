@@ -14,7 +14,7 @@ from unhaze.restore.engines.base import FOR_FUSIONS, NetworkOptions, NetworkOutp
 from unhaze.restore.engines.exports import ExportFacts, read_export
 from unhaze.restore.engines.onnx import OnnxEngine
 from unhaze.restore.machine import available_memory, format_bytes
-from unhaze.restore.tiling import cut, rounded_up, tile_around
+from unhaze.restore.tiling import TileSizes, cut, rounded_up, tile_around
 from unhaze.types import DepthMap
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ __all__ = ["ExportedEngine", "open_engine"]
 _LIBRARY = 150 << 20  # of an engine with a small network, measured
 _ESTIMATOR = 1 << 30  # torch and a depth estimator, which sees a picture at a size of its own
 _SHARE_OF_MEMORY = 0.7
-_SMALLEST_TILE = 32  # below, nearly all of the work is overlap [px]
 
 
 def open_engine(model: str | None, options: NetworkOptions) -> ExportedEngine:
@@ -65,8 +64,24 @@ class ExportedEngine:
         self.path, self.options = path, options
         self.name, self.contract = self.facts.name, self.facts.contract
         self._check_options()
-        self._fixed = _LIBRARY + 2 * path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix).stat().st_size
-        self.engine = _open_engine(path, options, self.facts)
+        suffix, engine = path.suffix.lower(), options.engine
+        if suffix == ".pt2":  # it holds pickles and expressions, which torch evaluates
+            raise UsageError(
+                f"Loading {path.name} could run code that somebody put into it, so unhaze does not; load it with "
+                "torch.export.load if you trust it, or export the network as ONNX."
+            )
+        if suffix == ".xml" and engine not in ("auto", "openvino"):
+            raise UsageError(f"Only OpenVINO runs {path.name}; leave --engine out, or export the network as ONNX.")
+        side = rounded_up(max(64, self.contract.minimum), self.contract.multiple_of)
+        self.engine = OnnxEngine(
+            path, engine="openvino" if suffix == ".xml" else engine, threads=options.threads, side=side
+        )
+        file = path.with_suffix(".bin" if path.suffix == ".xml" else path.suffix)
+        self._fixed_memory = _LIBRARY + 2 * file.stat().st_size + (_ESTIMATOR if self.knows_depth else 0)
+        pixel = self.facts.memory_per_pixel
+        self._tiles = TileSizes(
+            self.contract, lambda height, width: pixel * height * width, self.tileable, options.tile
+        )
         self._estimator = _estimator(self.facts, options) if self.facts.depth == "input" else None
 
     @property
@@ -81,7 +96,8 @@ class ExportedEngine:
 
     def memory_needed(self, height: int, width: int, budget: int | None = None) -> int:
         """Estimate of the bytes it takes beside the picture, where ``budget`` bytes may be used."""
-        return self._fixed_memory + self._tile_memory(height, width, self._tile_size(height, width, self._left(budget)))
+        size = self._tiles.size(height, width, self._left(budget))
+        return self._fixed_memory + self._tiles.memory(height, width, size)
 
     def restore(self, rgb: FloatArray, budget: int | None = None) -> NetworkOutput:
         """Restore (H, W, 3) float32 RGB in [0, 1], sRGB-encoded, with at most ``budget`` bytes.
@@ -98,21 +114,31 @@ class ExportedEngine:
                 f"{width} x {height}; export it without --size, or scale the picture."
             )
         depth = None if self._estimator is None else self._estimator(rgb)
-        padded = _padded(rgb, self.contract.multiple_of, self.contract.minimum, self.contract.pad_mode)
+        # enlarged below and on the right as unhaze.models.layers.padding.pad_to_multiple does it
+        padded, multiple, minimum = rgb, self.contract.multiple_of, self.contract.minimum
+        if any(more := [-max(side, minimum) % multiple + max(minimum - side, 0) for side in rgb.shape[:2]]):
+            how: Any = "edge" if self.contract.pad_mode == "replicate" else "reflect"
+            padded = np.pad(rgb, ((0, more[0]), (0, more[1]), (0, 0)), how)
         maps = {"image": padded}
         if depth is not None:
             below, beside = (big - small for big, small in zip(padded.shape[:2], rgb.shape[:2], strict=True))
             maps["nearness"] = np.pad(depth[0], ((0, below), (0, beside)), "edge")[..., None]
         left = self._left(budget)
-        size = self._tile_size(height, width, left)
-        need = self._tile_memory(height, width, size)
+        size = self._tiles.size(height, width, left)
+        need = self._tiles.memory(height, width, size)
         if left is not None and need > (left if budget is not None else left / _SHARE_OF_MEMORY):
-            raise self._too_large(height, width, need, left)
+            whole = f" {self.name} looks at the whole picture at once, so it is not run in tiles."
+            raise OverBudgetError(
+                f"A picture of {width} x {height} needs about {format_bytes(need)} in {self.path.name}, more than the "
+                f"{format_bytes(left)} that may be used.{'' if self.tileable else whole} Make the picture smaller, or "
+                "allow more memory."
+            )
         out = np.empty_like(padded)
         rows_columns = (slice(0, padded.shape[0]), slice(0, padded.shape[1]))
-        tiles = list(cut(rows_columns, max(size, 1), self.contract.multiple_of)) if self._is_cut(size, rgb) else None
+        is_cut = self.tileable and size < max(height, width)
+        tiles = list(cut(rows_columns, max(size, 1), multiple)) if is_cut else None
         for core in tiles or [rows_columns]:
-            tile = tile_around(core, padded.shape[:2], self._overlap if tiles else 0)
+            tile = tile_around(core, padded.shape[:2], self._tiles.overlap if tiles else 0)
             rows, columns = tile.context
             seen = {
                 name: np.ascontiguousarray(each[rows, columns].transpose(2, 0, 1)[None]) for name, each in maps.items()
@@ -148,72 +174,11 @@ class ExportedEngine:
 
     # -- sizes and memory ----------------------------------------------------------------------------------------------
 
-    @property
-    def _fixed_memory(self) -> int:
-        return self._fixed + (_ESTIMATOR if self.facts.depth == "input" else 0)
-
-    @property
-    def _overlap(self) -> int:
-        assert self.contract.tiling is not None
-        return rounded_up(max(self.contract.tiling, self.contract.minimum), self.contract.multiple_of)
-
-    def _is_cut(self, size: int, rgb: FloatArray) -> bool:
-        return self.tileable and size < max(rgb.shape[:2])
-
-    def _tile_memory(self, height: int, width: int, size: int) -> int:
-        if self.tileable:
-            seen = size + 2 * self._overlap
-            height, width = min(height, seen), min(width, seen)
-        return self.facts.memory_per_pixel * height * width
-
-    def _tile_size(self, height: int, width: int, budget: int | None) -> int:
-        """Side of the tiles: that asked for, or the largest, by halves, that fits ``budget``."""
-        multiple = self.contract.multiple_of
-        size = rounded_up(max(height, width), multiple)
-        if not self.tileable:
-            return size
-        if self.options.tile is not None:
-            return min(size, rounded_up(self.options.tile, multiple))
-        smallest = rounded_up(_SMALLEST_TILE, multiple)
-        while budget is not None and size > smallest and self._tile_memory(height, width, size) > budget:
-            size = max(smallest, rounded_up(-(-size // 2), multiple))
-        return size
-
     def _left(self, budget: int | None) -> int | None:
         if budget is not None:
             return max(0, budget - self._fixed_memory)
         free = available_memory()
         return None if free is None else int(free * _SHARE_OF_MEMORY)
-
-    def _too_large(self, height: int, width: int, need: int, limit: int) -> OverBudgetError:
-        whole = "" if self.tileable else f" {self.name} looks at the whole picture at once, so it is not run in tiles."
-        return OverBudgetError(
-            f"A picture of {width} x {height} needs about {format_bytes(need)} in {self.path.name}, more than the "
-            f"{format_bytes(limit)} that may be used.{whole} Make the picture smaller, or allow more memory."
-        )
-
-
-def _padded(rgb: FloatArray, multiple: int, minimum: int, mode: str) -> FloatArray:
-    """(H, W, 3) enlarged below and on the right as :func:`unhaze.models.layers.padding.pad_to_multiple` does it."""
-    more = [-max(side, minimum) % multiple + max(minimum - side, 0) for side in rgb.shape[:2]]
-    if not any(more):
-        return rgb
-    how: Any = "edge" if mode == "replicate" else "reflect"
-    return np.pad(rgb, ((0, more[0]), (0, more[1]), (0, 0)), how)
-
-
-def _open_engine(path: Path, options: NetworkOptions, facts: ExportFacts) -> OnnxEngine:
-    """What runs the file; opened at the first use."""
-    if path.suffix.lower() == ".pt2":  # it holds pickles and expressions, which torch evaluates
-        raise UsageError(
-            f"Loading {path.name} could run code that somebody put into it, so unhaze does not; load it with "
-            "torch.export.load if you trust it, or export the network as ONNX."
-        )
-    name = "openvino" if path.suffix.lower() == ".xml" and options.engine == "auto" else options.engine
-    if path.suffix.lower() == ".xml" and name != "openvino":
-        raise UsageError(f"Only OpenVINO runs {path.name}; leave --engine out, or export the network as ONNX.")
-    side = rounded_up(max(64, facts.contract.minimum), facts.contract.multiple_of)
-    return OnnxEngine(path, engine=name, threads=options.threads, side=side)
 
 
 def _estimator(facts: ExportFacts, options: NetworkOptions) -> Any:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unhaze.errors import MissingDependencyError, MissingError, OverBudgetError, UnknownNameError, WeightsError
+from unhaze.restore.engines._prepared import kept_place, open_session
 from unhaze.restore.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -98,12 +98,18 @@ def resolve_engine(name: str = "auto") -> str:
         name = os.environ.get(ENGINE_VARIABLE) or "auto"
     if name not in ENGINES:
         raise UnknownNameError("engine", name, ENGINES)
-    installed = installed_engines()
     if name == "auto":
-        name = installed[0] if installed else "onnxruntime"
-    if ("onnxruntime" if name in PROVIDERS else name) not in installed:
-        raise _missing("onnxruntime" if name in PROVIDERS else name)
-    return name
+        name = next((each for each in _PREFERRED if find_spec(each) is not None), "onnxruntime")
+    package = "onnxruntime" if name in PROVIDERS else name
+    if find_spec(package) is not None:
+        return name
+    purpose = "run the trained network"
+    if package == "openvino":
+        raise MissingDependencyError(package, "openvino", f"{purpose} with it")
+    raise MissingError(
+        f"{package} is needed to {purpose}; install it with: pip install {package}, "
+        "or use a method without a network, such as dcp."
+    )
 
 
 def import_onnxruntime() -> Any:
@@ -117,9 +123,19 @@ def import_onnxruntime() -> Any:
 
 
 def import_openvino() -> Any:
-    """The package openvino, without its telemetry."""
-    with _no_telemetry():
+    """The package openvino, without its telemetry.
+
+    Its converter, which nothing here uses, would write a client id into the home folder on import, and may report to
+    its maker. Where the package for that is missing it does without.
+    """
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules or "openvino" in sys.modules:
         return import_module("openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # how Python marks a module as not importable
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
 
 
 class OnnxEngine:
@@ -144,16 +160,12 @@ class OnnxEngine:
         self._is_choice_free = engine == "auto" and not os.environ.get(ENGINE_VARIABLE)
         self._weights, self._threads = weights, threads or usable_cores()
         self._lock = Lock()
-        self._open: _Session | None = None
+        self._open: Session | None = None
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the file; opens it.
-
-        Raises:
-            MissingError: The engine is installed but does not work.
-        """
-        return self._session().info
+        """What runs the file; opens it, as :meth:`open` does."""
+        return self.open().info
 
     def run(self, **inputs: FloatArray) -> Mapping[str, FloatArray]:
         """The outputs of the network by name, for its inputs by name.
@@ -163,9 +175,9 @@ class OnnxEngine:
             OverBudgetError: Memory did not suffice.
             WeightsError: The file cannot be run on these inputs.
         """
-        session = self._session()
+        session = self._open or self.open()
         try:
-            return session.run(inputs)
+            return dict(zip(session.outputs, session.infer(inputs), strict=True))
         except Exception as error:  # the engines have no base class of their own
             reason = _reason(error)
             if isinstance(error, MemoryError) or "alloc" in reason:
@@ -176,7 +188,12 @@ class OnnxEngine:
                 f"{self._weights} cannot be run on what it was given ({reason}); export it again."
             ) from error
 
-    def _session(self) -> _Session:
+    def open(self) -> Session:
+        """Make the file ready to run, at the first call.
+
+        Raises:
+            MissingError: The engine is installed but does not work.
+        """
         with self._lock:
             if self._open is not None:
                 return self._open
@@ -187,9 +204,14 @@ class OnnxEngine:
             for name in names:
                 try:
                     status = self._weights.stat()
+                    what = (name, self._weights, self._threads, self._side)
                     with _OPENING:
-                        version = status.st_size, status.st_mtime_ns
-                        self._open = _open(name, self._weights, self._threads, self._side, version)
+                        # while the file is the same the session is: opening takes longer than running
+                        key = (*what, status.st_size, status.st_mtime_ns)
+                        self._open = _SESSIONS.pop(key, None) or _OPENERS[name](*what[1:])
+                        _SESSIONS[key] = self._open  # as the one used last
+                        while len(_SESSIONS) > _MOST_SESSIONS:
+                            del _SESSIONS[next(iter(_SESSIONS))]
                 except Exception as error:  # whatever a broken installation may raise
                     failures[name] = error
                 else:
@@ -202,10 +224,19 @@ class OnnxEngine:
         ) from failures[self.name]
 
 
-class _Session(Protocol):
-    info: EngineInfo
+class Session(Protocol):
+    """A file that an engine has opened.
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]: ...
+    Attributes:
+        info: What runs it.
+        outputs: Names of what it gives.
+        infer: From the inputs by name to the outputs in their order. Any thread may call it.
+    """
+
+    info: EngineInfo
+    outputs: list[str]
+
+    def infer(self, inputs: Mapping[str, FloatArray], /) -> Sequence[FloatArray]: ...
 
 
 class _OnnxRuntime:
@@ -219,23 +250,25 @@ class _OnnxRuntime:
         options.enable_cpu_mem_arena = False  # it keeps the most that any call has needed
         # idle workers that spin would take the cores from the pixels
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            str(weights), options, providers=[*(each for each in wanted if each in there), _CPU]
-        )
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self.info = EngineInfo("onnxruntime", onnxruntime.__version__, self._session.get_providers()[0])
+        providers = [*(each for each in wanted if each in there), _CPU]
+        if providers == [_CPU]:
+            session = open_session(weights, kept_place(weights, onnxruntime.__version__), options, providers)
+        else:
+            session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
+        self.outputs = [output.name for output in session.get_outputs()]
+        self.infer: Callable[[Mapping[str, FloatArray]], Sequence[FloatArray]] = partial(session.run, None)
+        self.info = EngineInfo("onnxruntime", onnxruntime.__version__, session.get_providers()[0])
         if wanted and self.info.provider != wanted[0]:
             _log.warning(
                 f"{wanted[0]} is not there or does not work in onnxruntime {onnxruntime.__version__}, which has "
                 f"{', '.join(there)}; {weights.name} runs with {self.info.provider}."
             )
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
-        return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
-
 
 class _OpenVino:
     def __init__(self, weights: Path, threads: int, side: int) -> None:
+        import numpy as np
+
         openvino = import_openvino()
         # so many calls may be under way at once without waiting for one another
         streams = max(1, usable_cores() // threads)
@@ -248,70 +281,47 @@ class _OpenVino:
         }
         core = openvino.Core()
         self._model = core.compile_model(core.read_model(str(weights)), "CPU", settings)
-        self._outputs = [output.get_any_name() for output in self._model.outputs]
+        self.outputs = [output.get_any_name() for output in self._model.outputs]
         # A request serves one call at a time. They are not kept by thread: one that dies with a thread while the
         # program ends takes the program down.
         self._idle: SimpleQueue[Any] = SimpleQueue()
         precision = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         (device, *_) = self._model.get_property("EXECUTION_DEVICES")
         # its binding locks up where its first calls come from several threads at once
-        self.run({each.get_any_name(): _zeros(each.get_partial_shape(), side) for each in self._model.inputs})
+        shapes = {each.get_any_name(): each.get_partial_shape() for each in self._model.inputs}
+        self.infer(
+            {
+                name: np.zeros([side if length.is_dynamic else length.get_length() for length in shape], np.float32)
+                for name, shape in shapes.items()
+            }
+        )
         self.info = EngineInfo("openvino", openvino.__version__.partition("-")[0], f"{device}, {precision}")
 
-    def run(self, inputs: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+    def infer(self, inputs: Mapping[str, FloatArray]) -> Sequence[FloatArray]:
         try:
             request = self._idle.get_nowait()
         except Empty:
             request = self._model.create_infer_request()
         results = request.infer(dict(inputs))
-        outputs = {name: results[index].copy() for index, name in enumerate(self._outputs)}  # its buffers serve again
+        outputs = [results[index].copy() for index in range(len(self.outputs))]  # its buffers serve again
         self._idle.put(request)
         return outputs
 
 
-def _zeros(shape: Any, free: int) -> FloatArray:
-    """A small input of a shape, ``free`` where a side is free."""
-    import numpy as np
-
-    return np.zeros([free if side.is_dynamic else side.get_length() for side in shape], np.float32)
-
-
-_OPENERS: dict[str, Callable[[Path, int, int], _Session]] = {
+_OPENERS: dict[str, Callable[[Path, int, int], Session]] = {
     "onnxruntime": _OnnxRuntime,
     "openvino": _OpenVino,
     **{name: partial(_OnnxRuntime, wanted=wanted) for name, wanted in PROVIDERS.items()},
 }
-_OPENING = Lock()
+_MOST_SESSIONS = 4
+_SESSIONS: dict[tuple[Any, ...], Session] = {}  # by what was asked for and the state of the file, as used
+_OPENING = Lock()  # of whoever reads or changes them
 
 
 def close_engines() -> None:
     """Forget the engines that were opened; each is freed with the last model that uses it, and opened again on use."""
     with _OPENING:
-        _open.cache_clear()
-
-
-@lru_cache(maxsize=4)
-def _open(name: str, weights: Path, threads: int, side: int, version: tuple[int, int]) -> _Session:
-    """A session for a file; the same again while the file is the same, because opening takes longer than running."""
-    return _OPENERS[name](weights, threads, side)
-
-
-@contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """Import OpenVINO without its statistics.
-
-    Its converter, which nothing here uses, would write a client id into the home folder on import, and may report to
-    its maker. Where the package for that is missing it does without.
-    """
-    name = "openvino_telemetry"
-    if name in sys.modules or "openvino" in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module as not importable
-    try:
-        yield
-    finally:
-        del sys.modules[name]
+        _SESSIONS.clear()
 
 
 def _reason(error: Exception) -> str:
@@ -319,13 +329,3 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
     return (said or [type(error).__name__])[0][:300].rstrip(".")
-
-
-def _missing(name: str) -> MissingError:
-    purpose = "run the trained network"
-    if name == "openvino":
-        return MissingDependencyError(name, "openvino", f"{purpose} with it")
-    return MissingError(
-        f"{name} is needed to {purpose}; install it with: pip install {name}, "
-        "or use a method without a network, such as dcp."
-    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
 from threading import Lock
@@ -24,7 +22,7 @@ from unhaze.models.layers.padding import pad_to_multiple
 from unhaze.restore.engines.activations import peak_activations, skeleton
 from unhaze.restore.engines.base import FOR_FUSIONS, NetworkOptions, NetworkOutput
 from unhaze.restore.machine import available_memory, format_bytes
-from unhaze.restore.tiling import cut, rounded_up, tile_around
+from unhaze.restore.tiling import TileSizes, cut, tile_around
 from unhaze.types import DepthMap
 
 if TYPE_CHECKING:
@@ -44,7 +42,6 @@ _ESTIMATOR = (
     600 << 20
 )  # a depth estimator sees a picture at a size of its own, and takes at most this beside its weights
 _SHARE_OF_MEMORY = 0.7
-_SMALLEST_TILE = 32  # below, nearly all of the work is overlap [px]
 _PROBE = 256  # side of the part of a picture on which bfloat16 is tried out [px]
 _TOLERANCE = 0.5 / 255  # root mean square error that bfloat16 may cause: below what 8 bits can show
 
@@ -121,7 +118,7 @@ class TorchEngine:
         self._bf16: bool | None = None if options.precision == "bf16" else False
         self._notes: list[str] = []
         self._lock, self._meter_lock = Lock(), Lock()
-        self._activations = lru_cache(maxsize=256)(self._measure)
+        self._tiles = TileSizes(self.contract, lru_cache(maxsize=256)(self._measure), self.tileable, options.tile)
         self.weights_memory = sum(p.numel() * p.element_size() for p in network.parameters())
 
     @property
@@ -140,7 +137,7 @@ class TorchEngine:
         fixed = self._fixed_memory
         if self.device != "cpu":
             return fixed
-        return fixed + self._tile_memory(height, width, self._tile_size(height, width, self._left(budget)))
+        return fixed + self._tiles.memory(height, width, self._tiles.size(height, width, self._left(budget)))
 
     def restore(self, rgb: FloatArray, budget: int | None = None) -> NetworkOutput:
         """Restore a picture.
@@ -162,7 +159,8 @@ class TorchEngine:
             restored, tiles = self._restore_with(image, budget, depth)
             pixels = restored[0].permute(1, 2, 0).numpy()
             used = None if depth is None else DepthMap(depth.map[0, 0].float().cpu().numpy(), depth.kind)
-        return NetworkOutput(np.ascontiguousarray(pixels), tiles, self._precision, tuple(self._notes), used)
+        precision: Literal["fp32", "bf16"] = "bf16" if self._bf16 else "fp32"
+        return NetworkOutput(np.ascontiguousarray(pixels), tiles, precision, tuple(self._notes), used)
 
     @property
     def knows_depth(self) -> bool:
@@ -183,38 +181,12 @@ class TorchEngine:
         with self._meter_lock:
             return int(peak_activations(self._skeleton, height, width) * _ASIDE)
 
-    @property
-    def _overlap(self) -> int:
-        """How far tiles look beyond what they restore [px]."""
-        assert self.contract.tiling is not None
-        return rounded_up(max(self.contract.tiling, self.contract.minimum), self.contract.multiple_of)
-
-    @property
-    def _smallest(self) -> int:
-        return rounded_up(_SMALLEST_TILE, self.contract.multiple_of)
-
-    def _tile_memory(self, height: int, width: int, size: int) -> int:
-        """Bytes for the largest tile of a picture."""
-        if not self.tileable:
-            return self._activations(height, width)
-        seen = size + 2 * self._overlap
-        return self._activations(min(height, seen), min(width, seen))
-
-    def _tile_size(self, height: int, width: int, budget: int | None) -> int:
-        """Side of the tiles: that asked for, or the largest, by halves, that fits ``budget``."""
-        size = rounded_up(max(height, width), self.contract.multiple_of)
-        if not self.tileable:
-            return size
-        if self.options.tile is not None:
-            return min(size, rounded_up(self.options.tile, self.contract.multiple_of))
-        while budget is not None and size > self._smallest and self._tile_memory(height, width, size) > budget:
-            size = max(self._smallest, rounded_up(-(-size // 2), self.contract.multiple_of))
-        return size
-
     def _left(self, budget: int | None) -> int | None:
         """Bytes for activations: of the budget, or of what is free."""
+        if self.device == "mps":
+            return int((torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) * _SHARE_OF_MEMORY)
         if self.device != "cpu":
-            return int(_free_on(self._device) * _SHARE_OF_MEMORY)
+            return int(int(torch.get_device_module(self._device).mem_get_info(self._device)[0]) * _SHARE_OF_MEMORY)
         if budget is not None:
             return max(0, budget - self._fixed_memory)
         free = available_memory()
@@ -260,8 +232,8 @@ class TorchEngine:
         """Restored (1, 3, H, W) on the CPU, and how many tiles it took."""
         height, width = image.shape[-2:]
         left = self._left(budget)
-        size = self._tile_size(height, width, left)
-        need = self._tile_memory(height, width, size)
+        size = self._tiles.size(height, width, left)
+        need = self._tiles.memory(height, width, size)
         if left is not None and need > (left if budget is not None else left / _SHARE_OF_MEMORY):
             raise self._refuse(height, width, need, left)
         if size < max(height, width):
@@ -278,7 +250,7 @@ class TorchEngine:
     def _restore_tiles(self, image: Tensor, size: int, depth: DepthView | None) -> tuple[Tensor, int]:
         """Restore tile by tile; where memory runs out, the tile and all that follow are halved."""
         height, width = image.shape[-2:]
-        multiple, overlap = self.contract.multiple_of, self._overlap
+        multiple, overlap = self.contract.multiple_of, self._tiles.overlap
         padded = pad_to_multiple(image, multiple, self.contract.minimum, self.contract.pad_mode)
         shape = (padded.shape[-2], padded.shape[-1])
         out = torch.empty_like(padded, memory_format=torch.channels_last)
@@ -295,8 +267,8 @@ class TorchEngine:
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
-                if size <= self._smallest:
-                    raise self._refuse(height, width, self._tile_memory(*shape, size), None) from error
+                if size <= self._tiles.smallest:
+                    raise self._refuse(height, width, self._tiles.memory(*shape, size), None) from error
                 size = self._halved(size)
                 todo = deque(piece for core in todo for piece in cut(core, size, multiple))
                 continue
@@ -308,12 +280,12 @@ class TorchEngine:
     def _halved(self, size: int) -> int:
         if self.device != "cpu":
             torch.get_device_module(self._device).empty_cache()
-        return max(self._smallest, rounded_up(-(-size // 2), self.contract.multiple_of))
+        return self._tiles.halved(size)
 
     def _run(self, image: Tensor, depth: DepthView | None = None) -> Tensor:
         """One forward pass, without a fusion module where there is no depth; (1, 3, H, W) in [0, 1] on the CPU."""
         image = image.to(self._device).contiguous(memory_format=torch.channels_last)
-        with self._autocast(bool(self._bf16)):
+        with torch.autocast(self.device, torch.bfloat16, enabled=bool(self._bf16)):
             try:
                 restored = self._forward(image, depth)
             except Exception as error:
@@ -332,15 +304,6 @@ class TorchEngine:
             return self._network.restore(image).image
         return (self._network.backbone.restore(image) if depth is None else self._network.restore(image, depth)).image
 
-    @property
-    def _precision(self) -> Literal["fp32", "bf16"]:
-        return "bf16" if self._bf16 else "fp32"
-
-    @contextmanager
-    def _autocast(self, bf16: bool) -> Iterator[None]:
-        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
-            yield
-
     def _choose_precision(self, rgb: FloatArray) -> None:
         """Try bfloat16 on the middle of the first picture; keep to float32 where it is not up to it."""
         if self._bf16 is not None:
@@ -358,13 +321,6 @@ class TorchEngine:
         if not error <= _TOLERANCE:
             self._bf16 = False
             self._notes.append(f"bfloat16 is too coarse for {self.name} (error {error:.2g}); float32 was used.")
-
-
-def _free_on(device: torch.device) -> int:
-    """Bytes that a device other than the processor has free."""
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return int(torch.get_device_module(device).mem_get_info(device)[0])
 
 
 def _has_bf16(device: torch.device) -> bool:
