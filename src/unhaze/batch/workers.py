@@ -291,10 +291,7 @@ class Batch:
             while (job := self._next_job()) is not None:
                 clock = Clock(self._abandoned)
                 try:
-                    if job.ready:
-                        self._process(job, clock)
-                        continue
-                    self._tidy(job)
+                    self._process(job, clock)
                     if job.skip is not None:
                         self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
                     elif job.error is not None:
@@ -326,14 +323,24 @@ class Batch:
             self._deferred.append((time.monotonic() + _RETRY, job))
 
     def _process(self, job: Job, clock: Clock) -> None:
+        """Make the products of a job, and delete what a run that was killed left of it, unless another is at it."""
+        if not job.ready and (
+            job.output is None or self._leftovers.keys().isdisjoint((*job.products, claim_path(job.output)))
+        ):
+            return
         assert job.output is not None
-        assert job.info is not None
         claim = self.claims.acquire(job.output)
         if claim is None:
-            self._defer(job)
+            if job.ready:
+                self._defer(job)
             return
         with claim:
-            self._delete_leftovers(job)
+            for path in job.products:
+                for leftover in self._leftovers.pop(path, ()):
+                    leftover.unlink(missing_ok=True)
+            if not job.ready:
+                return
+            assert job.info is not None
             if _was_overtaken(job):
                 self._skip_overtaken(job)
                 return
@@ -374,20 +381,6 @@ class Batch:
                         left_alone=rendered.left_alone,
                     )
                 )
-
-    def _tidy(self, job: Job) -> None:
-        """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
-        if job.output is None or not any(path in self._leftovers for path in (*job.products, claim_path(job.output))):
-            return
-        claim = self.claims.acquire(job.output)
-        if claim is not None:
-            with claim:
-                self._delete_leftovers(job)
-
-    def _delete_leftovers(self, job: Job) -> None:
-        for path in job.products:
-            for leftover in self._leftovers.pop(path, ()):
-                leftover.unlink(missing_ok=True)
 
     def _skip_overtaken(self, job: Job) -> None:
         reason = f"{job.output} was written by another process meanwhile."
