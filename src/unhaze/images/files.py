@@ -179,8 +179,7 @@ def read_image(
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
-        _check_finite(decoded, opened, finite=finite)
-        picture = _finish(decoded, opened, name)
+        picture = _finish(decoded, opened, name, finite=finite)
         if picture.info != info:
             said, found = (
                 f"{each.width} x {each.height} {each.dtype} x {each.channels}{' and alpha' if each.has_alpha else ''}"
@@ -200,7 +199,7 @@ def conversion_notes(
         format: Name of a format of ``WRITE_FORMATS``; ``None`` for :func:`default_output_format`.
         metadata: As for :func:`encode_image`.
     """
-    format = _output_format(picture, format)
+    format, kept = _to_write(picture, format, metadata)
     notes = []
     if format in _EIGHT_BIT_ONLY and picture.pixels.dtype != np.uint8:
         kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
@@ -208,7 +207,6 @@ def conversion_notes(
     if format == "png" and picture.pixels.dtype == np.float32:
         white = 1 if picture.white is None else picture.white
         notes.append(f"Float values were clipped to [0, {white:g}] and rounded to 16 bit, the most that PNG can store.")
-    kept = _metadata_to_write(picture, metadata)
     notes += _codec(format).notes(picture, kept)
     if format != "jpeg":
         notes += _codec("jpeg").segment_notes(kept)
@@ -243,7 +241,7 @@ def encode_image(
     """
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"The quality must lie between 1 and 100, not {quality}.")
-    format = _output_format(picture, format)
+    format, kept = _to_write(picture, format, metadata)
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
         raise ImageValueError(f"Pixels must have the shape (H, W) or (H, W, 3), not {pixels.shape}.")
@@ -254,7 +252,6 @@ def encode_image(
             f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
             f"{alpha.dtype}."
         )
-    kept = _metadata_to_write(picture, metadata)
     if kept.cicp and format not in _HDR_FORMATS:
         name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
         raise ImageEncodeError(
@@ -329,8 +326,8 @@ def _codec(name: str) -> Any:
     return import_module(f"unhaze.images.{_CODECS[name]}")
 
 
-def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
-    """Refuse floats that mean nothing, or tell how many there are."""
+def _finish(decoded: Decoded, source: Source, name: str, *, finite: bool) -> Picture:
+    """Refuse floats that mean nothing, drop metadata beyond the budget, and turn all upright."""
     for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
         if values is None or values.dtype.kind != "f":
             continue
@@ -343,10 +340,6 @@ def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
                 f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
             )
         decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
-
-
-def _finish(decoded: Decoded, source: Source, name: str) -> Picture:
-    """Drop metadata that goes beyond the budget, turn the picture upright, and make the metadata say so."""
     limit = source.budget.limit  # readers that inflate have kept to it before
     dropped: dict[str, Any] = {}
     for part in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
@@ -377,23 +370,19 @@ def _finish(decoded: Decoded, source: Source, name: str) -> Picture:
     return picture
 
 
-def _output_format(picture: Picture, format: str | None) -> str:
+def _to_write(picture: Picture, format: str | None, metadata: str) -> tuple[str, Metadata]:
+    """The format to write, and metadata for the pixels as they are now, which may not be those that were read."""
     format = default_output_format(picture) if format is None else format.lower()
     format = {"jpg": "jpeg", "tif": "tiff"}.get(format, format)
     if format in _OUTPUT_OF_UNWRITABLE:
         raise ImageEncodeError(f"{format.upper()} files can be read but not written; choose JPEG, PNG or TIFF.")
     if format not in WRITE_FORMATS:
         raise UnknownNameError("format", format, WRITE_FORMATS)
-    return format
-
-
-def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
-    """Metadata that fits the pixels as they are now, which may no longer be those that were read."""
     if metadata not in ("keep", "strip"):
         raise UsageError(f"metadata must be 'keep' or 'strip', not {metadata!r}.")
     kept = picture.metadata
     space = "GRAY" if picture.pixels.ndim == 2 else "RGB"
     icc = kept.icc if kept.icc and _metadata.icc_space(kept.icc) == space else None
     if metadata == "strip":
-        return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
-    return replace(kept, icc=icc)
+        return format, Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
+    return format, replace(kept, icc=icc)
