@@ -17,8 +17,6 @@ b'RIFF'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -28,9 +26,7 @@ import numpy as np
 
 from unhaze.errors import (
     ImageEncodeError,
-    ImageTooLargeError,
     ImageValueError,
-    UnhazeError,
     UnknownNameError,
     UsageError,
 )
@@ -39,7 +35,7 @@ from unhaze.images._colourspace import HDR_TRANSFERS
 from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Source, open_source
 from unhaze.images._signatures import format_of
 from unhaze.images.atomic import atomic_output
-from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
+from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT
 from unhaze.images.levels import find_white, nominal_white
 
 __all__ = [
@@ -141,7 +137,7 @@ def identify(source: str | Path | bytes) -> ImageInfo:
         UnsupportedImageError: It is a picture of a kind that is not handled.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source) as opened, _decoding(opened):
+    with open_source(source) as opened:
         info: ImageInfo = _codec(format_of(opened)).identify(opened)
         opened.check_size(info.width, info.height, None)
         return replace(info, file_bytes=opened.size)
@@ -174,7 +170,7 @@ def read_image(
         ImageValueError: A float picture holds nothing but NaN and infinity, or some where ``finite``.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source, max_metadata) as opened, _decoding(opened):
+    with open_source(source, max_metadata) as opened:
         name = format_of(opened)
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
@@ -304,22 +300,6 @@ def write_image(
     with atomic_output(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(encode_image(picture, format, metadata=metadata, quality=quality))
     return path
-
-
-@contextmanager
-def _decoding(source: Source) -> Iterator[None]:
-    """Make one sentence of whatever a decoder raises for a damaged file; they raise errors of every kind."""
-    try:
-        yield
-    except (UnhazeError, MemoryError):
-        raise
-    except TooMuchError as error:
-        raise ImageTooLargeError(
-            f"{source.name} says more about its picture than {source.budget.limit >> 20} MB; raise max_memory "
-            "if you trust the file."
-        ) from error
-    except Exception as error:
-        raise source.damaged() from error
 
 
 def _codec(name: str) -> Any:
