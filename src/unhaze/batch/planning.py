@@ -23,13 +23,13 @@ from unhaze.batch._names import (
     Names,
     is_same,
     output_ending,
-    refuse_collisions,
     refuse_inputs_as_outputs,
     side_paths,
     with_ending,
 )
 from unhaze.errors import (
     ImageDecodeError,
+    OutputError,
     OutputExistsError,
     UnhazeError,
     UnknownNameError,
@@ -269,8 +269,7 @@ class Planner:
                 folder = item.source.parent if self._output is None else self._output / item.below
                 jobs.append(self._named(item.source, info, folder, item.source.stem))
         jobs = refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        names = Names(self._maker)
-        jobs = refuse_collisions(self._separate(jobs, names), names)
+        jobs = self._separate(jobs)
         for index, job in enumerate(jobs):
             there = [path for path in job.products if os.path.lexists(path)] if job.ready else []
             if not there:
@@ -382,11 +381,14 @@ class Planner:
         output = folder / f"{stem}{self._suffix}{output_ending(source, info, self._format)}"
         return Job(source, output, info, side_paths(output, stem, self._sides))
 
-    def _separate(self, jobs: list[Job], names: Names) -> list[Job]:
-        """Where files of one folder compete for a name, leave it to one and take the endings of others into theirs.
+    def _separate(self, jobs: list[Job]) -> list[Job]:
+        """Let no two inputs come to one name: whichever came last would replace the others.
 
-        The name goes to the file that bears it, else to the first by name, so that it does not depend on the order.
+        Where files of one folder compete for it, one gets it and the others take their endings into theirs: it goes to
+        the file that bears it, else to the first by name, so that it does not depend on the order. Where they are of
+        several folders, none is processed.
         """
+        names = Names(self._maker)
         apart: list[tuple[Job, Path, Path]] = []
         ready = [
             (job.source.suffix != job.output.suffix, str(job.source), job) for job in jobs if job.ready and job.output
@@ -410,7 +412,22 @@ class Planner:
             names.give(named)
             note = f"named {named.products[0].name}, because {contested.name} is the name for {rival.name}"
             renamed[job.source] = replace(named, note=note)
-        return [renamed.get(job.source, job) for job in jobs]
+        separate = [renamed.get(job.source, job) for job in jobs]
+        rivals_for: defaultdict[str, list[Path]] = defaultdict(list)
+        for job in separate:
+            for path in job.products if job.ready else ():
+                rivals_for[names.key(path)].append(job.source)
+        for index, job in enumerate(separate):
+            shared = [path for path in job.products if len(rivals_for[names.key(path)]) > 1] if job.ready else []
+            if shared:
+                sources = rivals_for[names.key(shared[0])]
+                more = f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+                error = OutputError(
+                    f"{', '.join(map(str, sources[:3]))}{more} would all be written to {shared[0]}; rename them, "
+                    "or choose another format, suffix or folder."
+                )
+                separate[index] = replace(job, error=error)
+        return separate
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageDecodeError:

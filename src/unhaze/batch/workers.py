@@ -341,8 +341,7 @@ class Batch:
             if not job.ready:
                 return
             assert job.info is not None
-            if _was_overtaken(job):
-                self._skip_overtaken(job)
+            if self._skip_overtaken(job):
                 return
             needs_maps = bool(set(job.sides) - {"compare"})
             self.dehazer.check_budget(job.info, maps=needs_maps)
@@ -360,10 +359,9 @@ class Batch:
                             rendered, job.output, job.sides, overwrite=job.existing if job.overwrite else False
                         )
                     except OutputError:
-                        if not _was_overtaken(job):
-                            raise
-                        self._skip_overtaken(job)
-                        return
+                        if self._skip_overtaken(job):
+                            return
+                        raise
                 # within the stretch, so that an interrupted run knows of every file it wrote
                 width, height = rendered.size
                 self._results.put(
@@ -382,9 +380,15 @@ class Batch:
                     )
                 )
 
-    def _skip_overtaken(self, job: Job) -> None:
+    def _skip_overtaken(self, job: Job) -> bool:
+        """Pass over a job whose output has come, or was made anew, since it was planned; returns whether it was."""
+        assert job.output is not None
+        now = signature_of(job.output)
+        if now is None or now == job.existing.get(job.output):
+            return False
         reason = f"{job.output} was written by another process meanwhile."
         self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
+        return True
 
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
@@ -393,10 +397,3 @@ class Batch:
         if job.info is not None:
             record = replace(record, width=job.info.width, height=job.info.height)
         self._results.put(record)
-
-
-def _was_overtaken(job: Job) -> bool:
-    """Whether the output has come, or was made anew, since the job was planned."""
-    assert job.output is not None
-    now = signature_of(job.output)
-    return now is not None and now != job.existing.get(job.output)
