@@ -380,14 +380,15 @@ def test_a_listed_file_keeps_its_folders_unless_they_lead_outside(tmp_path, monk
 def test_names_that_differ_in_case_collide_where_the_file_system_ignores_it(tmp_path, monkeypatch, ignores_case):
     make(tmp_path / "one/A.png")
     make(tmp_path / "two/a.png")
-    monkeypatch.setattr(_names, "_ignores_case", lambda _: ignores_case)
+    monkeypatch.setattr(Path, "samefile", lambda *_: ignores_case)
     jobs = plan([tmp_path / "one/A.png", tmp_path / "two/a.png"], output=tmp_path / "out")
     assert [job.ready for job in jobs] == [not ignores_case] * 2
 
 
 def test_this_file_system_distinguishes_case_or_not_as_a_probe_says(tmp_path):
     (tmp_path / "Probe").write_text("")
-    assert _names._ignores_case(tmp_path / "new" / "folder") == (tmp_path / "pROBE").exists()
+    names, folder = _names.Names(lambda _: None), tmp_path / "new" / "folder"
+    assert (names.key(folder / "a.png") == names.key(folder / "A.png")) == (tmp_path / "pROBE").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-DEEPEST, FUNCTIONS = 9, 194
+DEEPEST, FUNCTIONS = 9, 178
 ROOT = Path(__file__).parents[2]
 
 TRACE = """

@@ -25,7 +25,7 @@ def names(folder):
 def forge(output, generation=0, age=0.0, **changes):
     """A claim of another process, which touched it ``age`` seconds ago."""
     path = claim_path(output, generation)
-    facts = {**claims._self_description(), "host": "elsewhere", "place": "another boot", "token": f"{generation}"}
+    facts = {**claims._facts_of(os.getpid()), "host": "elsewhere", "place": "another boot", "token": f"{generation}"}
     path.write_text(json.dumps({**facts, **changes}))
     then = time.time() - age
     os.utime(path, (then, then))
@@ -107,7 +107,7 @@ def test_a_claim_of_another_machine_is_taken_over_when_it_shows_no_life(tmp_path
 
 @linux
 def test_a_claim_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
-    here = {"place": claims._self_description()["place"]}
+    here = {"place": claims._facts_of(os.getpid())["place"]}
     forge(tmp_path / "dead.jpg", **here, pid=dead_pid())
     forge(tmp_path / "reused.jpg", **here, pid=os.getpid(), started=1)
     forge(tmp_path / "alive.jpg", **here, pid=os.getpid(), age=10 * STALE_AFTER)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ __all__ = [
     "Names",
     "is_same",
     "output_ending",
-    "refuse_collisions",
     "refuse_inputs_as_outputs",
     "side_paths",
     "with_ending",
@@ -118,23 +117,18 @@ class Names:
     def key(self, path: Path) -> str:
         """The same string for all paths that mean one file, before the file exists."""
         if path.parent not in self._folders:
-            folder = path.parent.resolve()
-            self._folders[path.parent] = (str(folder), _ignores_case(folder))
+            folder, ignores_case = path.parent.resolve(), False
+            # whether names that differ in case only are one file there is asked of the folder's own name
+            for place in (folder, *folder.parents):
+                twin = place.with_name(place.name.swapcase()) if place.name else place
+                if twin != place and os.path.exists(place):  # noqa: PTH110  which never raises
+                    with suppress(OSError):  # there is none, as a rule
+                        ignores_case = place.samefile(twin)
+                    break
+            self._folders[path.parent] = (str(folder), ignores_case)
         folder_name, ignores_case = self._folders[path.parent]
         key = os.path.join(folder_name, path.name)  # noqa: PTH118  a string is what is wanted
         return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
-
-
-def _ignores_case(folder: Path) -> bool:
-    """Whether names that differ in case only are one file there, asked of the folder's own name."""
-    for place in (folder, *folder.parents):
-        twin = place.with_name(place.name.swapcase()) if place.name else place
-        if twin != place and os.path.exists(place):  # noqa: PTH110  which never raises
-            try:
-                return place.samefile(twin)
-            except OSError:  # there is none, as a rule
-                return False
-    return False
 
 
 def refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[Job]:
@@ -152,27 +146,6 @@ def refuse_inputs_as_outputs(jobs: list[Job], further: Iterable[Path]) -> list[J
                 error = OutputError(f"{victim} would be {role}; name another folder or suffix.")
                 checked.append(replace(job, error=error))
                 break
-        else:
-            checked.append(job)
-    return checked
-
-
-def refuse_collisions(jobs: list[Job], names: Names) -> list[Job]:
-    """Process none of several inputs with one output name: whichever came last would replace the others."""
-    claims: defaultdict[str, list[Job]] = defaultdict(list)
-    for job in jobs:
-        for path in job.products if job.ready else ():
-            claims[names.key(path)].append(job)
-
-    checked = []
-    for job in jobs:
-        contested = [path for path in job.products if len(claims[names.key(path)]) > 1] if job.ready else []
-        if contested:
-            sources = [rival.source for rival in claims[names.key(contested[0])]]
-            sentence = ", ".join(map(str, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-            advice = "rename them, or choose another format, suffix or folder"
-            sentence += f" would all be written to {contested[0]}; {advice}."
-            checked.append(replace(job, error=OutputError(sentence)))
         else:
             checked.append(job)
     return checked

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unhaze.batch._names import (
     SIDE_PRODUCTS,
@@ -24,13 +24,13 @@ from unhaze.batch._names import (
     Names,
     is_same,
     output_ending,
-    refuse_collisions,
     refuse_inputs_as_outputs,
     side_paths,
     with_ending,
 )
 from unhaze.errors import (
     ImageDecodeError,
+    OutputError,
     OutputExistsError,
     UnhazeError,
     UnknownNameError,
@@ -190,14 +190,47 @@ class Planner:
     ) -> None:
         self._inputs = [str(name) for name in inputs]
         self._listed = [Path(name) for name in listed]
-        self._output = None if output is None else Path(output)
+        self._output = output = None if output is None else Path(output)
         self._suffix = (DEFAULT_SUFFIX if output is None else "") if suffix is None else suffix
         self._format = format
         self._recursive = recursive
         self._existing = existing
         self._sides = tuple(sides)
         self._maker, self._apart = maker, tuple(apart)
-        self._to_file = self._check_options()
+
+        # options that contradict each other
+        self._to_file = False  # whether the output names a picture rather than a folder
+        if output is not None and not os.path.isdir(output):  # noqa: PTH112  which never raises
+            ending = output.suffix.lower()
+            self._to_file = format_for_suffix(ending) is not None
+            if not self._to_file and ending in READ_SUFFIXES | _FOREIGN_SUFFIXES:
+                raise UsageError(
+                    f"{output} cannot be written: there is no writer for {ending}; "
+                    f"use one of {', '.join(sorted(WRITE_FORMATS.values()))}."
+                )
+            if not self._to_file and os.path.exists(output):  # noqa: PTH110
+                raise UsageError(f"{output} is a file and no picture; name a folder, or a picture for a single input.")
+        if format != "keep" and format not in WRITE_FORMATS:
+            raise UnknownNameError("format", format, ["keep", *WRITE_FORMATS])
+        for name in self._sides:
+            if name not in SIDE_PRODUCTS:
+                raise UnknownNameError("product", name, SIDE_PRODUCTS)
+        if Path(f"a{self._suffix}").name != f"a{self._suffix}" or "\0" in self._suffix:
+            raise UsageError(f"The suffix {self._suffix!r} cannot be part of a file name; leave out slashes.")
+        names = [*self._inputs, *map(str, self._listed)]
+        if output is None:
+            if not self._suffix:
+                raise UsageError("An empty suffix beside the input would replace it; name another folder with -o.")
+        elif self._to_file:
+            if len(names) != 1 or Path(names[0]).is_dir() or _WILDCARDS.intersection(names[0]):
+                raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
+            named = format_for_suffix(output.suffix.lower())
+            if format not in ("keep", named):
+                raise UsageError(
+                    f"The format is {format}, but the output {output} says {named}; leave out one of them."
+                )
+        elif not self._suffix and any(is_same(output, Path(name)) for name in names):
+            raise UsageError(f"{output} is input and output folder at once; name another folder, or a suffix.")
 
     def find(self) -> list[Found]:
         """Everything the inputs stand for, each file once."""
@@ -237,45 +270,25 @@ class Planner:
                 folder = item.source.parent if self._output is None else self._output / item.below
                 jobs.append(self._named(item.source, info, folder, item.source.stem))
         jobs = refuse_inputs_as_outputs(jobs, [item.source for item in beside])
-        names = Names(self._maker)
-        jobs = refuse_collisions(self._separate(jobs, names), names)
-        return [self._with_existing(job) if job.ready else job for job in jobs]
-
-    def _check_options(self) -> bool:
-        """Find options that contradict each other; returns whether the output names a picture rather than a folder."""
-        output, to_file = self._output, False
-        if output is not None and not os.path.isdir(output):  # noqa: PTH112  which never raises
-            suffix = output.suffix.lower()
-            to_file = format_for_suffix(suffix) is not None
-            if not to_file and suffix in READ_SUFFIXES | _FOREIGN_SUFFIXES:
-                raise UsageError(
-                    f"{output} cannot be written: there is no writer for {suffix}; "
-                    f"use one of {', '.join(sorted(WRITE_FORMATS.values()))}."
-                )
-            if not to_file and os.path.exists(output):  # noqa: PTH110
-                raise UsageError(f"{output} is a file and no picture; name a folder, or a picture for a single input.")
-        if self._format != "keep" and self._format not in WRITE_FORMATS:
-            raise UnknownNameError("format", self._format, ["keep", *WRITE_FORMATS])
-        for name in self._sides:
-            if name not in SIDE_PRODUCTS:
-                raise UnknownNameError("product", name, SIDE_PRODUCTS)
-        if Path(f"a{self._suffix}").name != f"a{self._suffix}" or "\0" in self._suffix:
-            raise UsageError(f"The suffix {self._suffix!r} cannot be part of a file name; leave out slashes.")
-        names = [*self._inputs, *map(str, self._listed)]
-        if output is None:
-            if not self._suffix:
-                raise UsageError("An empty suffix beside the input would replace it; name another folder with -o.")
-        elif to_file:
-            if len(names) != 1 or Path(names[0]).is_dir() or _WILDCARDS.intersection(names[0]):
-                raise UsageError(f"{output} is one file, but there may be several inputs; name a folder with -o.")
-            named = format_for_suffix(output.suffix.lower())
-            if self._format not in ("keep", named):
-                raise UsageError(
-                    f"The format is {self._format}, but the output {output} says {named}; leave out one of them."
-                )
-        elif not self._suffix and any(is_same(output, Path(name)) for name in names):
-            raise UsageError(f"{output} is input and output folder at once; name another folder, or a suffix.")
-        return to_file
+        jobs = self._separate(jobs)
+        for index, job in enumerate(jobs):
+            there = [path for path in job.products if os.path.lexists(path)] if job.ready else []
+            if not there:
+                continue
+            seen = {path: signature for path in there if (signature := signature_of(path)) is not None}
+            assert job.output is not None
+            policy = self._existing(job.source, job.output) if callable(self._existing) else self._existing
+            decided: dict[str, Any] = {"overwrite": True}
+            if isinstance(policy, UnhazeError):
+                decided = {"error": policy}
+            elif policy == "skip" and job.output in there:
+                # it is written last: side products without it are left from a run that was cut short, and replaced
+                decided = {"skip": f"{job.output} exists."}
+            elif policy == "error":
+                message = f"{there[0]} exists; use --overwrite to replace it, or --skip-existing."
+                decided = {"error": OutputExistsError(message)}
+            jobs[index] = replace(job, existing=seen, **decided)
+        return jobs
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -378,11 +391,14 @@ class Planner:
         output = folder / f"{stem}{self._suffix}{output_ending(source, info, self._format)}"
         return Job(source, output, info, side_paths(output, stem, self._sides))
 
-    def _separate(self, jobs: list[Job], names: Names) -> list[Job]:
-        """Where files of one folder compete for a name, leave it to one and take the endings of others into theirs.
+    def _separate(self, jobs: list[Job]) -> list[Job]:
+        """Let no two inputs come to one name: whichever came last would replace the others.
 
-        The name goes to the file that bears it, else to the first by name, so that it does not depend on the order.
+        Where files of one folder compete for it, one gets it and the others take their endings into theirs: it goes to
+        the file that bears it, else to the first by name, so that it does not depend on the order. Where they are of
+        several folders, none is processed.
         """
+        names = Names(self._maker)
         apart: list[tuple[Job, Path, Path]] = []
         ready = [
             (job.source.suffix != job.output.suffix, str(job.source), job) for job in jobs if job.ready and job.output
@@ -406,28 +422,22 @@ class Planner:
             names.give(named)
             note = f"named {named.products[0].name}, because {contested.name} is the name for {rival.name}"
             renamed[job.source] = replace(named, note=note)
-        return [renamed.get(job.source, job) for job in jobs]
-
-    # -- outputs that exist -------------------------------------------------------------------------------------------
-
-    def _with_existing(self, job: Job) -> Job:
-        there = [path for path in job.products if os.path.lexists(path)]
-        if not there:
-            return job
-        seen = {path: signature for path in there if (signature := signature_of(path)) is not None}
-        job = replace(job, existing=seen)
-        assert job.output is not None
-        policy = self._existing(job.source, job.output) if callable(self._existing) else self._existing
-        if isinstance(policy, UnhazeError):
-            return replace(job, error=policy)
-        if policy == "skip":
-            # the restored picture is written last: side products without it are left from a run that was cut short
-            is_done = job.output in there
-            return replace(job, skip=f"{job.output} exists.") if is_done else replace(job, overwrite=True)
-        if policy == "error":
-            message = f"{there[0]} exists; use --overwrite to replace it, or --skip-existing."
-            return replace(job, error=OutputExistsError(message))
-        return replace(job, overwrite=True)
+        separate = [renamed.get(job.source, job) for job in jobs]
+        rivals_for: defaultdict[str, list[Path]] = defaultdict(list)
+        for job in separate:
+            for path in job.products if job.ready else ():
+                rivals_for[names.key(path)].append(job.source)
+        for index, job in enumerate(separate):
+            shared = [path for path in job.products if len(rivals_for[names.key(path)]) > 1] if job.ready else []
+            if shared:
+                sources = rivals_for[names.key(shared[0])]
+                more = f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+                error = OutputError(
+                    f"{', '.join(map(str, sources[:3]))}{more} would all be written to {shared[0]}; rename them, "
+                    "or choose another format, suffix or folder."
+                )
+                separate[index] = replace(job, error=error)
+        return separate
 
 
 def _leads_nowhere(path: Path) -> bool:

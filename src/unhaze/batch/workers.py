@@ -291,10 +291,7 @@ class Batch:
             while (job := self._next_job()) is not None:
                 clock = Clock(self._abandoned)
                 try:
-                    if job.ready:
-                        self._process(job, clock)
-                        continue
-                    self._tidy(job)
+                    self._process(job, clock)
                     if job.skip is not None:
                         self._results.put(Record(str(job.source), "skipped", str(job.output), reason=job.skip))
                     elif job.error is not None:
@@ -326,16 +323,25 @@ class Batch:
             self._deferred.append((time.monotonic() + _RETRY, job))
 
     def _process(self, job: Job, clock: Clock) -> None:
+        """Make the products of a job, and delete what a run that was killed left of it, unless another is at it."""
+        if not job.ready and (
+            job.output is None or self._leftovers.keys().isdisjoint((*job.products, claim_path(job.output)))
+        ):
+            return
         assert job.output is not None
-        assert job.info is not None
         claim = self.claims.acquire(job.output)
         if claim is None:
-            self._defer(job)
+            if job.ready:
+                self._defer(job)
             return
         with claim:
-            self._delete_leftovers(job)
-            if _was_overtaken(job):
-                self._skip_overtaken(job)
+            for path in job.products:
+                for leftover in self._leftovers.pop(path, ()):
+                    leftover.unlink(missing_ok=True)
+            if not job.ready:
+                return
+            assert job.info is not None
+            if self._skip_overtaken(job):
                 return
             needs_maps = bool(set(job.sides) - {"compare"})
             self.dehazer.check_budget(job.info, maps=needs_maps, max_pixels=self.options.max_pixels)
@@ -353,10 +359,9 @@ class Batch:
                             rendered, job.output, job.sides, overwrite=job.existing if job.overwrite else False
                         )
                     except OutputError:
-                        if not _was_overtaken(job):
-                            raise
-                        self._skip_overtaken(job)
-                        return
+                        if self._skip_overtaken(job):
+                            return
+                        raise
                 # within the stretch, so that an interrupted run knows of every file it wrote
                 width, height = rendered.size
                 self._results.put(
@@ -375,23 +380,15 @@ class Batch:
                     )
                 )
 
-    def _tidy(self, job: Job) -> None:
-        """Delete what a run that was killed left of a job that needs no work, unless another is at it."""
-        if job.output is None or not any(path in self._leftovers for path in (*job.products, claim_path(job.output))):
-            return
-        claim = self.claims.acquire(job.output)
-        if claim is not None:
-            with claim:
-                self._delete_leftovers(job)
-
-    def _delete_leftovers(self, job: Job) -> None:
-        for path in job.products:
-            for leftover in self._leftovers.pop(path, ()):
-                leftover.unlink(missing_ok=True)
-
-    def _skip_overtaken(self, job: Job) -> None:
+    def _skip_overtaken(self, job: Job) -> bool:
+        """Pass over a job whose output has come, or was made anew, since it was planned; returns whether it was."""
+        assert job.output is not None
+        now = signature_of(job.output)
+        if now is None or now == job.existing.get(job.output):
+            return False
         reason = f"{job.output} was written by another process meanwhile."
         self._results.put(Record(str(job.source), "skipped", str(job.output), reason=reason))
+        return True
 
     def _fail(self, job: Job, error: Exception, clock: Clock) -> None:
         if self.options.on_error == "stop":
@@ -400,10 +397,3 @@ class Batch:
         if job.info is not None:
             record = replace(record, width=job.info.width, height=job.info.height)
         self._results.put(record)
-
-
-def _was_overtaken(job: Job) -> bool:
-    """Whether the output has come, or was made anew, since the job was planned."""
-    assert job.output is not None
-    now = signature_of(job.output)
-    return now is not None and now != job.existing.get(job.output)

@@ -77,7 +77,6 @@ class Settings:
         is_network = not finds_haze(model) if model else self.options.weights is not None
         if is_network and set(self.sides) - {"compare", "depth"}:
             raise UsageError("A network makes no maps but depth, if it is told of it; change --save or --model.")
-        self.batch_options()
 
     @property
     def existing(self) -> Existing:

@@ -47,7 +47,6 @@ from unhaze.images._jpeg_segments import (
     XMP,
     XMP_EXTENSION,
     Header,
-    Segment,
     camera_segments,
     find_segments,
     joined,
@@ -143,7 +142,11 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     parts = sorted(s[len(ICC) :] for m, s in header.segments if m == APP2 and s.startswith(ICC))
     whole = all(part[:2] == bytes((i + 1, len(parts) & 255)) for i, part in enumerate(parts))
     icc = b"".join(part[2:] for part in parts) or None if whole else None
-    decoded = _decode(source, header, scans, icc)
+    # how the chroma components are sampled, compared with the first
+    (_, across, down, _), *others = header.components
+    factors = {(across / max(h, 1), down / max(v, 1)) for _, h, v, _ in others[:2]}
+    subsampling = SUBSAMPLING.get(factors.pop(), UNUSUAL) if len(factors) == 1 else UNUSUAL if others else "4:4:4"
+    decoded = _decode(source, header, scans, icc, subsampling)
     decoded.notes += missing
     if parts and icc is None:
         decoded.notes.append("Parts of the embedded colour profile are missing; it was dropped.")
@@ -159,16 +162,14 @@ def read(source: Source, max_pixels: int | None) -> Decoded:
     of_components = tuple(tables.get(component[3], ()) for component in header.components)
     decoded.encoding = Encoding(
         jpeg_tables=of_components if all(of_components) else None,
-        jpeg_subsampling=_subsampling(header) if len(header.components) == 3 else None,
+        jpeg_subsampling=subsampling if len(header.components) == 3 else None,
         jpeg_progressive=header.frame in _PROGRESSIVE,
     )
-    kept, previews = camera_segments(header)
-    decoded.metadata = _read_metadata(header, icc, kept)
-    _note_what_is_lost(header, data, end, previews, decoded)
+    _describe(decoded, header, icc, data, end)
     return decoded
 
 
-def _decode(source: Source, header: Header, scans: bytes, icc: bytes | None) -> Decoded:
+def _decode(source: Source, header: Header, scans: bytes, icc: bytes | None, subsampling: str) -> Decoded:
     """Decode the scans with the verdict of libjpeg: missing rows refuse the file, other damage becomes a note."""
     kind = {1: "GRAY", 3: "RGB", 4: "CMYK"}[len(header.components)]
     # the segments before the first scan that matter to the pixels
@@ -178,7 +179,6 @@ def _decode(source: Source, header: Header, scans: bytes, icc: bytes | None) -> 
     notes = []
     if header.junk:
         notes.append(f"{header.junk} bytes that belong to nothing were left out.")
-    subsampling = _subsampling(header)
     unusual = subsampling == UNUSUAL or (subsampling == "4:1:0" and kind == "RGB")
     if unusual:  # TurboJPEG has no name for it: Pillow decodes; it has no warnings, but missing rows show
         pixels = _decode_twice(
@@ -285,16 +285,9 @@ def _units(header: Header, identities: bytes) -> int:
     return blocks
 
 
-def _subsampling(header: Header) -> str:
-    """How the chroma components are sampled, compared with the first."""
-    (_, across, down, _), *others = header.components
-    if not others:
-        return "4:4:4"
-    factors = {(across / max(h, 1), down / max(v, 1)) for _, h, v, _ in others[:2]}
-    return SUBSAMPLING.get(factors.pop(), UNUSUAL) if len(factors) == 1 else UNUSUAL
-
-
-def _read_metadata(header: Header, icc: bytes | None, segments: list[Segment]) -> Metadata:
+def _describe(decoded: Decoded, header: Header, icc: bytes | None, data: bytes, end: int) -> None:
+    """Add the metadata, and notes on what is lost of the file ``data``, whose first picture ends at ``end``."""
+    kept, previews = camera_segments(header)
     photoshop = b"".join(s[len(PHOTOSHOP) :] for m, s in header.segments if m == APP13 and s.startswith(PHOTOSHOP))
     dpi = aspect = None
     jfif = header.first(APP0, JFIF) or b""
@@ -303,7 +296,7 @@ def _read_metadata(header: Header, icc: bytes | None, segments: list[Segment]) -
         dpi = (across * (1.0, 2.54)[unit - 1], down * (1.0, 2.54)[unit - 1])
     elif across and down and unit == 0 and across != down:  # of densities without a unit only the ratio means something
         aspect = (across, down)
-    return Metadata(
+    decoded.metadata = Metadata(
         exif=header.exif,
         xmp=header.first(APP1, XMP),
         icc=_metadata.srgb_profile() if len(header.components) == 4 else icc,
@@ -311,11 +304,8 @@ def _read_metadata(header: Header, icc: bytes | None, segments: list[Segment]) -
         dpi=dpi,
         aspect=aspect,
         comment=b"\n".join(s for m, s in header.segments if m == COM) or None,
-        segments=tuple(segments),
+        segments=tuple(kept),
     )
-
-
-def _note_what_is_lost(header: Header, data: bytes, end: int, previews: list[Segment], decoded: Decoded) -> None:
     xmp = decoded.metadata.xmp or b""
     video = data.find(b"ftyp", end) >= 0
     gain_map = header.first(APP2, GAIN_MAP) is not None

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from unhaze.errors import ImageDecodeError
-from unhaze.images.budget import METADATA_LIMIT, Budget, check_pixels
+from unhaze.errors import ImageDecodeError, ImageTooLargeError, UnhazeError
+from unhaze.images.budget import METADATA_LIMIT, Budget, TooMuchError, check_pixels
 from unhaze.images.levels import hidden_pixels
 
 Pixels = NDArray[Any]  # (H, W) or (H, W, 3), uint8 | uint16 | float32
@@ -217,35 +217,52 @@ class Source:
 
 @contextmanager
 def open_source(source: str | Path | bytes, max_metadata: int = METADATA_LIMIT) -> Iterator[Source]:
-    """Open a path or wrap bytes; failures of the file system become :class:`ImageDecodeError`."""
+    """Open a path or wrap bytes, and make one sentence of whatever goes wrong.
+
+    Raises:
+        ImageDecodeError: The file system refuses it, or a decoder does; those raise errors of every kind.
+        ImageTooLargeError: It says more about its picture than ``max_metadata`` where no part can be left out.
+    """
+    file: BinaryIO
     if isinstance(source, bytes | bytearray | memoryview):
-        yield Source(io.BytesIO(source), "The picture", "", max_metadata)
-        return
-    path = Path(source)
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            # it may have become a pipe meanwhile, which must not keep us waiting
-            waitless = getattr(os, "O_NONBLOCK", 0)
-            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115 - closed below
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                file.close()
-        elif stat.S_ISDIR(mode):
-            raise IsADirectoryError
-    except FileNotFoundError as error:
-        raise ImageDecodeError(f"{path} does not exist; check the path.") from error
-    except IsADirectoryError as error:
-        raise ImageDecodeError(f"{path} is a folder, not a picture; name a file.") from error
-    except PermissionError as error:
-        raise ImageDecodeError(f"{path} cannot be read: permission denied; change its permissions.") from error
-    except (OSError, ValueError) as error:
-        raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
-    if not stat.S_ISREG(mode):  # it might never end
-        raise ImageDecodeError(f"{path} is a pipe or a device, not a file; save the picture to a file first.")
+        file, name, suffix = io.BytesIO(source), "The picture", ""
+    else:
+        path = Path(source)
+        name, suffix = str(path), path.suffix.lower()
+        try:
+            mode = path.stat().st_mode
+            if stat.S_ISREG(mode):
+                # it may have become a pipe meanwhile, which must not keep us waiting
+                waitless = getattr(os, "O_NONBLOCK", 0)
+                file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waitless))  # noqa: SIM115
+                mode = os.fstat(file.fileno()).st_mode
+                if not stat.S_ISREG(mode):
+                    file.close()
+            elif stat.S_ISDIR(mode):
+                raise IsADirectoryError
+        except FileNotFoundError as error:
+            raise ImageDecodeError(f"{path} does not exist; check the path.") from error
+        except IsADirectoryError as error:
+            raise ImageDecodeError(f"{path} is a folder, not a picture; name a file.") from error
+        except PermissionError as error:
+            raise ImageDecodeError(f"{path} cannot be read: permission denied; change its permissions.") from error
+        except (OSError, ValueError) as error:
+            raise ImageDecodeError(f"{path} cannot be read: {error}; check the path.") from error
+        if not stat.S_ISREG(mode):  # it might never end
+            raise ImageDecodeError(f"{path} is a pipe or a device, not a file; save the picture to a file first.")
     with file:
         try:
-            opened = Source(file, str(path), path.suffix.lower(), max_metadata)
-            yield opened
+            opened = Source(file, name, suffix, max_metadata)
         except OSError as error:
-            raise ImageDecodeError(f"{path} cannot be read: {error.strerror or error}; check the disk.") from error
+            raise ImageDecodeError(f"{name} cannot be read: {error.strerror or error}; check the disk.") from error
+        try:
+            yield opened
+        except (UnhazeError, MemoryError):
+            raise
+        except TooMuchError as error:
+            raise ImageTooLargeError(
+                f"{name} says more about its picture than {opened.budget.limit >> 20} MB; raise max_memory "
+                "if you trust the file."
+            ) from error
+        except Exception as error:
+            raise opened.damaged() from error

@@ -139,7 +139,19 @@ def atomic_output(path: str | Path, *, overwrite: bool | Signature) -> Iterator[
         yield temporary
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
-        _move(temporary, target, shown, overwrite)
+        if overwrite is True or (overwrite and target.exists()):
+            _refuse_changed(shown, target, overwrite)
+            temporary.replace(target)
+            return
+        try:
+            os.link(temporary, target)  # unlike a rename, fails when the target has appeared meanwhile
+        except FileExistsError as error:
+            if temporary.stat().st_nlink < 2:  # over a network it may have worked, and the answer been lost
+                raise _exists(shown) from error
+        except OSError:  # FAT, some network folders: no hard links
+            if target.exists():
+                raise _exists(shown) from None
+            temporary.rename(target)
     except OSError as error:
         raise _explain(error, shown) from error
     finally:
@@ -149,22 +161,6 @@ def atomic_output(path: str | Path, *, overwrite: bool | Signature) -> Iterator[
 def _refuse_changed(shown: Path, target: Path, overwrite: bool | Signature) -> None:
     if not isinstance(overwrite, bool) and signature_of(target) not in (None, overwrite):
         raise OutputError(f"{shown} was changed by another program; move it away, or allow overwriting.")
-
-
-def _move(temporary: Path, target: Path, shown: Path, overwrite: bool | Signature) -> None:
-    if overwrite is True or (overwrite and target.exists()):
-        _refuse_changed(shown, target, overwrite)
-        temporary.replace(target)
-        return
-    try:
-        os.link(temporary, target)  # unlike a rename, fails when the target has appeared meanwhile
-    except FileExistsError as error:
-        if temporary.stat().st_nlink < 2:  # over a network it may have worked, and the answer been lost
-            raise _exists(shown) from error
-    except OSError:  # FAT, some network folders: no hard links
-        if target.exists():
-            raise _exists(shown) from None
-        temporary.rename(target)
 
 
 def _exists(path: Path) -> OutputError:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from unhaze.errors import OutputError
 from unhaze.images.atomic import make_folder, temporary_path
@@ -54,7 +54,7 @@ def claim_path(output: Path, generation: int = 0) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(contextlib.AbstractContextManager["Claim"]):
     """The right to make ``output``; a context manager that gives it up.
 
     Attributes:
@@ -77,16 +77,13 @@ class Claim:
             mine is not None and mine.token == self.token and not claim_path(self.output, self.generation + 1).exists()
         )
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._board.release(self)
 
 
-class Claims:
+class Claims(contextlib.AbstractContextManager["Claims"]):
     """The claims of this process; safe to share between threads. A context manager that gives up all of them."""
 
     def __init__(self) -> None:
@@ -160,9 +157,6 @@ class Claims:
         if self._heart is not None:
             self._heart.join(1.0)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -170,7 +164,7 @@ class Claims:
 
     def _create(self, output: Path, made: tuple[Path, ...]) -> Claim | None:
         token = secrets.token_hex(8)
-        content = json.dumps({**_self_description(), "token": token}).encode()
+        content = json.dumps({**_facts_of(os.getpid()), "token": token}).encode()
         dead: list[str] = []  # tokens of the generations whose holders have died
         failure: OSError | None = None  # of the last try
         for _ in range(_TRIES):
@@ -223,19 +217,15 @@ class Claims:
 class _Holder:
     """What a claim says of its holder; nothing but its time where it is empty or damaged."""
 
+    token: str
     facts: dict[str, Any]
     touched: float
 
-    @property
-    def token(self) -> str:
-        return str(self.facts.get("token", f"unknown, {self.touched}"))
-
     def is_alive(self, output: Path) -> bool:
-        mine = _self_description()
-        if mine["place"] is not None and self.facts.get("place") == mine["place"]:
-            pid = self.facts.get("pid")
-            began = _start_time(pid) if isinstance(pid, int) else None
-            return began is not None and began == self.facts.get("started")
+        pid = self.facts.get("pid")
+        here = _facts_of(pid if isinstance(pid, int) else None)
+        if here["place"] is not None and self.facts.get("place") == here["place"]:
+            return here["started"] is not None and here["started"] == self.facts.get("started")
         # the clock that stamps files in the folder of the output may be another machine's
         probe = temporary_path(output)
         try:
@@ -254,21 +244,18 @@ def _read(path: Path) -> _Holder | None:
         found = json.loads(facts)
     except ValueError:
         found = {}
-    return _Holder(found if isinstance(found, dict) else {}, touched)
+    found = found if isinstance(found, dict) else {}
+    return _Holder(str(found.get("token", f"unknown, {touched}")), found, touched)
 
 
-def _self_description() -> dict[str, Any]:
+def _facts_of(pid: int | None) -> dict[str, Any]:
+    """What tells a process of this machine from all others; nothing has started where there is none."""
     place = None  # what process numbers are counted in: this boot of this machine, or a container on it
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             place = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return {"host": socket.gethostname(), "pid": os.getpid(), "place": place, "started": _start_time(os.getpid())}
-
-
-def _start_time(pid: int) -> int | None:
-    """When a process began, in ticks since the boot: numbers of processes are used again."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
+    started = None  # when it began, in ticks since the boot: numbers of processes are used again
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        started = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return {"host": socket.gethostname(), "pid": pid, "place": place, "started": started}

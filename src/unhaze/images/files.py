@@ -17,8 +17,6 @@ b'RIFF'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -28,9 +26,7 @@ import numpy as np
 
 from unhaze.errors import (
     ImageEncodeError,
-    ImageTooLargeError,
     ImageValueError,
-    UnhazeError,
     UnknownNameError,
     UsageError,
 )
@@ -39,7 +35,7 @@ from unhaze.images._colourspace import HDR_TRANSFERS
 from unhaze.images._picture import Decoded, Encoding, ImageInfo, Metadata, Picture, Source, open_source
 from unhaze.images._signatures import format_of
 from unhaze.images.atomic import atomic_output
-from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT, TooMuchError
+from unhaze.images.budget import DEFAULT_MAX_PIXELS, METADATA_LIMIT, PART_LIMIT
 from unhaze.images.levels import find_white, nominal_white
 
 __all__ = [
@@ -141,7 +137,7 @@ def identify(source: str | Path | bytes) -> ImageInfo:
         UnsupportedImageError: It is a picture of a kind that is not handled.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source) as opened, _decoding(opened):
+    with open_source(source) as opened:
         info: ImageInfo = _codec(format_of(opened)).identify(opened)
         opened.check_size(info.width, info.height, None)
         return replace(info, file_bytes=opened.size)
@@ -174,13 +170,12 @@ def read_image(
         ImageValueError: A float picture holds nothing but NaN and infinity, or some where ``finite``.
         MissingDependencyError: It is HEIF or camera raw, and the package that reads it is not installed.
     """
-    with open_source(source, max_metadata) as opened, _decoding(opened):
+    with open_source(source, max_metadata) as opened:
         name = format_of(opened)
         info: ImageInfo = _codec(name).identify(opened)
         opened.check_size(info.width, info.height, max_pixels)
         decoded: Decoded = _codec(name).read(opened, max_pixels)
-        _check_finite(decoded, opened, finite=finite)
-        picture = _finish(decoded, opened, name)
+        picture = _finish(decoded, opened, name, finite=finite)
         if picture.info != info:
             said, found = (
                 f"{each.width} x {each.height} {each.dtype} x {each.channels}{' and alpha' if each.has_alpha else ''}"
@@ -200,7 +195,7 @@ def conversion_notes(
         format: Name of a format of ``WRITE_FORMATS``; ``None`` for :func:`default_output_format`.
         metadata: As for :func:`encode_image`.
     """
-    format = _output_format(picture, format)
+    format, kept = _to_write(picture, format, metadata)
     notes = []
     if format in _EIGHT_BIT_ONLY and picture.pixels.dtype != np.uint8:
         kind = "16-bit" if picture.pixels.dtype == np.uint16 else "Float"
@@ -208,7 +203,6 @@ def conversion_notes(
     if format == "png" and picture.pixels.dtype == np.float32:
         white = 1 if picture.white is None else picture.white
         notes.append(f"Float values were clipped to [0, {white:g}] and rounded to 16 bit, the most that PNG can store.")
-    kept = _metadata_to_write(picture, metadata)
     notes += _codec(format).notes(picture, kept)
     if format != "jpeg":
         notes += _codec("jpeg").segment_notes(kept)
@@ -243,7 +237,7 @@ def encode_image(
     """
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"The quality must lie between 1 and 100, not {quality}.")
-    format = _output_format(picture, format)
+    format, kept = _to_write(picture, format, metadata)
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or 0 in pixels.shape:
         raise ImageValueError(f"Pixels must have the shape (H, W) or (H, W, 3), not {pixels.shape}.")
@@ -254,7 +248,6 @@ def encode_image(
             f"Alpha must have the shape {pixels.shape[:2]} and type {pixels.dtype} of the pixels, not {alpha.shape} "
             f"{alpha.dtype}."
         )
-    kept = _metadata_to_write(picture, metadata)
     if kept.cicp and format not in _HDR_FORMATS:
         name = HDR_TRANSFERS.get(kept.cicp[1], "unknown")
         raise ImageEncodeError(
@@ -309,28 +302,12 @@ def write_image(
     return path
 
 
-@contextmanager
-def _decoding(source: Source) -> Iterator[None]:
-    """Make one sentence of whatever a decoder raises for a damaged file; they raise errors of every kind."""
-    try:
-        yield
-    except (UnhazeError, MemoryError):
-        raise
-    except TooMuchError as error:
-        raise ImageTooLargeError(
-            f"{source.name} says more about its picture than {source.budget.limit >> 20} MB; raise max_memory "
-            "if you trust the file."
-        ) from error
-    except Exception as error:
-        raise source.damaged() from error
-
-
 def _codec(name: str) -> Any:
     return import_module(f"unhaze.images.{_CODECS[name]}")
 
 
-def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
-    """Refuse floats that mean nothing, or tell how many there are."""
+def _finish(decoded: Decoded, source: Source, name: str, *, finite: bool) -> Picture:
+    """Refuse floats that mean nothing, drop metadata beyond the budget, and turn all upright."""
     for what, values in (("pixels", decoded.pixels), ("alpha values", decoded.alpha)):
         if values is None or values.dtype.kind != "f":
             continue
@@ -343,10 +320,6 @@ def _check_finite(decoded: Decoded, source: Source, *, finite: bool) -> None:
                 f"{source.name} holds NaN or infinity in {count} of its {what}; replace them by numbers first."
             )
         decoded.notes.append(f"{count} pixels are NaN or infinite; they were left as they are.")
-
-
-def _finish(decoded: Decoded, source: Source, name: str) -> Picture:
-    """Drop metadata that goes beyond the budget, turn the picture upright, and make the metadata say so."""
     limit = source.budget.limit  # readers that inflate have kept to it before
     dropped: dict[str, Any] = {}
     for part in ("icc", "exif", "xmp", "photoshop", "comment"):  # the colours depend on the first
@@ -377,23 +350,19 @@ def _finish(decoded: Decoded, source: Source, name: str) -> Picture:
     return picture
 
 
-def _output_format(picture: Picture, format: str | None) -> str:
+def _to_write(picture: Picture, format: str | None, metadata: str) -> tuple[str, Metadata]:
+    """The format to write, and metadata for the pixels as they are now, which may not be those that were read."""
     format = default_output_format(picture) if format is None else format.lower()
     format = {"jpg": "jpeg", "tif": "tiff"}.get(format, format)
     if format in _OUTPUT_OF_UNWRITABLE:
         raise ImageEncodeError(f"{format.upper()} files can be read but not written; choose JPEG, PNG or TIFF.")
     if format not in WRITE_FORMATS:
         raise UnknownNameError("format", format, WRITE_FORMATS)
-    return format
-
-
-def _metadata_to_write(picture: Picture, metadata: str) -> Metadata:
-    """Metadata that fits the pixels as they are now, which may no longer be those that were read."""
     if metadata not in ("keep", "strip"):
         raise UsageError(f"metadata must be 'keep' or 'strip', not {metadata!r}.")
     kept = picture.metadata
     space = "GRAY" if picture.pixels.ndim == 2 else "RGB"
     icc = kept.icc if kept.icc and _metadata.icc_space(kept.icc) == space else None
     if metadata == "strip":
-        return Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
-    return replace(kept, icc=icc)
+        return format, Metadata(icc=icc, dpi=kept.dpi, aspect=kept.aspect, cicp=kept.cicp)
+    return format, replace(kept, icc=icc)

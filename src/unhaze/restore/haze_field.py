@@ -191,9 +191,11 @@ def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> H
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
         view = np.asarray(small, np.float32).reshape(height, width, 3)
     gray = luminance(view)
+    # brightness of the airlight: () for one colour, (h, w) for a map
+    gray_airlight = luminance(estimate.airlight.reshape(-1, 1, 3)).reshape(estimate.airlight.shape[:-1])
     sky = np.zeros_like(gray)
     if estimate.lift is None:
-        sky = _sky(gray, estimate.airlight)
+        sky = _sky(gray, gray_airlight)
         transmission = _protect(estimate, view, sky, options.protect_sky)
     spared = estimate.clear * options.spare_clear
     if spared:
@@ -205,12 +207,12 @@ def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> H
         seen = np.clip((estimate.transmission - 0.05) / 0.35, 0, 1)
         confidence = np.asarray(seen * (1 - np.float32(options.protect_sky) * sky), np.float32)
     field = HazeField(slope, offset, estimate.airlight, confidence, lift=0.0, least=estimate.least_transmission)
-    gain, gray_airlight = 1 / field.transmission(gray), _gray_airlight(field.airlight)
+    gain = 1 / field.transmission(gray)
     if estimate.lift is None:
         restored = np.clip(gray * gain + gray_airlight * (1 - gain), 0, 1)  # He et al. 2011, Eq. 22
         lift = exposure_lift(gray, np.asarray(restored, np.float32))
     else:
-        lift = _lift_to_floor(gray, field, estimate.lift * (1 - spared))
+        lift = _lift_to_floor(gray, field, gray_airlight, estimate.lift * (1 - spared))
     # mean of |J - I| over the view, in brightness; J - I = (1 / t - 1) (I - A) by He et al. 2011, Eq. 1
     change = float(np.mean((gain - 1) * np.abs(gray - gray_airlight)))
     return replace(
@@ -223,12 +225,6 @@ def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> H
     )
 
 
-def _gray_airlight(airlight: FloatArray) -> FloatArray:
-    """Brightness of the airlight: () for one colour, (h, w) for a map."""
-    gray = luminance(airlight.reshape(-1, 1, 3))
-    return gray.reshape(airlight.shape[:-1])
-
-
 def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
     """0 below ``low``, 1 above ``high``, smooth in between."""
     u = np.clip((x - low) / (high - low), 0, 1)
@@ -236,11 +232,16 @@ def _ramp(x: NDArray[Any], low: float, high: float) -> FloatArray:
 
 
 def _sky(gray: FloatArray, airlight: FloatArray) -> FloatArray:
-    """How surely each pixel is sky, (h, w) in [0, 1]: bright, smooth, and joined to the upper border."""
+    """How surely each pixel is sky, (h, w) in [0, 1]: bright beside the airlight, smooth, joined to the upper border.
+
+    Args:
+        gray: Brightness (h, w).
+        airlight: That of the airlight, () or (h, w).
+    """
     radius = max(1, round(SKY_WINDOW * max(gray.shape) / VIEW_SIZE))
     mean = box_mean(gray, radius)
     deviation = np.sqrt(np.maximum(box_mean(gray * gray, radius) - mean * mean, 0))
-    bright = _ramp(gray / np.maximum(_gray_airlight(airlight), 1e-3), *SKY_BRIGHT)
+    bright = _ramp(gray / np.maximum(airlight, 1e-3), *SKY_BRIGHT)
     likely = (1 - _ramp(deviation, *SKY_SMOOTH)) * bright
     count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > 0.35).astype(np.uint8), connectivity=4)
     is_sky = np.zeros(count, np.float32)
@@ -277,9 +278,8 @@ def exposure_lift(gray: FloatArray, restored: FloatArray) -> float:
     return float(np.clip((goal - after) / (after * (1 - goal)), 0, EXPOSURE_MAXIMUM))
 
 
-def _lift_to_floor(gray: FloatArray, field: HazeField, lift: float) -> float:
+def _lift_to_floor(gray: FloatArray, field: HazeField, airlight: FloatArray, lift: float) -> float:
     """``lift``, or the larger one with which the picture gets no darker than ``DARKEST_CHANGE``; curvature k."""
-    airlight = _gray_airlight(field.airlight)
     # what would leave the range of the picture is restored less (Meng et al. 2013, Eq. 7), as the strips do it
     bound = np.maximum((airlight - gray) / airlight, (gray - airlight) / np.maximum(1 - airlight, 1e-3))
     gain = 1 / np.maximum(field.transmission(gray), np.minimum(bound, 1))

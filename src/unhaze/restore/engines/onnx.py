@@ -197,11 +197,12 @@ class OnnxEngine:
         with self._lock:
             if self._open is not None:
                 return self._open
-            names = [self.name]
-            if self._is_choice_free:  # who did not ask for OpenVINO shall not fail by a broken one
-                names += [name for name in installed_engines() if name != self.name]
+            # who did not ask for OpenVINO shall not fail by a broken one
+            others = [each for each in _PREFERRED if each != self.name] if self._is_choice_free else []
             failures: dict[str, Exception] = {}
-            for name in names:
+            for name in (self.name, *others):
+                if failures and find_spec(name) is None:
+                    continue
                 try:
                     status = self._weights.stat()
                     what = (name, self._weights, self._threads, self._side)
