@@ -220,7 +220,7 @@ def test_a_picture_without_colours_gets_none(method, hazy_photo, options):
 
 
 def test_what_was_spared_is_dehazed_on_demand(method):
-    picture = load_sample_image("flower.jpg")
+    picture = data.chelsea()
     spared = run(method, picture)
     acted = run(method, picture, spare_clear=0.0)
     assert np.abs(spared.astype(float) - picture).mean() < np.abs(acted.astype(float) - picture).mean()
@@ -294,3 +294,22 @@ def test_in_fog_the_airlight_is_what_the_picture_shows():
     assert found[20, 2, 0] == pytest.approx(0.6, abs=0.06)
     assert found[20, -3, 0] == pytest.approx(0.3, abs=0.06)
     assert np.abs(np.diff(found[20, :, 0])).max() < 0.02  # smooth over the edge
+
+
+@pytest.mark.parametrize("dark", ["noise", "stars", "lamps"])
+def test_the_dark_stays_dark_where_there_is_no_haze(method, dark):
+    """What is called clear keeps its brightness: it has lost none that could be given back."""
+    random = np.random.default_rng(0)
+    if dark == "noise":
+        pixels = random.normal(13, 2.5, (240, 320, 3)).clip(0, 255).astype(np.uint8)
+    elif dark == "stars":
+        pixels = np.full((240, 320, 3), 12, np.uint8)
+        pixels[random.integers(0, 240, 200), random.integers(0, 320, 200)] = 230
+    else:
+        pixels = np.full((240, 320, 3), 10, np.uint8)
+        for row, column in zip(random.integers(20, 220, 12), random.integers(20, 300, 12), strict=True):
+            cv2.circle(pixels, (int(column), int(row)), 6, (250, 220, 160), -1)
+    field = solve_field(working_view(pixels, 255), method, DehazeOptions())
+    if field.looks_clear:
+        assert abs(run(method, pixels).mean() - pixels.mean()) < 0.01 * 255
+    assert field.looks_clear or dark == "lamps"

@@ -38,13 +38,7 @@ from unhaze.errors import (
     UsageError,
 )
 from unhaze.images.atomic import signature_of
-from unhaze.images.files import (
-    READ_SUFFIXES,
-    WRITE_FORMATS,
-    ImageInfo,
-    format_for_suffix,
-    identify,
-)
+from unhaze.images.files import READ_SUFFIXES, WRITE_FORMATS, ImageInfo, format_for_suffix, identify
 
 __all__ = [
     "DEFAULT_SUFFIX",

@@ -147,12 +147,16 @@ class FieldModel:
         airlight = gray + (airlight - gray) * np.float32(min(1.0, colorfulness / COLORFUL))
         airlight = airlight_of_fog(small, transmission, airlight)
         low, high = CLEAR_DEPTH
-        clear = float(np.clip((high + np.log(transmission).mean()) / (high - low), 0, 1))
+        depth = -float(np.log(transmission).mean())
+        clear = float(np.clip((high - depth) / (high - low), 0, 1))
+        firm = firm_transmission(small, transmission, airlight)
+        # where most of the haze that was found cannot be there, no brightness was lost that could be given back
+        kept = min(2 * abs(float(np.log(firm).mean())) / max(depth, 1e-3), 1.0)
         return HazeEstimate(
-            firm_transmission(small, transmission, airlight),
+            firm,
             airlight,
             confidence * np.clip(transmission / np.float32(SURE_TRANSMISSION), 0, 1),
-            lift=float(np.expm1(maps.gain)),
+            lift=float(np.expm1(maps.gain)) * kept,
             clear=clear * clear * (3 - 2 * clear),
             least_transmission=LEAST_TRANSMISSION,
             guide_radius=GUIDE_RADIUS,

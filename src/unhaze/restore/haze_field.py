@@ -219,7 +219,7 @@ def solve_field(view: FloatArray, model: HazeModel, options: DehazeOptions) -> H
         field,
         lift=lift * options.keep_exposure,
         change=change,
-        density=float(-np.log(np.maximum(estimate.transmission, 1e-3)).mean()),
+        density=abs(float(np.log(np.maximum(estimate.transmission, 1e-3)).mean())),
         beyond_sight=float((estimate.transmission < BEYOND_SIGHT).mean()),
         spared=spared,
     )

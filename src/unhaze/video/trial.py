@@ -32,8 +32,8 @@ def comes_back(info: VideoInfo, encoding: Encoding, kind: str, width: int, heigh
         info: The input.
         encoding: How frames are coded.
         kind: FFmpeg's name of the kind of file.
-        width: Of the frames [px].
-        height: Of the frames [px].
+        width: Width of a frame [px].
+        height: Height of a frame [px].
     """
     av = import_av()
     info = replace(info, width=width, height=height)

@@ -162,6 +162,8 @@ export async function solveField(view: FloatGrid, network: Network, spareClear =
   const share = clip((high - depth) / (high - low), 0, 1);
   const spared = share * share * (3 - 2 * share) * spareClear;
   const firm = firmTransmission(small, transmission, airlight);
+  // where most of the haze that was found cannot be there, no brightness was lost that could be given back
+  const kept = clip((-2 * mean(firm.data.map(Math.log))) / Math.max(depth, 1e-3), 0, 1);
   const guided = spared ? map(firm, (t) => t ** (1 - spared)) : firm;
   const radius = Math.max(1, roundHalfEven(FACTS.GUIDE_RADIUS * Math.max(height, width)));
   const { slope, offset } = guidedCoefficients(gray, guided, radius, FACTS.GUIDE_EPS);
@@ -176,7 +178,7 @@ export async function solveField(view: FloatGrid, network: Network, spareClear =
     offset: offset.data,
     airlight: airlight.data,
     confidence: confidence.data,
-    lift: liftToFloor(gray, filtered, grayAirlight, Math.expm1(said.gain) * (1 - spared)),
+    lift: liftToFloor(gray, filtered, grayAirlight, Math.expm1(said.gain) * kept * (1 - spared)),
     least: FACTS.LEAST_TRANSMISSION,
     density: -mean(firm.data.map((t) => Math.log(Math.max(t, 1e-3)))),
     beyondSight: mean(firm.data.map((t) => (t < BEYOND_SIGHT ? 1 : 0))),

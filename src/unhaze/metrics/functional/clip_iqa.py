@@ -115,23 +115,21 @@ class VisualNetwork(nn.Module):
         self.bn2 = nn.BatchNorm2d(half)
         self.conv3 = nn.Conv2d(half, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
-        channels = width
-        for level, count in enumerate(blocks):
-            inner = width << level
-            first = Bottleneck(channels, inner, 2 if level else 1)
-            channels = 4 * inner
-            rest = (Bottleneck(channels, inner, 1) for _ in range(count - 1))
-            self.add_module(f"layer{level + 1}", nn.Sequential(first, *rest))
-        self.attnpool = AttentionPool(channels, out_channels, places)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(
+                Bottleneck(width << level + 1 if level else width, width << level, 2 if level else 1),
+                *(Bottleneck(4 * width << level, width << level, 1) for _ in range(count - 1)),
+            )
+            for level, count in enumerate(blocks)
+        )
+        self.attnpool = AttentionPool(32 * width, out_channels, places)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), normalised, to (B, out_channels)."""
         x = F.relu(self.bn1(self.conv1(images)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
-        for level in range(1, 5):
-            x = self.get_submodule(f"layer{level}")(x)
-        pooled: Tensor = self.attnpool(x)
+        pooled: Tensor = self.attnpool(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
         return pooled
 
 

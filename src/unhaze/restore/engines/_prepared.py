@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from unhaze.images.atomic import temporary_path
 
 __all__ = ["CACHE_VARIABLE", "kept_place", "open_session"]
 
@@ -46,7 +45,9 @@ def open_session(weights: Path, place: Path | None, options: Any, providers: Seq
                     options.graph_optimization_level = usual
         with suppress(Exception):  # neither a full disk nor a folder that cannot be written may keep a picture hazy
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = temporary_path(place)
+            number, name = tempfile.mkstemp(".part", f".{place.stem}.", place.parent)
+            os.close(number)
+            temporary = Path(name)
             try:
                 options.optimized_model_filepath = str(temporary)
                 session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
@@ -69,7 +70,7 @@ def kept_place(weights: Path, version: str) -> Path | None:
 
     Args:
         weights: The ONNX file.
-        version: Of onnxruntime.
+        version: onnxruntime's.
     """
     if os.environ.get(CACHE_VARIABLE, "").lower() in ("off", "0", "no"):
         return None
