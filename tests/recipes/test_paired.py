@@ -82,7 +82,7 @@ def test_another_run_or_other_settings_are_refused(pairs_folder, tmp_path):
         supervised.train(with_steps(SUPERVISED, 4), pairs_folder, tmp_path / "run", resume="auto")
 
 
-@pytest.mark.parametrize(("recipe", "config"), RECIPES)
+@pytest.mark.parametrize(("recipe", "config"), [RECIPES[0], pytest.param(*RECIPES[1], marks=pytest.mark.slow)])
 def test_the_loss_falls(recipe, config, pairs_folder, tmp_path):
     many = with_steps(config, 60, schedule=ScheduleConfig("constant"))
     recipe.train(many, pairs_folder, tmp_path / "run")
