@@ -26,7 +26,7 @@ def _ctrl_c_is_heard():
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_kept_in_the_home_of_who_runs_the_tests(tmp_path_factory):
-    """Depth and prepared networks are kept in a folder of this session, also by commands that tests start."""
+    """Depth and prepared networks are kept in a temporary folder, also by commands that tests start."""
     before = os.environ.get("UNHAZE_CACHE")
     os.environ["UNHAZE_CACHE"] = str(tmp_path_factory.getbasetemp() / "unhaze-cache")
     yield

@@ -84,6 +84,18 @@ def test_the_oldest_make_room(folder, tmp_path):
     assert names == [f"network{index}" for index in range(2, _prepared._MOST_KEPT + 2)]
 
 
+def test_what_killed_processes_began_is_removed_and_what_others_are_at_is_not(folder):
+    found()
+    (kept,) = folder.iterdir()
+    kept.unlink()
+    stale, fresh = folder / ".network-1.part", folder / ".network-2.part"
+    for part in (stale, fresh):
+        part.write_bytes(b"begun")
+    os.utime(stale, (0, 0))
+    found()
+    assert sorted(folder.iterdir()) == sorted([fresh, kept])
+
+
 def test_a_folder_that_cannot_be_made_keeps_no_picture_hazy(folder, monkeypatch, tmp_path):
     expected = found()
     (tmp_path / "file").write_bytes(b"")

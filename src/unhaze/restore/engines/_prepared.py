@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -21,6 +22,7 @@ __all__ = ["CACHE_VARIABLE", "kept_place", "open_session"]
 
 CACHE_VARIABLE = "UNHAZE_ENGINE_CACHE"  # "off": nothing is kept, and what is kept is not used
 _MOST_KEPT = 4  # files; each takes twice the room of its network
+_STALE = 3600.0  # [s] after which no process can still be preparing a network
 _LARGEST = 1 << 26  # [bytes]; larger networks take so long to run that opening them does not matter
 
 
@@ -54,9 +56,11 @@ def open_session(weights: Path, place: Path | None, options: Any, providers: Seq
                 temporary.replace(place)
             finally:
                 temporary.unlink(missing_ok=True)
-            kept = sorted(place.parent.glob("*.onnx"), key=lambda each: each.stat().st_mtime, reverse=True)
-            for old in kept[_MOST_KEPT:]:
-                old.unlink(missing_ok=True)
+            with suppress(OSError):  # another process may tidy, too
+                kept = sorted(place.parent.glob("*.onnx"), key=lambda each: each.stat().st_mtime, reverse=True)
+                begun = (each for each in place.parent.glob(".*.part") if time.time() - each.stat().st_mtime > _STALE)
+                for old in (*kept[_MOST_KEPT:], *begun):  # begun by processes that were killed
+                    old.unlink(missing_ok=True)
             return session
         options.optimized_model_filepath = ""
     return onnxruntime.InferenceSession(str(weights), options, providers=providers)
