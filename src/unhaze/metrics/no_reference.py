@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from unhaze.metrics.functional._common import check_images
 from unhaze.metrics.functional.brisque import brisque
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["BRISQUE", "FADE", "MUSIQ", "NIMA", "NIQE", "PIQE", "ClipIQA", "Entropy"]
 
 
-def _info(name: str, color_space: str, source: str, limits: tuple[float, float]) -> MetricInfo:
+def _info(
+    name: str, color_space: str, source: str, limits: tuple[float, float], *, higher_is_better: bool = False
+) -> MetricInfo:
     return MetricInfo(
         name=name,
-        higher_is_better=False,
+        higher_is_better=higher_is_better,
         needs_target=False,
         needs_hazy=False,
         differentiable=False,
@@ -114,7 +116,29 @@ class Entropy(Metric):
         return entropy(preds)
 
 
-class MUSIQ(Metric):
+class RatingMetric(Metric):
+    """Rating by a network that people's ratings taught, with weights that are the user's own.
+
+    Attributes:
+        load: Gives the network of a file, by default of the one that its environment variable names.
+        rate: (B, 3, H, W) pictures and the network to (B,) ratings.
+    """
+
+    load: ClassVar[Any]
+    rate: ClassVar[Any]
+
+    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
+        super().__init__()
+        self.network = self.load(weights)
+
+    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
+        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
+        self.network.to(check_images(preds).device)
+        rated: Tensor = self.rate(preds, self.network)
+        return rated
+
+
+class MUSIQ(RatingMetric):
     """Rating by a network that learnt from KonIQ-10k.
 
     Args:
@@ -125,28 +149,19 @@ class MUSIQ(Metric):
         WeightsNotFoundError: The file is not there, or is another one.
     """
 
-    info = MetricInfo(
-        name="musiq",
+    info = _info(
+        "musiq",
+        "RGB",
+        "Ke et al., ICCV 2021; port and weights of IQA-PyTorch, KonIQ-10k",
+        (-math.inf, math.inf),
         higher_is_better=True,
-        needs_target=False,
-        needs_hazy=False,
-        differentiable=False,
-        color_space="RGB",
-        source="Ke et al., ICCV 2021; port and weights of IQA-PyTorch, KonIQ-10k",
-        range=(-math.inf, math.inf),
     )
 
-    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
-        super().__init__()
-        self.network = load_musiq(weights)
-
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
-        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
-        self.network.to(check_images(preds).device)
-        return musiq(preds, self.network)
+    load = staticmethod(load_musiq)
+    rate = staticmethod(musiq)
 
 
-class ClipIQA(Metric):
+class ClipIQA(RatingMetric):
     """How much more a picture looks like a good image than like a bad one, to CLIP.
 
     Args:
@@ -157,28 +172,19 @@ class ClipIQA(Metric):
         WeightsNotFoundError: The file is not there, or is another one.
     """
 
-    info = MetricInfo(
-        name="clip_iqa",
+    info = _info(
+        "clip_iqa",
+        "RGB",
+        "Wang, Chan and Loy, AAAI 2023; the five pairs of texts of IQA-PyTorch, CLIP's ResNet-50",
+        (0.0, 1.0),
         higher_is_better=True,
-        needs_target=False,
-        needs_hazy=False,
-        differentiable=False,
-        color_space="RGB",
-        source="Wang, Chan and Loy, AAAI 2023; the five pairs of texts of IQA-PyTorch, CLIP's ResNet-50",
-        range=(0.0, 1.0),
     )
 
-    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
-        super().__init__()
-        self.network = load_clip_iqa(weights)
-
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
-        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
-        self.network.to(check_images(preds).device)
-        return clip_iqa(preds, self.network)
+    load = staticmethod(load_clip_iqa)
+    rate = staticmethod(clip_iqa)
 
 
-class NIMA(Metric):
+class NIMA(RatingMetric):
     """Rating by a network that learnt from AVA.
 
     Args:
@@ -189,22 +195,13 @@ class NIMA(Metric):
         WeightsNotFoundError: The file is not there, or is another one.
     """
 
-    info = MetricInfo(
-        name="nima",
+    info = _info(
+        "nima",
+        "RGB, 224 px",
+        "Talebi and Milanfar, IEEE TIP 2018; VGG16 and weights of IQA-PyTorch, AVA",
+        (1.0, 10.0),
         higher_is_better=True,
-        needs_target=False,
-        needs_hazy=False,
-        differentiable=False,
-        color_space="RGB, 224 px",
-        source="Talebi and Milanfar, IEEE TIP 2018; VGG16 and weights of IQA-PyTorch, AVA",
-        range=(1.0, 10.0),
     )
 
-    def __init__(self, *, weights: str | os.PathLike[str] | None = None) -> None:
-        super().__init__()
-        self.network = load_nima(weights)
-
-    def score(self, preds: Tensor, target: Tensor | None = None, *, hazy: Tensor | None = None) -> Tensor:
-        """See :meth:`Metric.score`; (B, 3, H, W) ``preds`` to (B,)."""
-        self.network.to(check_images(preds).device)
-        return nima(preds, self.network)
+    load = staticmethod(load_nima)
+    rate = staticmethod(nima)
